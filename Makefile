@@ -1,0 +1,56 @@
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+RUN_STAMP := $(VENV)/.installed
+DEV_STAMP := $(VENV)/.installed-dev
+
+.PHONY: help run test check format bench e2e lock clean
+
+help:  ## What there is
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+$(VENV)/bin/python:
+	$(PYTHON) -c 'import sys; sys.exit("Answerline needs Python 3.11 or newer; this is %d.%d" % sys.version_info[:2] if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv $(VENV)
+
+$(RUN_STAMP): requirements.lock pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(DEV_STAMP): requirements-dev.lock $(RUN_STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	@touch $@
+
+run: $(RUN_STAMP)  ## Everything in one process, with a sample centre, at http://127.0.0.1:8000
+	@exec $(BIN)/answerline up --sample
+
+test: $(DEV_STAMP)  ## All tests; brings up its own RabbitMQ and PostgreSQL
+	$(BIN)/python -m tests.stack install
+	$(BIN)/python -m pytest
+
+check: $(DEV_STAMP)  ## Style, types, import rules
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(DEV_STAMP)  ## Put the code into its format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(DEV_STAMP)  ## Measure ingest and pipeline against their ceilings
+	$(BIN)/python -m tests.bench
+
+e2e: $(DEV_STAMP)  ## The end-to-end and chaos tests alone
+	$(BIN)/python -m tests.stack install
+	$(BIN)/python -m pytest tests/e2e tests/chaos
+
+lock: $(VENV)/bin/python  ## Pin all dependencies with hashes
+	$(BIN)/python -m pip install --quiet pip-tools
+	$(BIN)/pip-compile --quiet --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --strip-extras --allow-unsafe --extra build -o requirements.lock pyproject.toml
+	$(BIN)/pip-compile --quiet --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --strip-extras --allow-unsafe --extra build --extra dev -o requirements-dev.lock pyproject.toml
+
+clean:  ## Remove the environment and caches; data stay
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache *.egg-info

@@ -1,0 +1,122 @@
+"""What a telephony system told us: one observation is one fact from one reporter, not yet believed, not yet combined.
+
+The same fact may reach us several times (a resent post, two AMI sessions, a log read again) and several reporters tell of the
+same call. `key` recognises the first; `services.gateway.domain.legs` combines the second.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Literal, get_args
+
+Reporter = Literal["queue_log", "ami", "dialplan", "api"]
+
+CallKind = Literal[
+    "arrived",  # the dialplan took the call, on its way to a queue
+    "entered",  # the caller joined the queue
+    "waiting",  # a snapshot: the caller stands in the queue, and has for hold_seconds
+    "called",  # a member's phone is rung
+    "missed",  # it rang and was not answered, was busy or rejected the call
+    "cancelled",  # it stopped ringing because somebody else answered or the caller left
+    "answered",  # caller and agent are connected
+    "completed",  # agent or caller ended the talk
+    "transferred",  # the agent's part ended by a transfer
+    "redirected",  # where a transfer went; says nothing of the agent's figures
+    "abandoned",  # the caller gave up (from AMI alone: or the queue timed out, see `status`)
+    "timed_out",
+    "left_by_key",
+    "left_empty",  # no agent was left in the queue
+    "withdrawn",  # taken out of the queue by an administrator
+    "left",  # no longer in the queue, for a reason told elsewhere
+    "status",  # what Queue() put into QUEUESTATUS, in `reason`
+    "hung_up",  # a channel is gone: the caller's, or a member's
+]
+AgentKind = Literal["paused", "unpaused", "member_added", "member_removed", "member_penalty", "member_status"]
+SourceKind = Literal["restarted", "stopped"]
+Kind = Literal[CallKind, AgentKind, SourceKind]
+
+CALL_KINDS: frozenset[str] = frozenset(get_args(CallKind))
+AGENT_KINDS: frozenset[str] = frozenset(get_args(AgentKind))
+SOURCE_KINDS: frozenset[str] = frozenset(get_args(SourceKind))
+
+
+class Malformed(ValueError):  # noqa: N818 - it is the message that is malformed
+    """What came cannot be read; the text tells the sender what to mend, and quotes no caller's name or number."""
+
+
+def storable(text: str) -> str:
+    """The text without what no database takes: lone surrogates and NUL."""
+    if text.isascii() and "\0" not in text:
+        return text
+    return text.encode("utf-8", "replace").decode().replace("\0", "\ufffd")
+
+
+@dataclass(frozen=True, slots=True)
+class Ignored:
+    """Read and understood, but of no concern to us."""
+
+    what: str
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """Instants are epoch seconds UTC, durations seconds. `at` is None only where neither the message nor the reader has a time."""
+
+    reporter: Reporter
+    kind: Kind
+    key: str
+    at: float | None = None
+    call: str | None = None  # Uniqueid of the caller's channel (of any channel, for hung_up)
+    linked: str | None = None  # Linkedid, shared by all channels of the call
+    member_call: str | None = None  # Uniqueid of the member's channel
+    queue: str | None = None
+    agent: str | None = None  # the member's name
+    interface: str | None = None  # the member's device
+    caller: str | None = None
+    name: str | None = None
+    position: int | None = None  # in the queue, on entry
+    place: str | None = None  # exten@context at which the caller's channel stood
+    hold_seconds: float | None = None
+    talk_seconds: float | None = None
+    ring_seconds: float | None = None
+    reason: str | None = None
+    target: str | None = None
+    device: str | None = None  # state of the member's device
+    paused: bool | None = None
+    penalty: int | None = None
+
+    @property
+    def identifiers(self) -> tuple[str, ...]:
+        """Ids by which observations belong to one contact: those of its channels."""
+        return tuple(dict.fromkeys(i for i in (self.call, self.linked, self.member_call) if i))
+
+    def to_dict(self) -> dict[str, Any]:
+        return {name: value for name in _NAMES if (value := getattr(self, name)) is not None}
+
+    @classmethod
+    def from_dict(cls, stored: Mapping[str, Any]) -> Observation:
+        return cls(**{name: value for name, value in stored.items() if name in _KNOWN})
+
+
+_NAMES = tuple(field.name for field in fields(Observation))
+_KNOWN = frozenset(_NAMES)
+
+
+def group_by_contact(observations: Iterable[Observation]) -> list[list[Observation]]:
+    """Observations of calls, sorted into contacts: two are of one contact when a chain of shared ids joins them."""
+    contacts: dict[str, list[Observation]] = {}
+    for observation in observations:
+        if observation.kind not in CALL_KINDS:
+            continue
+        ids = observation.identifiers
+        known = list({id(c): c for i in ids if (c := contacts.get(i)) is not None}.values())
+        contact = max(known, key=len) if known else []
+        for other in known:
+            if other is not contact:
+                contact.extend(other)
+                for moved in other:
+                    contacts.update(dict.fromkeys(moved.identifiers, contact))
+        contact.append(observation)
+        contacts.update(dict.fromkeys(ids, contact))
+    return list({id(contact): contact for contact in contacts.values()}.values())

@@ -1,0 +1,409 @@
+"""What happens behind the doors: taking in what telephony systems tell, and telling the other services what it means."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from sqlalchemy import insert, select
+
+from services.gateway import store
+from services.gateway.domain import ami, dialplan, queue_log
+from services.gateway.domain.agents import AgentReport, agent_reports
+from services.gateway.domain.legs import OPEN, Change, Leg, diff, fold
+from services.gateway.domain.observation import AGENT_KINDS, SOURCE_KINDS, Ignored, Malformed, Observation
+from services.gateway.store import ContactRow
+from shared import clock
+from shared.bus.envelope import Event
+from shared.bus.outbox import UnitOfWork, Work
+from shared.db import bulk
+from shared.errors import NotFound
+from shared.ids import new_id
+
+BATCH = 300
+SAME_RESTART_SECONDS = 2.0
+YIELD_EVERY = 200
+REASONS_SHOWN = 100
+
+EVENT_OF = {
+    "arrived": "gateway.contact_arrived.v1",
+    "answered": "gateway.contact_answered.v1",
+    "missed": "gateway.offer_missed.v1",
+    "abandoned": "gateway.contact_abandoned.v1",
+    "transferred": "gateway.contact_transferred.v1",
+    "ended": "gateway.contact_ended.v1",
+    "corrected": "gateway.contact_corrected.v1",
+}
+
+
+# ---- taking in
+
+
+@dataclass
+class Reading:
+    """What one post told: observations, lines passed over, and those that could not be read."""
+
+    observations: list[Observation] = field(default_factory=list)
+    ignored: int = 0
+    rejected: list[tuple[int, str, str]] = field(default_factory=list)
+    """(line or message number from 1, reason, text)"""
+
+    def read(self, number: int, text: str, interpret: Callable[[], Observation | Ignored]) -> None:
+        try:
+            told = interpret()
+        except Malformed as fault:
+            self.rejected.append((number, str(fault), text))
+            return
+        if isinstance(told, Ignored):
+            self.ignored += 1
+        else:
+            self.observations.append(told)
+
+
+def read_queue_log(body: bytes, pause: Callable[[], None]) -> Reading:
+    """Lines of Asterisk's queue_log. `pause` lets others have their turn in a long body."""
+    reading = Reading()
+    for number, raw in enumerate(body.split(b"\n"), 1):
+        if number % YIELD_EVERY == 0:
+            pause()
+        if not raw.strip():
+            continue
+        try:
+            line = raw.decode("utf-8")
+        except UnicodeDecodeError:
+            reading.rejected.append((number, "the line is not valid UTF-8", raw.decode("utf-8", "backslashreplace")))
+            continue
+        reading.read(number, line, lambda line=line: queue_log.parse(line))  # type: ignore[misc]
+    return reading
+
+
+def read_ami(body: bytes, received: float, pause: Callable[[], None]) -> Reading:
+    """AMI messages, as the bytes of a session or as JSON lines."""
+    if body.lstrip()[:1] == b"{":
+        return _read_ami_json(body, received, pause)
+    reading = Reading()
+    try:
+        messages, rest = ami.split(body)
+    except Malformed as fault:
+        reading.rejected.append((1, str(fault), body[:2000].decode("utf-8", "backslashreplace")))
+        return reading
+    for number, message in enumerate(messages, 1):
+        if number % YIELD_EVERY == 0:
+            pause()
+        reading.read(number, str(dict(message)), lambda message=message: ami.interpret(message, received))  # type: ignore[misc]
+    if rest.strip():
+        reason = "the last message is not complete: it must end with an empty line; send it whole"
+        reading.rejected.append((len(messages) + 1, reason, rest.decode("utf-8", "backslashreplace")))
+    return reading
+
+
+def _read_ami_json(body: bytes, received: float, pause: Callable[[], None]) -> Reading:
+    reading = Reading()
+
+    def interpret(line: bytes) -> Observation | Ignored:
+        message, noted = ami.read_json(line)
+        return ami.interpret(message, noted or received)
+
+    for number, line in enumerate(body.split(b"\n"), 1):
+        if number % YIELD_EVERY == 0:
+            pause()
+        if line.strip():
+            reading.read(number, line.decode("utf-8", "backslashreplace"), lambda line=line: interpret(line))  # type: ignore[misc]
+    return reading
+
+
+def read_dialplan(body: bytes, content_type: str, received: float) -> Reading:
+    """One post of the dialplan's CURL()."""
+    reading = Reading()
+    text = body.decode("utf-8", "backslashreplace")
+    reading.read(1, text, lambda: dialplan.interpret(dialplan.decode(body, content_type), received))
+    return reading
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """What the door knows of a contact beyond its observation."""
+
+    contact: str
+    channel: str = "voice"
+    required_skills: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Taken:
+    """One post's worth of intake: from one source, through one door."""
+
+    source: str
+    door: str
+    reading: Reading
+    arrival: Arrival | None = None
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """What the poster is told."""
+
+    accepted: int
+    duplicate: int
+    ignored: int
+    rejected: list[dict[str, Any]]
+    contact: str | None = None
+
+
+def take_in(units: UnitOfWork, posts: Sequence[Taken]) -> list[Receipt]:
+    """Make posts durable, all in one transaction. Each receipt counts what was new and what was known."""
+    moment = clock.now()
+    distinct: dict[tuple[str, str], dict[str, Any]] = {}
+    keys_of_post: list[list[tuple[str, str]]] = []
+    for post in posts:
+        keys = []
+        for observation in post.reading.observations:
+            key = (post.source, hashlib.blake2b(observation.key.encode(), digest_size=16).hexdigest())
+            keys.append(key)
+            if key not in distinct:
+                distinct[key] = {"source": key[0], "key": key[1], "observation": observation.to_dict(), "received_at": moment}
+        keys_of_post.append(keys)
+    with units() as work:
+        rows = bulk.insert(work.connection, store.intake, list(distinct.values()), key=("source", "key"), returning=("source", "key"))
+        new = {(row.source, row.key) for row in rows}
+        _keep_refused(work, posts, moment)
+        contacts = _welcome(work, [(post.source, post.reading.observations[0], post.arrival) for post in posts if post.arrival])
+    receipts = []
+    for post, keys in zip(posts, keys_of_post, strict=True):
+        fresh = {key for key in keys if key in new}
+        new -= fresh
+        contact = contacts.get((post.source, post.reading.observations[0].call or "")) if post.arrival else None
+        receipts.append(_receipt(post.reading, len(fresh), contact))
+    return receipts
+
+
+def _receipt(reading: Reading, accepted: int, contact: str | None) -> Receipt:
+    rejected = [{"line": number, "reason": reason} for number, reason, _ in reading.rejected[:REASONS_SHOWN]]
+    return Receipt(accepted, len(reading.observations) - accepted, reading.ignored, rejected, contact)
+
+
+def _keep_refused(work: Work, posts: Iterable[Taken], moment: float) -> None:
+    rows = [
+        {"source": post.source, "door": post.door, "body": text.replace("\x00", "\\x00"), "reason": reason, "received_at": moment}
+        for post in posts
+        for _, reason, text in post.reading.rejected
+    ]
+    bulk.insert(work.connection, store.refused, rows)
+
+
+def _welcome(work: Work, arrivals: Sequence[tuple[str, Observation, Arrival]]) -> dict[tuple[str, str], str]:
+    """Give announced contacts their id at once, so that the poster can ask about them before the rest of us know."""
+    if not arrivals:
+        return {}
+    ours = {(source, told.call or ""): arrival for source, told, arrival in arrivals}
+    aliases = [{"source": source, "alias": call, "contact": arrival.contact} for (source, call), arrival in ours.items()]
+    bulk.insert(work.connection, store.call_alias, aliases, key=("source", "alias"))
+    known = store.contacts_of(work.connection, ours)
+    fresh = [
+        ContactRow(arrival.contact, source, arrival.channel, dict(arrival.required_skills)).to_row()
+        for (source, call), arrival in ours.items()
+        if known[source, call] == arrival.contact
+    ]
+    bulk.insert(work.connection, store.contact, fresh, columns=store.CONTACT_COLUMNS, key=("id",))
+    return known
+
+
+def find_contact(units: UnitOfWork, reference: str) -> str:
+    """A contact's id from itself or from `<source>:<call id>`. Raises NotFound."""
+    source, colon, call = reference.partition(":")
+    with units.database.reading() as connection:
+        if colon:
+            found = store.contacts_of(connection, [(source, call)]).get((source, call))
+        else:
+            found = _known_id(connection, reference)
+    if found is None:
+        raise NotFound(f"no contact {reference}; a contact is named by its id or by <source>:<call id>")
+    return found
+
+
+def _known_id(connection: Any, reference: str) -> str | None:
+    if len(reference) != 36 or not set(reference) <= set("0123456789abcdef-"):
+        return None
+    row = store.load_contacts(connection, [reference]).get(reference)
+    return (row.merged_into or row.id) if row else None
+
+
+def call_of(units: UnitOfWork, contact: str) -> tuple[str, str]:
+    """(source, call id) under which a contact was first announced. Raises NotFound."""
+    query = select(store.call_alias.c.source, store.call_alias.c.alias).where(store.call_alias.c.contact == contact).limit(1)
+    with units.database.reading() as connection:
+        row = connection.execute(query).first()
+    if row is None:
+        raise NotFound(f"no contact {contact}")
+    return row.source, row.alias
+
+
+# ---- making sense of it
+
+
+def correlate(units: UnitOfWork) -> int:
+    """Turn the next pending observations into contacts and agents' states, and announce what changed. Returns how many were worked on."""
+    with units() as work:
+        rows = store.pending(work.connection, BATCH)
+        if not rows:
+            return 0
+        told: dict[str, list[Observation]] = {}
+        for row in rows:
+            told.setdefault(row.source, []).append(Observation.from_dict(row.observation))
+        for source, observations in sorted(told.items()):
+            _Correlation(work, source).apply(observations)
+        store.mark_processed(work.connection, [row.seq for row in rows], clock.now())
+    return len(rows)
+
+
+class _Correlation:
+    """One source's new observations against what is known of its calls."""
+
+    def __init__(self, work: Work, source: str) -> None:
+        self.work = work
+        self.source = source
+        self.contacts: dict[str, ContactRow] = {}
+        self.touched: set[str] = set()
+        self.aliases: dict[tuple[str, str], str] = {}
+        self.new_aliases: dict[tuple[str, str], str] = {}
+
+    def apply(self, observations: list[Observation]) -> None:
+        self._note_restarts([told for told in observations if told.kind in SOURCE_KINDS])
+        self._note_agents([told for told in observations if told.kind in AGENT_KINDS])
+        of_calls = [told for told in observations if told.kind not in SOURCE_KINDS and told.kind not in AGENT_KINDS]
+        self.aliases = store.contacts_of(self.work.connection, {(self.source, id) for told in of_calls for id in told.identifiers})
+        self.contacts |= store.load_contacts(self.work.connection, self.aliases.values())
+        for told in of_calls:
+            contact = self._contact_of(told)
+            contact.observations.append(told.to_dict())
+            self.touched.add(contact.id)
+        restarts = store.restarts_of(self.work.connection, self.source)
+        for id in sorted(self.touched):
+            self._refold(self.contacts[id], restarts)
+        store.save_contacts(self.work.connection, [self.contacts[id] for id in self.touched])
+        store.save_aliases(self.work.connection, self.new_aliases)
+
+    def _contact_of(self, told: Observation) -> ContactRow:
+        """The contact that shares an id with the observation. Where several do, they are one call and become one contact."""
+        names = [(self.source, id) for id in told.identifiers]
+        found = sorted({self.aliases[name] for name in names if name in self.aliases})
+        contact = self._load(found[0]) if found else ContactRow(new_id(), self.source)
+        self.contacts[contact.id] = contact
+        for other in found[1:]:
+            self._merge(self._load(other), contact)
+        for name in names:
+            if self.aliases.get(name) != contact.id:
+                self.aliases[name] = self.new_aliases[name] = contact.id
+        return contact
+
+    def _load(self, id: str) -> ContactRow:
+        if id not in self.contacts:
+            self.contacts[id] = store.load_contacts(self.work.connection, [id]).get(id) or ContactRow(id, self.source)
+        return self.contacts[id]
+
+    def _merge(self, other: ContactRow, into: ContactRow) -> None:
+        into.observations += other.observations
+        other.observations, other.merged_into = [], into.id
+        self.touched |= {other.id, into.id}
+        moved = {told for kept in into.observations for told in Observation.from_dict(kept).identifiers}
+        for name in [(self.source, alias) for alias in moved]:
+            self.aliases[name] = self.new_aliases[name] = into.id
+
+    def _refold(self, contact: ContactRow, restarts: Sequence[float]) -> None:
+        before = [_leg(stored) for stored in contact.legs]
+        after = fold(map(Observation.from_dict, contact.observations), restarts)
+        for change in diff(before, after):
+            self._announce(contact, change)
+        contact.legs = [asdict(leg) for leg in after]
+        contact.is_open = any(leg.outcome in OPEN for leg in after)
+
+    def _announce(self, contact: ContactRow, change: Change) -> None:
+        contact.sequence += 1
+        data = {
+            "contact": contact.id,
+            "source": self.source,
+            "channel": contact.channel,
+            "required_skills": contact.required_skills,
+            "leg": published(change.leg),
+        }
+        if contact.merged_into:
+            data["merged_into"] = contact.merged_into
+        self.work.announce(Event(EVENT_OF[change.what], contact.id, data, _moment(change), contact.sequence))
+
+    def _note_restarts(self, restarts: Iterable[Observation]) -> None:
+        known = store.restarts_of(self.work.connection, self.source)
+        for at in sorted(told.at for told in restarts if told.at is not None):
+            if any(abs(at - other) <= SAME_RESTART_SECONDS for other in known):
+                continue
+            known.append(at)
+            self.work.connection.execute(insert(store.source_restart).values(source=self.source, at=at))
+            self.work.announce(Event("gateway.source_restarted.v1", self.source, {"source": self.source, "at": at}, at, int(at)))
+            self.contacts |= store.open_contacts(self.work.connection, self.source)
+            self.touched |= set(self.contacts)
+
+    def _note_agents(self, told: Sequence[Observation]) -> None:
+        if not told:
+            return
+        table = store.agent_report
+        rows = self.work.connection.execute(select(table).where(table.c.source == self.source)).all()
+        known = {(row.agent, row.queue or None): row for row in rows}
+        names = {row.report.get("interface"): row.agent for row in rows if row.report.get("interface")}
+        changed = []
+        for (agent, queue), report in agent_reports(told).items():
+            agent = names.get(agent, agent)
+            row = known.get((agent, queue))
+            merged = _newest(row.report if row else {}, report)
+            if row and merged == row.report:
+                continue
+            sequence = (row.sequence if row else 0) + 1
+            changed.append({"source": self.source, "agent": agent, "queue": queue or "", "report": merged, "sequence": sequence})
+            if not row or _state(merged) != _state(row.report):
+                self._announce_agent(agent, queue, merged, sequence)
+        bulk.insert(self.work.connection, table, changed, key=("source", "agent", "queue"), update=("report", "sequence"))
+
+    def _announce_agent(self, agent: str, queue: str | None, report: Mapping[str, Any], sequence: int) -> None:
+        state, reason = _state(report)
+        at = report.get("at") or clock.now()
+        data = {
+            "source": self.source, "agent": agent, "address": report.get("interface"), "queue": queue, "state": state, "reason": reason, "since": at,
+        }  # fmt: skip
+        subject = f"{self.source}/{agent}/{queue or '*'}"
+        self.work.announce(Event("gateway.agent_state_reported.v1", subject, data, at, sequence))
+
+
+def _newest(known: Mapping[str, Any], report: AgentReport) -> dict[str, Any]:
+    """The report on top of what was known, unless it is older."""
+    told = {name: value for name, value in asdict(report).items() if value is not None and name not in ("agent", "queue")}
+    older = (report.at or 0) < (known.get("at") or 0)
+    return {**told, **known} if older else {**known, **told}
+
+
+def _state(report: Mapping[str, Any]) -> tuple[str, str | None]:
+    if report.get("member") is False:
+        return "offline", None
+    if report.get("paused"):
+        return "paused", report.get("reason")
+    return "available", None
+
+
+def _leg(stored: Mapping[str, Any]) -> Leg:
+    return Leg(**{**stored, "ringing": tuple(stored["ringing"]), "estimated": tuple(stored["estimated"])})
+
+
+def published(leg: Leg) -> dict[str, Any]:
+    """The leg as other services see it: without the caller's number, which they do not need."""
+    told = asdict(leg)
+    del told["caller"]
+    told["address"] = told.pop("interface")
+    told["target"] = told.pop("transfer_target")
+    told["missed"] = None if leg.missed is None else dict(leg.missed)
+    told["ringing"], told["estimated"] = list(leg.ringing), list(leg.estimated)
+    return told
+
+
+def _moment(change: Change) -> float:
+    leg = change.leg
+    at = {"arrived": leg.arrived_at, "answered": leg.answered_at}.get(change.what, leg.ended_at)
+    return at if at is not None else clock.now()

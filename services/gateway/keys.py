@@ -1,0 +1,78 @@
+"""API keys: shown once, kept as a digest, compared in constant time."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import insert, select, update
+
+from services.gateway.store import api_key
+from shared import clock
+from shared.bus.outbox import UnitOfWork
+from shared.errors import Invalid, NotFound
+from shared.http.endpoint import Principal
+from shared.ids import new_id
+
+ROLES = ("admin", "supervisor", "agent", "expert", "evaluator", "trainer", "telephony", "metrics")
+KNOWN_FOR_SECONDS = 5.0
+SCHEME = "Bearer "
+
+
+def digest(key: str) -> str:
+    """Keys are 256 random bits, so that a plain SHA-256 cannot be reversed."""
+    return hashlib.sha256(key.encode()).hexdigest()
+
+
+def create(units: UnitOfWork, name: str, roles: list[str]) -> dict[str, Any]:
+    """Make a key; the answer is the only time that it is shown. Raises Invalid for an unknown role."""
+    if unknown := set(roles) - set(ROLES):
+        raise Invalid(f"unknown role: {', '.join(sorted(unknown))}; there are {', '.join(ROLES)}")
+    if not roles:
+        raise Invalid(f"a key needs a role: {', '.join(ROLES)}")
+    key, id = "al_" + secrets.token_urlsafe(32), new_id()
+    row = {"id": id, "name": name, "digest": digest(key), "roles": sorted(roles), "created_at": clock.now()}
+    with units() as work:
+        work.connection.execute(insert(api_key).values(**row))
+    return {"id": id, "name": name, "roles": sorted(roles), "key": key}
+
+
+def revoke(units: UnitOfWork, id: str) -> None:
+    """A key stops working, everywhere within seconds. Raises NotFound."""
+    with units() as work:
+        changed = work.connection.execute(update(api_key).where(api_key.c.id == id, api_key.c.revoked_at.is_(None)).values(revoked_at=clock.now()))
+        if changed.rowcount == 0:
+            raise NotFound(f"no valid key has the id {id}")
+
+
+class Keyring:
+    """Says who a request comes from. A key found in the database is remembered for a few seconds."""
+
+    def __init__(self, units: UnitOfWork, bootstrap: str) -> None:
+        self.units = units
+        self._bootstrap = digest(bootstrap)
+        self._known: dict[str, tuple[float, Principal | None]] = {}
+
+    def authenticate(self, environ: Mapping[str, Any]) -> Principal | None:
+        header = environ.get("HTTP_AUTHORIZATION", "")
+        if not header.startswith(SCHEME):
+            return None
+        offered = digest(header[len(SCHEME) :].strip())
+        if hmac.compare_digest(offered, self._bootstrap):
+            return Principal("bootstrap", frozenset(("admin",)))
+        until, principal = self._known.get(offered, (0.0, None))
+        if clock.monotonic() > until:
+            if len(self._known) > 10_000:
+                self._known.clear()
+            principal = self._look_up(offered)
+            self._known[offered] = (clock.monotonic() + KNOWN_FOR_SECONDS, principal)
+        return principal
+
+    def _look_up(self, offered: str) -> Principal | None:
+        query = select(api_key.c.name, api_key.c.roles).where(api_key.c.digest == offered, api_key.c.revoked_at.is_(None))
+        with self.units.database.reading() as connection:
+            row = connection.execute(query).first()
+        return Principal(row.name, frozenset(row.roles)) if row else None

@@ -1,0 +1,78 @@
+"""Evidence across contacts that a leg, open by what its own call told, cannot be open any more."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+CLOCK_SECONDS = 1.0
+OVERTAKEN_SECONDS = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class LegFacts:
+    """Instants are epoch seconds UTC of one source's clock; None = not (yet) known. `position` is that on entry, from 1."""
+
+    contact: str
+    leg: int
+    queue: str
+    agent: str | None = None
+    position: int | None = None
+    arrived_at: float | None = None
+    answered_at: float | None = None
+    ended_at: float | None = None
+
+
+def contradictions(legs: Iterable[LegFacts]) -> dict[tuple[str, int], str]:
+    """Open legs of one source that the source's other legs contradict, each with the reason.
+
+    The rule. A *talking* leg (answered, not ended) is contradicted once its agent has answered another call later: a PBX offers no
+    second call to a busy agent (ringinuse=no; where a queue allows it, don't ask). A *waiting* leg (neither answered nor ended) is
+    contradicted when a later caller entered the same queue at position p while p-1 other callers are known to have stood before
+    him, since they left or were answered afterwards: no place is left for the open one; for p = 1 nobody else needs to be known.
+    This holds where nobody jumps the queue; a queue in which somebody entered *before* a caller known to be waiting (position p
+    with p or more known before him) has priorities, and is left alone. Where no positions are told, a waiting leg is contradicted when a
+    caller who arrived 600 s later has been answered. Instants closer than one second count as simultaneous and prove nothing.
+    """
+    by_queue: dict[str, list[LegFacts]] = defaultdict(list)
+    last_answer: dict[str, float] = {}
+    for leg in legs:
+        by_queue[leg.queue].append(leg)
+        if leg.agent is not None and leg.answered_at is not None:
+            last_answer[leg.agent] = max(leg.answered_at, last_answer.get(leg.agent, leg.answered_at))
+    found: dict[tuple[str, int], str] = {}
+    for of_queue in by_queue.values():
+        for leg in of_queue:
+            talking_since = leg.answered_at if leg.ended_at is None else None
+            if talking_since is not None and last_answer.get(leg.agent or "", 0.0) > talking_since:
+                found[leg.contact, leg.leg] = "its agent has answered another call since"
+        for leg in _cannot_wait(of_queue):
+            found[leg.contact, leg.leg] = "later callers of its queue stood before it"
+    return found
+
+
+def _cannot_wait(legs: Sequence[LegFacts]) -> list[LegFacts]:
+    waiting = [leg for leg in legs if leg.answered_at is None and leg.ended_at is None and leg.arrived_at is not None]
+    if not waiting:
+        return []
+    entries = [(leg.arrived_at, leg.position - 1 - _known_before(leg.arrived_at, legs)) for leg in legs if leg.position and leg.arrived_at]
+    if any(free < 0 for _, free in entries):
+        return []
+    last_full = max((at for at, free in entries if free == 0), default=0.0)
+    last_served = max((leg.arrived_at for leg in legs if leg.answered_at is not None and leg.arrived_at is not None), default=0.0)
+    return [
+        leg
+        for leg in waiting
+        if leg.arrived_at is not None and (last_full > leg.arrived_at + CLOCK_SECONDS or last_served > leg.arrived_at + OVERTAKEN_SECONDS)
+    ]
+
+
+def _known_before(at: float, legs: Sequence[LegFacts]) -> int:
+    """How many callers certainly stood in the queue at that moment."""
+    known = 0
+    for leg in legs:
+        left = leg.answered_at if leg.answered_at is not None else leg.ended_at
+        if left is not None and leg.arrived_at is not None and leg.arrived_at < at - CLOCK_SECONDS and left > at + CLOCK_SECONDS:
+            known += 1
+    return known

@@ -1,0 +1,258 @@
+"""The figures: what happened per queue and per agent, and how things stand now."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Select, and_, case, func, or_, select
+
+from services.routing import store
+from services.routing.domain.evidence import LegFacts, contradictions
+from services.routing.handlers import ANSWERED
+from services.routing.store import leg
+from shared.errors import NotFound
+
+OPEN = ("waiting", "talking")
+EXITS = {"abandoned": "abandoned", "timed_out": "timed_out", "left_by_key": "left_by_key"}
+SERVICE_LEVEL_SECONDS = 20.0
+
+Filters = Mapping[str, Any]
+
+
+def queues(connection: Connection, filters: Filters) -> dict[str, Any]:
+    """Per queue: contacts offered and what became of them. Seconds are the telephony system's own where it tells them;
+    columns named in `estimated` hold some that were taken from clocks. `uncertain` lists the legs whose end is in doubt."""
+    doubts = _doubts(connection, filters)
+    rows = {row["queue"]: dict(row) for row in connection.execute(_queue_query(filters)).mappings()}
+    missed = _missed_by(connection, leg.c.queue, filters)
+    estimated = _estimated(connection, filters)
+    for name, row in rows.items():
+        unheard = row.pop("unheard")
+        row["ring_no_answer"] = None if unheard == row["offered"] else missed.get(name, 0)
+        row["service_level"] = _share(row.pop("in_time"), row.pop("decided"))
+        row["estimated"] = sorted(estimated.get(name, ()))
+        row["uncertain"] = doubts.get(name, [])
+        for doubt in row["uncertain"]:
+            if doubt["state"] in OPEN:
+                row[doubt["state"]] -= 1
+    return {"queues": [rows[name] for name in sorted(rows)]}
+
+
+def _queue_query(filters: Filters) -> Select[Any]:
+    answered = leg.c.outcome.in_(ANSWERED)
+    threshold = func.coalesce(store.queue.c.service_level_seconds, SERVICE_LEVEL_SECONDS)
+    return (
+        select(
+            leg.c.queue,
+            func.count().label("offered"),
+            _count(answered).label("answered"),
+            *[_count(leg.c.outcome == outcome).label(name) for name, outcome in EXITS.items()],
+            _count(leg.c.outcome.in_(("left_empty", "withdrawn"))).label("left_otherwise"),
+            _count(leg.c.outcome == "lost").label("lost"),
+            _count(leg.c.outcome == "waiting").label("waiting"),
+            _count(leg.c.outcome == "talking").label("talking"),
+            _sum(leg.c.hold_seconds, answered).label("hold_seconds"),
+            _sum(leg.c.talk_seconds, answered).label("talk_seconds"),
+            _count(leg.c.missed.is_(None)).label("unheard"),
+            _count(and_(answered, leg.c.hold_seconds <= threshold)).label("in_time"),
+            _count(leg.c.outcome != "waiting").label("decided"),
+        )
+        .join(store.queue, store.queue.c.name == leg.c.queue, isouter=True)
+        .where(_within(filters))
+        .group_by(leg.c.queue)
+    )
+
+
+def agents(connection: Connection, filters: Filters) -> dict[str, Any]:
+    """Per agent: contacts answered, seconds talked, rings not answered. PBX names that belong to an agent of the directory are his."""
+    names = _directory(connection)
+    figures: dict[str, dict[str, Any]] = {}
+
+    def row(agent: str) -> dict[str, Any]:
+        known = names.get(agent)
+        name = known["name"] if known else agent
+        blank = {"agent": name, "id": known and known["id"], "answered": 0, "talk_seconds": 0.0, "ring_no_answer": 0}
+        return figures.setdefault(name, blank)
+
+    who = func.coalesce(leg.c.agent, leg.c.address)
+    answered = select(
+        who.label("agent"), func.count().label("answered"), func.coalesce(func.sum(leg.c.talk_seconds), 0.0).label("talk_seconds")
+    )
+    for found in connection.execute(
+        answered.where(_within(filters), leg.c.outcome.in_(ANSWERED), who.is_not(None)).group_by(who)
+    ).mappings():
+        mine = row(found["agent"])
+        mine["answered"] += found["answered"]
+        mine["talk_seconds"] += found["talk_seconds"]
+    for agent, count in _missed_by(connection, None, filters).items():
+        row(agent)["ring_no_answer"] += count
+    return {"agents": [figures[name] for name in sorted(figures)]}
+
+
+def live(connection: Connection, since: float) -> dict[str, Any]:
+    """The wallboard: queues since `since` (epoch seconds) and how they stand, agents and what they do."""
+    report = queues(connection, {"from": since})["queues"]
+    known = {row.name: row.mode for row in connection.execute(select(store.queue.c.name, store.queue.c.mode))}
+    waits = dict(
+        connection.execute(select(leg.c.queue, func.min(leg.c.arrived_at)).where(leg.c.outcome == "waiting").group_by(leg.c.queue)).tuples()
+    )
+    shown = ("queue", "offered", "waiting", "talking", "answered", "abandoned", "timed_out", "left_by_key", "service_level")
+    rows = {row["queue"]: {name: row[name] for name in shown} for row in report}
+    for name in known.keys() - rows.keys():
+        rows[name] = {**dict.fromkeys(shown, 0), "queue": name, "service_level": None}
+    for name, row in rows.items():
+        row["mode"] = known.get(name, "observed")
+        row["longest_wait_since"] = waits.get(name) if row["waiting"] else None
+    return {"queues": [rows[name] for name in sorted(rows)], "agents": _agents_now(connection)}
+
+
+def _agents_now(connection: Connection) -> list[dict[str, Any]]:
+    names = _directory(connection)
+    states: dict[str, dict[str, Any]] = {}
+
+    def note(agent: str, state: str, reason: str | None, since: float | None, queue: str | None = None) -> None:
+        name = names[agent]["name"] if agent in names else agent
+        states[name] = {"agent": name, "state": state, "reason": reason or None, "since": since, "queue": queue}
+
+    for row in connection.execute(select(store.observed_agent).order_by(store.observed_agent.c.since)):
+        paused_elsewhere = row.state == "available" and row.queue and states.get(row.agent, {}).get("state") == "paused"
+        if not paused_elsewhere:
+            note(row.agent, row.state, row.reason, row.since)
+    for row in connection.execute(select(store.agent)):
+        if row.state != "offline" or row.name not in states:
+            note(row.id, row.state, row.reason, row.since or None)
+    doubts = {(doubt["contact"], doubt["leg"]) for listed in _doubts(connection, {}).values() for doubt in listed}
+    for row in connection.execute(select(leg).where(leg.c.outcome.in_(OPEN), leg.c.observed)):
+        if (row.contact, row.number) in doubts:
+            continue
+        if row.outcome == "talking" and (row.agent or row.address):
+            note(row.agent or row.address, "busy", None, row.answered_at, row.queue)
+        for agent in row.ringing or [] if row.outcome == "waiting" else []:
+            note(agent, "offered", None, row.arrived_at, row.queue)
+    return [states[name] for name in sorted(states)]
+
+
+def _directory(connection: Connection) -> dict[str, dict[str, Any]]:
+    """Every name under which an agent is known -> id and name."""
+    found: dict[str, dict[str, Any]] = {}
+    for row in connection.execute(select(store.agent.c.id, store.agent.c.name, store.agent.c.address, store.agent.c.aliases)):
+        for alias in {row.id, row.name, row.address, *row.aliases} - {""}:
+            found[alias] = {"id": row.id, "name": row.name or row.id}
+    return found
+
+
+def _within(filters: Filters) -> ColumnElement[bool]:
+    conditions = [leg.c.outcome != "void"]
+    if (start := filters.get("from")) is not None:
+        conditions.append(leg.c.arrived_at >= start)
+    if (end := filters.get("to")) is not None:
+        conditions.append(leg.c.arrived_at < end)
+    if source := filters.get("source"):
+        conditions.append(leg.c.source == source)
+    return and_(*conditions)
+
+
+def _missed_by(connection: Connection, column: Any, filters: Filters) -> dict[str, int]:
+    """Rings not answered by the column, or by agent."""
+    each = func.json_each_text(leg.c.missed) if connection.dialect.name == "postgresql" else func.json_each(leg.c.missed)
+    rings = (
+        each.table_valued("key", "value").lateral("rings")
+        if connection.dialect.name == "postgresql"
+        else each.table_valued("key", "value", name="rings")
+    )
+    by = rings.c.key if column is None else column
+    total = func.sum(rings.c.value.cast(store.leg.c.number.type))
+    query = (
+        select(by, total)
+        .select_from(leg)
+        .join(rings, or_(True, leg.c.number > 0))
+        .where(_within(filters), leg.c.missed.is_not(None))
+        .group_by(by)
+    )
+    return {name: int(count) for name, count in connection.execute(query)}
+
+
+def _estimated(connection: Connection, filters: Filters) -> dict[str, set[str]]:
+    found: dict[str, set[str]] = defaultdict(set)
+    query = select(leg.c.queue, leg.c.estimated).where(_within(filters), leg.c.outcome.in_(ANSWERED), leg.c.estimated.is_not(None))
+    for row in connection.execute(query.distinct() if connection.dialect.name == "sqlite" else query):
+        found[row.queue].update(name for name in row.estimated if name in ("hold_seconds", "talk_seconds"))
+    return found
+
+
+def _doubts(connection: Connection, filters: Filters) -> dict[str, list[dict[str, Any]]]:
+    """By queue, the legs whose end is uncertain: by their own story, or contradicted by others of their source."""
+    listed: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    reasons = _contradicted(connection)
+    for row in connection.execute(
+        select(leg).where(_within(filters), or_(leg.c.uncertain.is_not(None), leg.c.outcome.in_(OPEN))).order_by(leg.c.arrived_at)
+    ):
+        reason = reasons.get((row.contact, row.number)) or row.uncertain
+        if reason:
+            listed[row.queue].append(
+                {
+                    "contact": row.contact,
+                    "leg": row.number,
+                    "call": row.call,
+                    "agent": row.agent or row.address,
+                    "state": row.outcome,
+                    "why": reason,
+                }
+            )
+    return listed
+
+
+def _contradicted(connection: Connection) -> dict[tuple[str, int], str]:
+    found: dict[tuple[str, int], str] = {}
+    still_open = (
+        select(leg.c.source, func.min(leg.c.arrived_at).label("since"))
+        .where(leg.c.outcome.in_(OPEN), leg.c.observed)
+        .group_by(leg.c.source)
+    )
+    for source in connection.execute(still_open).all():
+        columns = (
+            leg.c.contact,
+            leg.c.number,
+            leg.c.queue,
+            leg.c.agent,
+            leg.c.address,
+            leg.c.position,
+            leg.c.arrived_at,
+            leg.c.answered_at,
+            leg.c.ended_at,
+        )
+        facts = select(*columns).where(
+            leg.c.source == source.source, leg.c.outcome != "void", leg.c.arrived_at >= (source.since or 0) - 3600
+        )
+        found |= contradictions(
+            LegFacts(
+                row.contact, row.number, row.queue, row.agent or row.address, row.position, row.arrived_at, row.answered_at, row.ended_at
+            )
+            for row in connection.execute(facts)
+        )
+    return found
+
+
+def _count(condition: Any) -> Any:
+    return func.coalesce(func.sum(case((condition, 1), else_=0)), 0)
+
+
+def _sum(column: Any, condition: Any) -> Any:
+    return func.coalesce(func.sum(case((condition, column), else_=0.0)), 0.0)
+
+
+def _share(part: int, whole: int) -> float | None:
+    return round(part / whole, 4) if whole else None
+
+
+def contact(connection: Connection, id: str) -> dict[str, Any]:
+    """One contact, leg by leg. Raises NotFound."""
+    rows = connection.execute(select(leg).where(leg.c.contact == id, leg.c.outcome != "void").order_by(leg.c.number)).mappings().all()
+    if not rows:
+        raise NotFound(f"no contact {id}")
+    hidden = ("contact", "sequence", "source", "channel", "observed")
+    first = rows[0]
+    legs = [{name: value for name, value in row.items() if name not in hidden} for row in rows]
+    return {"contact": id, "source": first["source"], "channel": first["channel"], "observed": bool(first["observed"]), "legs": legs}

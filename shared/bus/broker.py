@@ -1,0 +1,90 @@
+"""The broker: connections, and the declaration of exchanges and queues."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from amqp.exceptions import AMQPError, ChannelError
+from kombu import Connection, Exchange, Queue
+from kombu.exceptions import OperationalError
+
+from shared.contracts import topology
+
+MEMORY_POLLING_SECONDS = 0.005
+HEARTBEAT_SECONDS = 20
+NOT_FOUND = "(404)"
+PERSISTENT = {"content_type": "application/json", "content_encoding": "utf-8", "delivery_mode": 2}
+TRANSIENT = {**PERSISTENT, "delivery_mode": 1}
+# RabbitMQ 4 drops a message after 20 redeliveries unless told otherwise; what is never applied ends in our own dead letters instead.
+QUORUM = {"x-queue-type": "quorum", "x-delivery-limit": 1_000_000_000}
+
+EVENTS = Exchange(topology.EXCHANGE, type="topic", durable=True, arguments={"alternate-exchange": topology.UNROUTED})
+UNROUTED = Exchange(topology.UNROUTED, type="fanout", durable=True)
+UNROUTED_QUEUE = Queue(topology.UNROUTED, UNROUTED, durable=True, queue_arguments={"x-max-length": 10_000})
+
+
+class Broker:
+    """Opens connections to one broker and declares on it."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.in_memory = url.startswith("memory://")
+
+    def connect(self) -> Connection:
+        """An open connection. Raises one of `errors(connection)` when the broker cannot be reached."""
+        options = {"polling_interval": MEMORY_POLLING_SECONDS, "body_encoding": None} if self.in_memory else {"confirm_publish": False}
+        connection = Connection(
+            self.url, transport_options=options, heartbeat=0 if self.in_memory else HEARTBEAT_SECONDS, connect_timeout=5
+        )
+        connection.connect()
+        return connection
+
+
+def errors(connection: Connection) -> tuple[type[BaseException], ...]:
+    """Everything that means "connect again". kombu's own recoverable sets miss 404 and 406."""
+    return (*connection.connection_errors, *connection.channel_errors, AMQPError, OperationalError, OSError)
+
+
+def inbox(receiver: str) -> Queue:
+    """The queue in which a receiver finds its events: one active consumer at a time, so that order holds with replicas."""
+    return Queue(topology.inbox_queue(receiver), durable=True, queue_arguments={**QUORUM, "x-single-active-consumer": True})
+
+
+def replay_requests(publisher: str) -> Queue:
+    return Queue(topology.replay_queue(publisher), durable=True, queue_arguments=QUORUM)
+
+
+def exists(connection: Connection, queue: Queue) -> bool:
+    """Whether the broker has the queue: it has not after its data were wiped, nor, in memory, at each start."""
+    with connection.channel() as channel:
+        try:
+            queue(channel).queue_declare(passive=True)
+        except ChannelError as error:
+            if NOT_FOUND not in str(error):
+                raise
+            return False
+        return True
+
+
+def declare_for(connection: Connection, receivers: Iterable[str], publishers: Iterable[str]) -> list[str]:
+    """Declare the exchanges, the receivers' inboxes with their bindings and the publishers' replay queues.
+
+    Returns the receivers whose inbox had to be made anew: what was sent to the old one may be lost.
+    """
+    created = [name for name in receivers if not exists(connection, inbox(name))]
+    with connection.channel() as channel:
+        UNROUTED(channel).declare()
+        EVENTS(channel).declare()
+        UNROUTED_QUEUE(channel).declare()
+        for name in publishers:
+            replay_requests(name)(channel).declare()
+        for name in receivers:
+            bound = inbox(name)(channel)
+            bound.declare()
+            for event_type in topology.SUBSCRIPTIONS[name]:
+                bound.bind_to(exchange=EVENTS, routing_key=event_type)
+    return created
+
+
+def control(kind: str, **values: Any) -> dict[str, Any]:
+    """A message between relay and inbox about the stream itself, told from events by its `control` key."""
+    return {"control": kind, **values}

@@ -1,0 +1,78 @@
+"""The envelope of every event: CloudEvents 1.0 in structured JSON."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+from shared import clock
+from shared.ids import new_id
+
+CONTENT_TYPE = "application/cloudevents+json"
+
+
+class BadEnvelope(ValueError):
+    """A message that is no event; the text says what is missing or wrong."""
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One thing that happened. `type` is `<publisher>.<what_happened>.v<N>`, `subject` the aggregate's id, `time` epoch seconds,
+    `sequence` counts the events of one aggregate from 1."""
+
+    type: str
+    subject: str
+    data: dict[str, Any]
+    time: float
+    sequence: int
+    id: str = field(default_factory=new_id)
+    correlation: str | None = None
+    cause: str | None = None
+    trace: str | None = None
+
+    @property
+    def publisher(self) -> str:
+        return self.type.partition(".")[0]
+
+    def envelope(self) -> dict[str, Any]:
+        """The event as CloudEvents structured JSON; `data` must already be in its published form."""
+        optional = {"correlationid": self.correlation, "causationid": self.cause, "traceparent": self.trace}
+        return {
+            "specversion": "1.0",
+            "id": self.id,
+            "source": f"/answerline/{self.publisher}",
+            "type": self.type,
+            "subject": self.subject,
+            "time": clock.to_text(self.time),
+            "datacontenttype": "application/json",
+            "sequence": self.sequence,
+            **{name: value for name, value in optional.items() if value},
+            "data": self.data,
+        }
+
+
+def parse(body: bytes | str) -> Event:
+    """Read an envelope; `data` is not checked here. Raises BadEnvelope."""
+    try:
+        message = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise BadEnvelope(f"not JSON: {error}") from error
+    try:
+        event = Event(
+            type=message["type"],
+            subject=message["subject"],
+            data=message["data"],
+            time=clock.from_text(message["time"]),
+            sequence=message["sequence"],
+            id=message["id"],
+            correlation=message.get("correlationid"),
+            cause=message.get("causationid"),
+            trace=message.get("traceparent"),
+        )
+    except KeyError as error:
+        raise BadEnvelope(f"the envelope lacks {error.args[0]!r}") from error
+    except (TypeError, ValueError, AttributeError) as error:
+        raise BadEnvelope(f"the envelope cannot be read: {error}") from error
+    if not (type(event.type) is type(event.subject) is type(event.id) is str and type(event.data) is dict and type(event.sequence) is int):
+        raise BadEnvelope("the envelope's type, subject and id are text, its data an object, its sequence a whole number")
+    return event

@@ -1,0 +1,252 @@
+"""Receiving: every event ends in exactly one bucket, once.
+
+    received = applied + duplicate + waiting + retrying + dead + dropped
+
+A batch is one transaction: the inbox keys (a known key is a duplicate), the handler's changes, what it announces, and the tally.
+A batch that fails is halved until the culprit stands alone; that one is set aside and tried again with growing pauses, at last it is a
+dead letter with its cause. Later events of the same subject wait behind it; all others go on.
+"""
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+import structlog
+from sqlalchemy import Connection, delete, func, select, text, update
+
+from shared import clock, contracts
+from shared.bus.envelope import BadEnvelope, Event, parse
+from shared.bus.outbox import UnitOfWork, Work
+from shared.db import bulk
+from shared.db.engine import is_outage
+
+log = structlog.get_logger()
+
+PAUSES = (1.0, 5.0, 30.0, 120.0)
+"""Seconds before the second, third, … try; after the last the event is dead."""
+
+COUNTED = ("received", "applied", "duplicate", "dropped")
+SET_ASIDE = ("waiting", "retrying", "dead")
+
+Handler = Callable[[Work, list[Event]], None]
+
+SET_ASIDE_OF = {
+    "postgresql": "select id, subject from set_aside where id in (select json_array_elements_text(:items)) "
+    "or (subject <> '' and subject in (select json_array_elements_text(:items)))",
+    "sqlite": "select id, subject from set_aside where id in (select value from json_each(:items)) "
+    "or (subject <> '' and subject in (select value from json_each(:items)))",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One message as it came: an event, or the reason why it is none."""
+
+    id: str
+    type: str
+    subject: str
+    body: str
+    event: Event | None = None
+    fault: str = ""
+
+
+class Inbox:
+    """The receiving end of one service."""
+
+    def __init__(self, units: UnitOfWork, handler: Handler) -> None:
+        self.units = units
+        self.handler = handler
+
+    def process(self, bodies: Sequence[bytes | str]) -> None:
+        """Put each message into its bucket. Returns when all are durable, so that they can be acknowledged.
+        Raises only when the database is out of reach: then nothing was changed."""
+        self._settle([_read(body) for body in bodies])
+
+    def _settle(self, deliveries: list[Delivery]) -> None:
+        try:
+            with self.units() as work:
+                self._apply(work, deliveries)
+        except Exception as error:
+            if is_outage(error):
+                raise
+            if len(deliveries) > 1:
+                middle = len(deliveries) // 2
+                self._settle(deliveries[:middle])
+                self._settle(deliveries[middle:])
+            else:
+                self._set_aside_culprit(deliveries[0], error)
+
+    def _apply(self, work: Work, deliveries: list[Delivery]) -> None:
+        tally = Counter(received=len(deliveries))
+        distinct = {delivery.id: delivery for delivery in deliveries}
+        known = bulk.values(work.connection, SET_ASIDE_OF, [*distinct, *{d.subject for d in distinct.values()}])
+        aside, blocked = {row.id for row in known}, {row.subject for row in known if row.subject}
+        fresh = [delivery for delivery in distinct.values() if delivery.id not in aside]
+        behind = [delivery for delivery in fresh if delivery.event and delivery.subject in blocked]
+        events = [delivery.event for delivery in fresh if delivery.event and delivery.subject not in blocked]
+        new = self._take_keys(work.connection, [event.id for event in events])
+        behind = [delivery for delivery in behind if not self._applied(work.connection, delivery.id)]
+        broken = [delivery for delivery in fresh if not delivery.event]
+        events = [event for event in events if event.id in new]
+        if events:
+            self.handler(work, events)
+        self._put_aside(work.connection, behind, "waiting", "waits behind an earlier event of the same subject")
+        self._put_aside(work.connection, broken, "dead", "")
+        tally["applied"] = len(events)
+        tally["duplicate"] = len(deliveries) - len(events) - len(behind) - len(broken)
+        count(work.connection, tally)
+
+    def _take_keys(self, connection: Connection, ids: Sequence[str]) -> set[str]:
+        moment = clock.now()
+        rows = [{"id": id, "at": moment} for id in ids]
+        return {row.id for row in bulk.insert(connection, self.units.tables.inbox, rows, key=("id",), returning=("id",))}
+
+    def _applied(self, connection: Connection, id: str) -> bool:
+        inbox = self.units.tables.inbox
+        return connection.scalar(select(inbox.c.id).where(inbox.c.id == id)) is not None
+
+    def _put_aside(
+        self, connection: Connection, deliveries: Iterable[Delivery], state: str, cause: str, next_try_at: float = 0.0, attempts: int = 0
+    ) -> None:
+        moment = clock.now()
+        rows = [
+            {
+                "id": delivery.id,
+                "type": delivery.type,
+                "subject": delivery.subject,
+                "body": delivery.body,
+                "state": state,
+                "attempts": attempts,
+                "next_try_at": next_try_at,
+                "cause": cause or delivery.fault,
+                "at": moment,
+            }
+            for delivery in deliveries
+        ]
+        bulk.insert(connection, self.units.tables.set_aside, rows)
+
+    def _set_aside_culprit(self, delivery: Delivery, error: Exception) -> None:
+        log.warning("event set aside", event_id=delivery.id, type=delivery.type, error=type(error).__name__, exc_info=error)
+        with self.units() as work:
+            self._put_aside(work.connection, [delivery], "retrying", _cause(error), clock.now() + PAUSES[0], attempts=1)
+            count(work.connection, Counter(received=1))
+
+    def retry_due(self) -> None:
+        """Try again what is due, and what waits behind it. Raises only when the database is out of reach."""
+        aside = self.units.tables.set_aside
+        due = select(aside).where(aside.c.state == "retrying", aside.c.next_try_at <= clock.now()).order_by(aside.c.position).limit(100)
+        with self.units.database.reading() as connection:
+            rows = connection.execute(due).all()
+        for row in rows:
+            if self._retry(row):
+                self._let_go_on(row.subject)
+
+    def _let_go_on(self, subject: str) -> None:
+        aside = self.units.tables.set_aside
+        followers = select(aside).where(aside.c.subject == subject).order_by(aside.c.position)
+        while subject:
+            with self.units.database.reading() as connection:
+                row = connection.execute(followers.limit(1)).first()
+            if row is None or row.state != "waiting" or not self._retry(row):
+                return
+
+    def _retry(self, row: Any) -> bool:
+        """Try one event again; whether it was applied (or is gone). A failure moves it to its next try or its grave."""
+        aside = self.units.tables.set_aside
+        delivery = _read(row.body)
+        try:
+            with self.units() as work:
+                if work.connection.execute(delete(aside).where(aside.c.position == row.position)).rowcount == 0:
+                    return True
+                if delivery.event is None:
+                    raise contracts.ContractBroken(delivery.fault)
+                if self._take_keys(work.connection, [delivery.id]):
+                    self.handler(work, [delivery.event])
+                count(work.connection, Counter(applied=1))
+                return True
+        except Exception as error:
+            if is_outage(error):
+                raise
+            attempts = row.attempts + 1
+            dead = delivery.event is None or attempts > len(PAUSES)
+            log.warning("event failed again", event_id=row.id, type=row.type, attempts=attempts, dead=dead, error=type(error).__name__)
+            change = {
+                "state": "dead" if dead else "retrying",
+                "attempts": attempts,
+                "next_try_at": clock.now() + PAUSES[min(attempts, len(PAUSES)) - 1],
+                "cause": _cause(error),
+            }
+            with self.units() as work:
+                work.connection.execute(update(aside).where(aside.c.position == row.position).values(**change))
+            return False
+
+    def prune(self, keep_seconds: float) -> None:
+        """Forget keys so old that their events can no longer come again."""
+        inbox = self.units.tables.inbox
+        with self.units() as work:
+            work.connection.execute(delete(inbox).where(inbox.c.at < clock.now() - keep_seconds))
+
+    def note_checkpoint(self, publisher: str, position: int) -> None:
+        """Remember that all of the publisher's events up to `position` have passed through our queue before this one."""
+        with self.units() as work:
+            work.connection.execute(
+                text(
+                    "insert into checkpoint (publisher, position, previous) values (:publisher, :position, 0) on conflict (publisher) "
+                    "do update set previous = checkpoint.position, position = excluded.position where excluded.position > checkpoint.position"
+                ),
+                {"publisher": publisher, "position": position},
+            )
+
+    def replay_from(self, publisher: str) -> int:
+        """The position after which the publisher must send again when our queue was lost: two checkpoints back, since a row may
+        become visible after one with a higher number."""
+        checkpoint = self.units.tables.checkpoint
+        with self.units.database.reading() as connection:
+            return connection.scalar(select(checkpoint.c.previous).where(checkpoint.c.publisher == publisher)) or 0
+
+
+def count(connection: Connection, tally: Counter[str]) -> None:
+    """Add to the tally of buckets."""
+    rows = orjson.dumps([{"bucket": name, "events": number} for name, number in sorted(tally.items()) if number]).decode()
+    source = {
+        "postgresql": "select bucket, events from json_to_recordset(:rows) as incoming(bucket text, events bigint)",
+        "sqlite": "select value ->> '$.bucket', value ->> '$.events' from json_each(:rows) where true",
+    }[connection.dialect.name]
+    connection.execute(
+        text(f"insert into tally (bucket, events) {source} on conflict (bucket) do update set events = tally.events + excluded.events"),
+        {"rows": rows},
+    )
+
+
+def sums(connection: Connection, units: UnitOfWork) -> dict[str, int]:
+    """How many events are in each bucket. `received` equals the sum of all others."""
+    tables = units.tables
+    result = dict.fromkeys((*COUNTED, *SET_ASIDE), 0)
+    result.update({row.bucket: row.events for row in connection.execute(select(tables.tally))})
+    states = select(tables.set_aside.c.state, func.count().label("events")).group_by(tables.set_aside.c.state)
+    result.update({row.state: row.events for row in connection.execute(states)})
+    return result
+
+
+def _read(body: bytes | str) -> Delivery:
+    raw = body.encode() if isinstance(body, str) else bytes(body)
+    text_of = raw.decode("utf-8", "backslashreplace").replace("\x00", "\\x00")
+    try:
+        event = parse(raw)
+    except BadEnvelope as fault:
+        return Delivery(f"malformed-{hashlib.sha256(raw).hexdigest()[:32]}", "", "", text_of, fault=str(fault))
+    try:
+        data = contracts.load(event.type, event.data)
+        loaded = Event(event.type, event.subject, data, event.time, event.sequence, event.id, event.correlation, event.cause, event.trace)
+    except contracts.ContractBroken as fault:
+        return Delivery(event.id, event.type, event.subject, text_of, fault=str(fault))
+    return Delivery(event.id, event.type, event.subject, text_of, loaded)
+
+
+def _cause(error: Exception) -> str:
+    """Enough to find the fault, without the data: a database error would print the parameters."""
+    described = getattr(error, "orig", None) or error
+    return f"{type(error).__name__}: {str(described).splitlines()[0] if str(described) else ''}"[:500]

@@ -1,0 +1,88 @@
+"""A unit of work: a service's state and what it announces about it, in one transaction."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from sqlalchemy import Connection
+
+from shared import clock, contracts
+from shared.bus.envelope import Event
+from shared.bus.tables import BusTables
+from shared.db import bulk
+from shared.db.engine import Database
+
+OUTBOX_COLUMNS = ("id", "type", "subject", "body", "written_at")
+
+
+class Work:
+    """One transaction in progress. Events given to `announce` become outbox rows just before the commit, after the state rows
+    were locked, so that their order is the order of the states."""
+
+    def __init__(self, connection: Connection, tables: BusTables) -> None:
+        self.connection = connection
+        self._tables = tables
+        self._rows: list[dict[str, Any]] = []
+        self._afterwards: list[Callable[[bool], None]] = []
+
+    def afterwards(self, hook: Callable[[bool], None]) -> None:
+        """Call `hook` when the transaction is over, with whether it was committed. Last in, first called."""
+        self._afterwards.append(hook)
+
+    def ended(self, committed: bool) -> None:
+        while self._afterwards:
+            self._afterwards.pop()(committed)
+
+    def announce(self, event: Event) -> None:
+        """Announce an event; its data is checked here against its contract. Raises ContractBroken."""
+        published = Event(
+            event.type,
+            event.subject,
+            contracts.write(event.type, event.data),
+            event.time,
+            event.sequence,
+            event.id,
+            event.correlation,
+            event.cause,
+            event.trace,
+        )
+        self._rows.append(
+            {
+                "id": event.id,
+                "type": event.type,
+                "subject": event.subject,
+                "body": published.envelope(),
+                "written_at": clock.now(),
+            }
+        )
+
+    def flush(self) -> int:
+        """Write the announced events to the outbox and return how many."""
+        rows, self._rows = self._rows, []
+        bulk.insert(self.connection, self._tables.outbox, rows, columns=OUTBOX_COLUMNS)
+        return len(rows)
+
+
+class UnitOfWork:
+    """Makes units of work for one service and wakes its relay after each that announced something."""
+
+    def __init__(self, database: Database, tables: BusTables) -> None:
+        self.database = database
+        self.tables = tables
+        self.on_announced: Callable[[], None] = lambda: None
+
+    @contextmanager
+    def __call__(self) -> Iterator[Work]:
+        work: Work | None = None
+        announced, committed = 0, False
+        try:
+            with self.database.transaction() as connection:
+                work = Work(connection, self.tables)
+                yield work
+                announced = work.flush()
+            committed = True
+        finally:
+            if work:
+                work.ended(committed)
+        if announced:
+            self.on_announced()

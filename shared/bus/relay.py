@@ -1,0 +1,200 @@
+"""Sending: the outbox's rows go to the broker, in order, confirmed, and only then count as published."""
+
+import time
+from collections.abc import Callable
+from threading import Event as Flag
+from typing import Any
+
+import orjson
+import structlog
+from kombu import Connection
+from sqlalchemy import String, cast, func, select, text
+
+from shared import clock
+from shared.bus import broker as brokers
+from shared.bus.broker import PERSISTENT, Broker
+from shared.bus.outbox import UnitOfWork
+from shared.contracts import topology
+
+log = structlog.get_logger()
+
+BATCH = 500
+IDLE_SECONDS = 0.5
+CHECKPOINT_SECONDS = 10.0
+CONFIRM_SECONDS = 30.0
+RETURNED_PAUSE = 0.5
+
+MARK = {
+    "postgresql": "update outbox set published_at = :at where seq in (select value::bigint from json_array_elements_text(:items))",
+    "sqlite": "update outbox set published_at = :at where seq in (select value from json_each(:items))",
+}
+
+
+class Relay:
+    """The one active relay of a service."""
+
+    def __init__(self, broker: Broker, units: UnitOfWork, publisher: str) -> None:
+        self.broker = broker
+        self.units = units
+        self.publisher = publisher
+        self.receivers = topology.receivers_of(publisher)
+        self._work = Flag()
+        self._position = -1
+        self._checkpoint_at = 0.0
+
+    def wake(self) -> None:
+        self._work.set()
+
+    def run(self, connection: Connection, proceed: Callable[[], bool]) -> None:
+        """Relay over this connection while `proceed()`. Raises when the broker or the database goes away."""
+        for receiver in brokers.declare_for(connection, self.receivers, [self.publisher]):
+            log.info("inbox made anew", receiver=receiver)
+            self._send_control(connection, receiver, brokers.control("queue_created"))
+        sender = _Sender(connection, confirms=not self.broker.in_memory)
+        requests: list[Any] = []
+        with (
+            connection.channel() as channel,
+            connection.Consumer([brokers.replay_requests(self.publisher)], channel=channel, on_message=requests.append, accept=["json"]),
+        ):
+            while proceed():
+                self._work.clear()
+                published = self._publish_pending(sender)
+                self._drain(connection)
+                while requests:
+                    self._replay(sender, requests.pop(0))
+                self._send_checkpoints(connection)
+                if not published:
+                    self._work.wait(IDLE_SECONDS)
+
+    def _publish_pending(self, sender: "_Sender") -> int:
+        outbox = self.units.tables.outbox
+        pending = (
+            select(outbox.c.seq, outbox.c.type, outbox.c.id, cast(outbox.c.body, String).label("body"))
+            .where(outbox.c.published_at.is_(None))
+            .order_by(outbox.c.seq)
+            .limit(BATCH)
+        )
+        with self.units.database.reading() as connection:
+            rows = connection.execute(pending).all()
+        if not rows:
+            return 0
+        confirmed = sender.send([(row.seq, row.id, row.body, topology.EXCHANGE, row.type) for row in rows])
+        if confirmed:
+            with self.units.database.transaction() as connection:
+                connection.execute(text(MARK[connection.dialect.name]), {"items": orjson.dumps(confirmed).decode(), "at": clock.now()})
+        if len(confirmed) < len(rows):
+            log.warning("events came back unroutable", events=len(rows) - len(confirmed))
+            time.sleep(RETURNED_PAUSE)
+        return len(confirmed)
+
+    def _replay(self, sender: "_Sender", request: Any) -> None:
+        """Send again to one receiver whose queue was lost; its inbox skips what it has."""
+        asked = orjson.loads(request.body)
+        receiver, after = asked["receiver"], asked["after"]
+        outbox = self.units.tables.outbox
+        log.info("replaying", receiver=receiver, after=after)
+        while True:
+            page = (
+                select(outbox.c.seq, outbox.c.id, cast(outbox.c.body, String).label("body"))
+                .where(outbox.c.seq > after, outbox.c.published_at.is_not(None), outbox.c.type.in_(topology.SUBSCRIPTIONS[receiver]))
+                .order_by(outbox.c.seq)
+                .limit(BATCH)
+            )
+            with self.units.database.reading() as connection:
+                rows = connection.execute(page).all()
+            if not rows:
+                break
+            sender.send([(row.seq, row.id, row.body, "", topology.inbox_queue(receiver)) for row in rows])
+            after = rows[-1].seq
+        request.ack()
+
+    def _send_checkpoints(self, connection: Connection) -> None:
+        if clock.monotonic() < self._checkpoint_at:
+            return
+        self._checkpoint_at = clock.monotonic() + CHECKPOINT_SECONDS
+        outbox = self.units.tables.outbox
+        with self.units.database.reading() as reading:
+            first_pending = reading.scalar(select(func.min(outbox.c.seq)).where(outbox.c.published_at.is_(None)))
+            last = reading.scalar(select(func.max(outbox.c.seq))) or 0
+        position = first_pending - 1 if first_pending else last
+        if position == self._position:
+            return
+        for receiver in self.receivers:
+            self._send_control(connection, receiver, brokers.control("checkpoint", publisher=self.publisher, position=position))
+        self._position = position
+
+    def _send_control(self, connection: Connection, receiver: str, message: dict[str, Any]) -> None:
+        with connection.channel() as channel:
+            prepared = channel.prepare_message(orjson.dumps(message), content_type="application/json", content_encoding="utf-8")
+            channel.basic_publish(prepared, exchange="", routing_key=topology.inbox_queue(receiver))
+
+    def _drain(self, connection: Connection) -> None:
+        if not self.broker.in_memory:
+            connection.heartbeat_check()
+        try:
+            connection.drain_events(timeout=0.001)
+        except TimeoutError:
+            return
+
+    def prune(self, keep_seconds: float) -> int:
+        """Delete rows published longer ago than that; they can no longer be replayed."""
+        with self.units.database.transaction() as connection:
+            return connection.execute(
+                text("delete from outbox where published_at < :before"), {"before": clock.now() - keep_seconds}
+            ).rowcount
+
+
+class _Sender:
+    """Publishes with many confirms in flight."""
+
+    def __init__(self, connection: Connection, confirms: bool) -> None:
+        self.connection = connection
+        self.confirms = confirms
+        self.channel = connection.channel()
+        self.sent = 0
+        self.unconfirmed: set[int] = set()
+        self.nacked: set[int] = set()
+        self.refused: set[str] = set()
+        if confirms:
+            self.channel.confirm_select()
+            self.channel.events["basic_ack"].add(self._confirmed)
+            self.channel.events["basic_nack"].add(self._failed)
+            self.channel.events["basic_return"].add(self._returned)
+
+    def send(self, messages: list[tuple[int, str, str, str, str]]) -> list[int]:
+        """Publish (seq, id, body, exchange, routing key) rows and return the seqs that the broker has safely."""
+        channel = self.channel
+        first = self.sent + 1
+        self.refused.clear()
+        self.nacked.clear()
+        properties = {"delivery_mode": PERSISTENT["delivery_mode"]}
+        for _seq, id, body, exchange, key in messages:
+            prepared = channel.prepare_message(
+                body, content_type="application/json", content_encoding="utf-8", properties={**properties, "message_id": id}
+            )
+            self.sent += 1
+            if self.confirms:
+                self.unconfirmed.add(self.sent)
+                channel.basic_publish(prepared, exchange=exchange, routing_key=key, mandatory=True)
+            else:
+                channel.basic_publish(prepared, exchange=exchange, routing_key=key)
+        deadline = clock.monotonic() + CONFIRM_SECONDS
+        while self.unconfirmed:
+            self.connection.drain_events(timeout=max(deadline - clock.monotonic(), 0.001))
+        return [seq for tag, (seq, id, *_) in enumerate(messages, first) if id not in self.refused and tag not in self.nacked]
+
+    def _confirmed(self, tag: int, multiple: bool) -> None:
+        """Confirms come out of order and for several at once."""
+        if multiple:
+            self.unconfirmed -= {one for one in self.unconfirmed if one <= tag}
+        else:
+            self.unconfirmed.discard(tag)
+
+    def _failed(self, tag: int, multiple: bool, *_: Any) -> None:
+        nacked = {one for one in self.unconfirmed if one == tag or (multiple and one < tag)}
+        self.nacked |= nacked
+        self.unconfirmed -= nacked
+
+    def _returned(self, _reason: Any, _exchange: str, _key: str, message: Any) -> None:
+        """A return carries no tag and precedes its confirm: the message is known by its id."""
+        self.refused.add(message.properties["message_id"])

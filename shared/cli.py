@@ -1,0 +1,187 @@
+"""The `answerline` command."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from shared import config
+from shared.config import SettingError, Settings
+from shared.runtime.definition import Definition, installed
+
+if TYPE_CHECKING:
+    from shared.bus.outbox import UnitOfWork
+
+
+class Commands(click.Group):
+    """Errors that the operator can mend are one clear line, without a traceback."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        from shared.errors import AnswerlineError
+
+        try:
+            return super().invoke(ctx)
+        except (SettingError, AnswerlineError) as error:
+            raise click.ClickException(str(error)) from error
+
+
+@click.group(cls=Commands)
+@click.version_option(package_name="answerline")
+def main() -> None:
+    """Answerline: every customer reaches somebody who can answer, at once."""
+
+
+def _settings() -> Settings:
+    return config.load()
+
+
+def _patch() -> None:
+    """Everything that waits must wait cooperatively: patch before anything else is imported."""
+    import eventlet
+
+    eventlet.monkey_patch()
+
+
+@main.command()
+@click.option(
+    "--sample/--no-sample", default=False, help="Set up a sample centre and play a recorded run of real telephony events through it."
+)
+@click.option(
+    "--speed",
+    default=4.0,
+    show_default=True,
+    type=click.FloatRange(0.1, 1000),
+    help="How many times faster than life the sample is played.",
+)
+def up(sample: bool, speed: float) -> None:
+    """Run all services in this one process."""
+    _patch()
+    from shared.observability import logging
+    from shared.runtime import runner
+
+    settings = _settings()
+    logging.configure(settings.log_level)
+    definitions = list(installed().values())
+    runner.migrate_all(settings, definitions)
+    key, made = settings.bootstrap_key()
+    address = "http://{}:{}".format(*settings.http_address)
+
+    def welcome(_contexts: Any) -> None:
+        click.echo(f"\nAnswerline is up.\n  live page  {address}/\n  API        {address}/docs\n  metrics    {address}/metrics")
+        where = f"kept in {settings.data / 'admin.key'}"
+        click.echo(
+            f"  admin key  {key}  ({'made now, ' if made else ''}{where})" if made or not settings.admin_key else "  admin key  as set"
+        )
+        if sample:
+            from services.gateway import sample as player  # type: ignore[attr-defined]
+
+            player.play(address, key, speed)
+
+    runner.run(settings, definitions, welcome)
+
+
+@main.command()
+@click.argument("name")
+def service(name: str) -> None:
+    """Run one service in a process of its own."""
+    _patch()
+    from shared.observability import logging
+    from shared.runtime import runner
+
+    settings = _settings()
+    if settings.embedded:
+        raise SettingError("ANSWERLINE_BROKER_URL: a service alone needs a real broker, for example amqp://user:password@host//")
+    logging.configure(settings.log_level, name)
+    runner.run(settings, [_definition(name)], internal=True)
+
+
+@main.command()
+@click.argument("names", nargs=-1)
+def migrate(names: tuple[str, ...]) -> None:
+    """Bring the databases (all, or those of the services named) to their newest revision."""
+    from shared.observability import logging
+    from shared.runtime import runner
+
+    settings = _settings()
+    logging.configure(settings.log_level)
+    runner.migrate_all(settings, [_definition(name) for name in names] if names else list(installed().values()))
+
+
+def _definition(name: str) -> Definition:
+    known = installed()
+    if name not in known:
+        raise click.BadParameter(f"no service is called {name}; there are {', '.join(known)}")
+    return known[name]
+
+
+# ---- dead letters
+
+
+@main.group()
+def dlq() -> None:
+    """Events that could not be applied: see them, mend the cause, let them be tried again."""
+
+
+def _units(service: str) -> UnitOfWork:
+    from shared.runtime import context
+
+    return context.build(_definition(service).name, _settings()).units
+
+
+SERVICE = click.option("--service", "service_name", default="routing", show_default=True, help="Whose dead letters.")
+
+
+@dlq.command("list")
+@SERVICE
+@click.option("--state", type=click.Choice(["waiting", "retrying", "dead"]))
+def dlq_list(service_name: str, state: str | None) -> None:
+    """What is set aside, oldest first."""
+    from shared import clock
+    from shared.bus import deadletters
+
+    for row in deadletters.listing(_units(service_name), state):
+        click.echo(
+            f"{row['id']}  {row['state']:8}  {row['attempts']} tries  {clock.to_text(row['at'])}  {row['type'] or '-'}  {row['cause']}"
+        )
+
+
+@dlq.command("show")
+@SERVICE
+@click.argument("id")
+def dlq_show(service_name: str, id: str) -> None:
+    """One event, whole. It may hold personal data."""
+    from shared.bus import deadletters
+
+    for name, value in deadletters.show(_units(service_name), id).items():
+        click.echo(f"{name}: {value}")
+
+
+@dlq.command("retry")
+@SERVICE
+@click.argument("id", required=False)
+def dlq_retry(service_name: str, id: str | None) -> None:
+    """Let one dead letter, or all of them, be tried again."""
+    from shared.bus import deadletters
+
+    click.echo(f"{deadletters.retry(_units(service_name), id)} will be tried again")
+
+
+@dlq.command("drop")
+@SERVICE
+@click.argument("id")
+@click.confirmation_option(prompt="The event is lost for good. Drop it?")
+def dlq_drop(service_name: str, id: str) -> None:
+    """Give one event up for good; what waits behind it goes on."""
+    from shared.bus import deadletters
+
+    deadletters.drop(_units(service_name), id)
+
+
+for _definition_of_service in installed().values():
+    for _command in _definition_of_service.commands():
+        main.add_command(_command)
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,102 @@
+"""Settings from the environment. `NAME_FILE` names a file that holds the value, for secrets."""
+
+import os
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from ipaddress import ip_address
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+
+class SettingError(ValueError):
+    """A setting that cannot be used; the message says which and how to mend it."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What an operator may set. Every field but `overrides` is an environment variable ANSWERLINE_<FIELD>."""
+
+    broker_url: str = "memory://"
+    database_url: str = ""
+    http: str = "127.0.0.1:8000"
+    metrics: str = "127.0.0.1:9100"
+    data: Path = Path("data")
+    admin_key: str = ""
+    timezone: str = "UTC"
+    public_wallboard: str = ""
+    log_level: str = "INFO"
+
+    @property
+    def embedded(self) -> bool:
+        """Whether all services share this one process and its in-memory bus."""
+        return self.broker_url.startswith("memory://")
+
+    @property
+    def http_address(self) -> tuple[str, int]:
+        return parse_address("ANSWERLINE_HTTP", self.http)
+
+    @property
+    def metrics_address(self) -> tuple[str, int]:
+        return parse_address("ANSWERLINE_METRICS", self.metrics)
+
+    @property
+    def zone(self) -> ZoneInfo:
+        try:
+            return ZoneInfo(self.timezone)
+        except (KeyError, ValueError, OSError) as error:
+            raise SettingError(f"ANSWERLINE_TIMEZONE: no time zone is called {self.timezone!r}") from error
+
+    @property
+    def wallboard_is_public(self) -> bool:
+        """The live page needs no key only where nobody but this machine can reach it, unless the operator decides."""
+        if self.public_wallboard:
+            return self.public_wallboard.lower() in ("1", "true", "yes")
+        host = self.http_address[0]
+        return host == "localhost" or ip_address(host).is_loopback
+
+    def database_of(self, service: str) -> str:
+        """The service's own database: `{service}` in ANSWERLINE_DATABASE_URL stands for its name; default one SQLite file each."""
+        if self.database_url:
+            return self.database_url.replace("{service}", service)
+        return f"sqlite:///{self.data / service}.sqlite3"
+
+    def bootstrap_key(self) -> tuple[str, bool]:
+        """The first administrator's key and whether it was made just now. A made key is kept in the data folder, mode 0600."""
+        if self.admin_key:
+            return self.admin_key, False
+        path = self.data / "admin.key"
+        try:
+            return path.read_text().strip(), False
+        except FileNotFoundError:
+            self.data.mkdir(parents=True, exist_ok=True)
+            key = "al_" + secrets.token_urlsafe(32)
+            with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+                file.write(key + "\n")
+            return key, True
+
+
+def parse_address(name: str, text: str) -> tuple[str, int]:
+    """`host:port` as a pair. Raises SettingError."""
+    host, colon, port = text.rpartition(":")
+    if not colon or not port.isdigit() or int(port) > 65535:
+        raise SettingError(f"{name}: {text!r} is not host:port, for example 127.0.0.1:8000")
+    return host.strip("[]") or "0.0.0.0", int(port)  # noqa: S104
+
+
+def load(environment: Mapping[str, str] = os.environ) -> Settings:
+    """Read the settings. Raises SettingError for a value that cannot be used."""
+    values: dict[str, object] = {}
+    for field, default in Settings.__dataclass_fields__.items():
+        name = f"ANSWERLINE_{field.upper()}"
+        text = environment.get(name)
+        if text is None and (path := environment.get(f"{name}_FILE")):
+            try:
+                text = Path(path).read_text().strip()
+            except OSError as error:
+                raise SettingError(f"{name}_FILE: {path} cannot be read: {error.strerror}") from error
+        if text:
+            values[field] = Path(text) if default.type is Path else text
+    settings = Settings(**values)  # type: ignore[arg-type]
+    _ = settings.http_address, settings.metrics_address, settings.zone
+    return settings

@@ -1,0 +1,44 @@
+"""The published language: every event that crosses from one service to another. One module per publisher."""
+
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
+from marshmallow import Schema, ValidationError
+
+from shared.contracts import gateway, routing
+from shared.contracts.compile import Loader, compile_loader, compile_writer
+
+SCHEMAS: dict[str, type[Schema]] = {**gateway.EVENTS, **routing.EVENTS}
+
+
+class ContractBroken(ValueError):
+    """The data of an event is not what its type promises."""
+
+
+@cache
+def _loader(type: str) -> Loader:
+    return compile_loader(SCHEMAS[type]())
+
+
+@cache
+def _writer(type: str) -> Loader:
+    return compile_writer(SCHEMAS[type]())
+
+
+def load(type: str, data: Mapping[str, Any]) -> dict[str, Any]:
+    """The data of a received event, checked, moments as epoch seconds. Raises ContractBroken."""
+    if type not in SCHEMAS:
+        raise ContractBroken(f"no event is called {type!r}")
+    try:
+        return _loader(type)(data)
+    except ValidationError as error:
+        raise ContractBroken(f"{type}: {error.messages}") from error
+
+
+def write(type: str, data: Mapping[str, Any]) -> dict[str, Any]:
+    """The data of an event about to be announced in its published form. Raises ContractBroken: the publisher has a fault."""
+    try:
+        return _writer(type)(data)
+    except ValidationError as error:
+        raise ContractBroken(f"{type}: {error}") from error

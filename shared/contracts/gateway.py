@@ -1,0 +1,120 @@
+"""What the gateway announces."""
+
+from marshmallow import fields, validate
+
+from shared.contracts.fields import Data, Time
+
+OUTCOMES = (
+    "waiting",
+    "talking",
+    "completed",
+    "abandoned",
+    "timed_out",
+    "left_by_key",
+    "left_empty",
+    "withdrawn",
+    "transferred",
+    "lost",
+    "void",
+)
+AGENT_STATES = ("offline", "available", "paused", "unknown")
+
+
+class Leg(Data):
+    """One stay of a contact in one queue, as far as it is known. Each event carries the whole leg, so the newest replaces the rest."""
+
+    number = fields.Integer(required=True, metadata={"description": "1 for the first queue that the contact entered"})
+    queue = fields.String(required=True)
+    call = fields.String(allow_none=True, metadata={"description": "the telephony system's own id of the call"})
+    agent = fields.String(allow_none=True)
+    address = fields.String(allow_none=True, metadata={"description": "the agent's interface, for example PJSIP/1001"})
+    position = fields.Integer(allow_none=True, metadata={"description": "place in the queue on entering it, from 1"})
+    arrived_at = Time(allow_none=True)
+    answered_at = Time(allow_none=True)
+    ended_at = Time(allow_none=True)
+    outcome = fields.String(required=True, validate=validate.OneOf(OUTCOMES))
+    ended_by = fields.String(allow_none=True)
+    target = fields.String(allow_none=True, metadata={"description": "where a transfer went"})
+    hold_seconds = fields.Float(allow_none=True)
+    talk_seconds = fields.Float(allow_none=True)
+    missed = fields.Dict(
+        keys=fields.String(),
+        values=fields.Integer(),
+        allow_none=True,
+        metadata={"description": "ring-no-answers per agent; null where no source tells"},
+    )
+    ringing = fields.List(fields.String(), metadata={"description": "agents whose telephones ring now"})
+    estimated = fields.List(fields.String(), metadata={"description": "figures taken from clocks because the PBX's own are missing"})
+    uncertain = fields.String(allow_none=True, metadata={"description": "why the leg's end is in doubt"})
+
+
+class ContactEvent(Data):
+    """`required_skills` are the contact's own, beside its queue's."""
+
+    contact = fields.String(required=True)
+    source = fields.String(required=True)
+    channel = fields.String(load_default="voice")
+    required_skills = fields.Dict(keys=fields.String(), values=fields.Integer(), load_default=dict)
+    leg = fields.Nested(Leg, required=True)
+
+
+class ContactArrived(ContactEvent):
+    """A contact entered a queue."""
+
+
+class ContactAnswered(ContactEvent):
+    """An agent and the customer speak."""
+
+
+class ContactAbandoned(ContactEvent):
+    """The contact left the queue unanswered; the leg's outcome says how."""
+
+
+class ContactTransferred(ContactEvent):
+    """The agent passed the contact on; the leg ends here."""
+
+
+class ContactEnded(ContactEvent):
+    """Agent and customer have parted."""
+
+
+class OfferMissed(ContactEvent):
+    """An agent's telephone rang in vain."""
+
+
+class ContactCorrected(ContactEvent):
+    """What was announced of this leg was wrong or incomplete; this is what holds. Outcome `void`: there never was such a leg."""
+
+    merged_into = fields.String(allow_none=True, metadata={"description": "the contact that turned out to be the same call"})
+
+
+class AgentStateReported(Data):
+    """What a telephony system says of an agent; without a queue it is said of all."""
+
+    source = fields.String(required=True)
+    agent = fields.String(required=True)
+    address = fields.String(allow_none=True)
+    queue = fields.String(allow_none=True)
+    state = fields.String(required=True, validate=validate.OneOf(AGENT_STATES))
+    reason = fields.String(allow_none=True)
+    since = Time(required=True)
+
+
+class SourceRestarted(Data):
+    """A telephony system began anew: calls it held are gone, its agents' states unknown."""
+
+    source = fields.String(required=True)
+    at = Time(required=True)
+
+
+EVENTS = {
+    "gateway.contact_arrived.v1": ContactArrived,
+    "gateway.contact_answered.v1": ContactAnswered,
+    "gateway.contact_abandoned.v1": ContactAbandoned,
+    "gateway.contact_transferred.v1": ContactTransferred,
+    "gateway.contact_ended.v1": ContactEnded,
+    "gateway.offer_missed.v1": OfferMissed,
+    "gateway.contact_corrected.v1": ContactCorrected,
+    "gateway.agent_state_reported.v1": AgentStateReported,
+    "gateway.source_restarted.v1": SourceRestarted,
+}

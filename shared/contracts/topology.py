@@ -1,0 +1,41 @@
+"""Who hears what. Publishers and receivers declare the same queues and bindings from this one table, so that nothing is
+published into the void, whoever starts first."""
+
+EXCHANGE = "answerline.events"
+UNROUTED = "answerline.unrouted"
+
+SUBSCRIPTIONS: dict[str, tuple[str, ...]] = {
+    "routing": (
+        "gateway.contact_arrived.v1",
+        "gateway.contact_answered.v1",
+        "gateway.contact_abandoned.v1",
+        "gateway.contact_transferred.v1",
+        "gateway.contact_ended.v1",
+        "gateway.offer_missed.v1",
+        "gateway.contact_corrected.v1",
+        "gateway.agent_state_reported.v1",
+        "gateway.source_restarted.v1",
+    ),
+}
+"""receiver -> types of event"""
+
+
+def inbox_queue(receiver: str) -> str:
+    return f"answerline.{receiver}.inbox"
+
+
+def replay_queue(publisher: str) -> str:
+    """Where a receiver whose queue was lost asks a publisher to send again."""
+    return f"answerline.{publisher}.replay"
+
+
+def command_queue(service: str) -> str:
+    return f"answerline.{service}.commands"
+
+
+def publishers_of(receiver: str) -> list[str]:
+    return sorted({name.partition(".")[0] for name in SUBSCRIPTIONS.get(receiver, ())})
+
+
+def receivers_of(publisher: str) -> list[str]:
+    return sorted(receiver for receiver in SUBSCRIPTIONS if publisher in publishers_of(receiver))

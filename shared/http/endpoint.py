@@ -1,0 +1,134 @@
+"""A door: a method of a service, what it takes, who may use it and what it answers, in one decorator.
+
+@endpoint("POST", "/v1/contacts", body=NewContact, answer=Contact, status=201, roles=("telephony",))
+def post_contact(self, request):
+    '''Announce a contact.'''
+    return {...}
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from marshmallow import Schema, ValidationError
+
+from shared.contracts.compile import Loader, compile_loader, keys_of
+from shared.errors import Invalid, MethodNotAllowed, NotFound
+
+ATTRIBUTE = "_answerline_endpoint"
+SMALL = 256 * 1024
+LARGE = 64 * 1024 * 1024
+Door = TypeVar("Door", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True)
+class Principal:
+    """Who asks: the key's name and its roles."""
+
+    name: str
+    roles: frozenset[str]
+
+
+PUBLIC = Principal("anyone", frozenset())
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """`roles` empty: any valid key; `public`: no key needed. `limit` is the largest body in bytes."""
+
+    method: str
+    path: str
+    body: type[Schema] | None = None
+    query: type[Schema] | None = None
+    answer: type[Schema] | None = None
+    status: int = 200
+    roles: tuple[str, ...] = ()
+    public: bool = False
+    limit: int = SMALL
+    takes: tuple[str, ...] = ("application/json",)
+    gives: str = "application/json"
+    tag: str = ""
+
+    @property
+    def pattern(self) -> re.Pattern[str]:
+        return re.compile(re.sub(r"\\?\{(\w+)\\?\}", r"(?P<\1>[^/]+)", re.escape(self.path)))
+
+
+def endpoint(method: str, path: str, **options: Any) -> Callable[[Door], Door]:
+    def mark(door: Door) -> Door:
+        setattr(door, ATTRIBUTE, Endpoint(method, path, **options))
+        return door
+
+    return mark
+
+
+def endpoints_of(service: type[Any]) -> list[tuple[Endpoint, Callable[..., Any]]]:
+    found = ((getattr(member, ATTRIBUTE), member) for member in vars(service).values() if hasattr(member, ATTRIBUTE))
+    return sorted(found, key=lambda pair: (pair[0].path, pair[0].method))
+
+
+@dataclass
+class Response:
+    """An answer that is more than a JSON document; `body` is bytes, or an iterable of bytes for a stream."""
+
+    body: Any = b""
+    status: int = 200
+    content_type: str = "application/json"
+    headers: list[tuple[str, str]] = field(default_factory=list)
+
+
+@dataclass
+class Route:
+    """An endpoint bound to a service instance, its schemas compiled."""
+
+    endpoint: Endpoint
+    call: Callable[..., Any]
+    load_body: Loader | None
+    load_query: Loader | None
+    query_names: frozenset[str]
+
+
+class Router:
+    """Finds the door for a method and path."""
+
+    def __init__(self, service: Any) -> None:
+        self.exact: dict[str, dict[str, Route]] = {}
+        self.patterns: list[tuple[re.Pattern[str], dict[str, Route]]] = []
+        by_pattern: dict[str, dict[str, Route]] = {}
+        for spec, function in endpoints_of(type(service)):
+            route = Route(
+                spec,
+                getattr(service, function.__name__),
+                compile_loader(spec.body()) if spec.body else None,
+                compile_loader(spec.query()) if spec.query else None,
+                keys_of(spec.query()) if spec.query else frozenset(),
+            )
+            if "{" in spec.path:
+                by_pattern.setdefault(spec.path, {})[spec.method] = route
+            else:
+                self.exact.setdefault(spec.path, {})[spec.method] = route
+        self.patterns = [(next(iter(methods.values())).endpoint.pattern, methods) for methods in by_pattern.values()]
+
+    def find(self, method: str, path: str) -> tuple[Route, Mapping[str, str]]:
+        """Raises NotFound or MethodNotAllowed."""
+        methods, parameters = self._methods(path)
+        if route := methods.get("GET" if method == "HEAD" else method):
+            return route, parameters
+        raise MethodNotAllowed(f"{path} takes {', '.join(sorted(methods))}", allow=sorted(methods))
+
+    def _methods(self, path: str) -> tuple[dict[str, Route], Mapping[str, str]]:
+        if methods := self.exact.get(path):
+            return methods, {}
+        for pattern, methods in self.patterns:
+            if match := pattern.fullmatch(path):
+                return methods, match.groupdict()
+        raise NotFound(f"nothing is at {path}; /openapi.json lists what there is")
+
+
+def check(load: Loader, values: Mapping[str, Any], what: str) -> dict[str, Any]:
+    """Load through a compiled schema. Raises Invalid with the schema's own messages by field."""
+    try:
+        return load(values)
+    except ValidationError as error:
+        raise Invalid(f"the {what} is not as it must be", errors=error.normalized_messages()) from error

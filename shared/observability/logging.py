@@ -1,0 +1,34 @@
+"""Structured logs on standard error: JSON where a machine reads them, plain where a person does."""
+
+import logging
+import sys
+
+import structlog
+
+
+def configure(level: str, service: str | None = None) -> None:
+    """Every line has time, level, event and, in a service's own process, its name. No token, message text or number belongs in it."""
+    shared = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.format_exc_info,
+    ]
+    person = sys.stderr.isatty()
+    renderer = structlog.dev.ConsoleRenderer() if person else structlog.processors.JSONRenderer()
+    if person:
+        shared.remove(structlog.processors.format_exc_info)
+    number = logging.getLevelNamesMapping().get(level.upper(), logging.INFO)
+    structlog.configure(
+        processors=[*shared, renderer],
+        wrapper_class=structlog.make_filtering_bound_logger(number),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(structlog.stdlib.ProcessorFormatter(processor=renderer, foreign_pre_chain=shared))
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(max(number, logging.WARNING))
+    if service:
+        structlog.contextvars.bind_contextvars(service=service)

@@ -1,0 +1,33 @@
+"""How a service announces itself to the platform: one object behind an entry point."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+from click import Command
+
+GROUP = "answerline.services"
+
+
+@dataclass(frozen=True)
+class Definition:
+    """`service` is `module:Class` of the nameko class, loaded only in a process that runs it.
+    `single_active`: of all its processes one works, the others stand by to take over."""
+
+    name: str
+    service: str
+    migrations: Path
+    single_active: bool = False
+    commands: Callable[[], list[Command]] = list
+
+    def load(self) -> type[Any]:
+        module, _, name = self.service.partition(":")
+        return getattr(import_module(module), name)
+
+
+def installed() -> dict[str, Definition]:
+    """Every service of this installation by name."""
+    return {point.name: point.load() for point in sorted(entry_points(group=GROUP), key=lambda point: point.name)}

@@ -1,0 +1,283 @@
+"""What runs for as long as the service does: the inbox, the relay, and a service's own loops."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+import structlog
+from eventlet import Timeout
+from kombu import Connection, Exchange, Queue
+from nameko.extensions import DependencyProvider, Entrypoint, Extension
+
+from shared import clock
+from shared.bus import broker as brokers
+from shared.bus.envelope import Event
+from shared.bus.inbox import Inbox
+from shared.bus.outbox import Work
+from shared.contracts import topology
+from shared.db.engine import is_outage
+from shared.ids import new_id
+from shared.runtime import context
+
+log = structlog.get_logger()
+
+FIRST_PAUSE, LAST_PAUSE = 0.1, 5.0
+DRAIN_SECONDS = 20.0
+BATCH = 200
+FILL_SECONDS = 0.002
+RETRY_EVERY = 1.0
+PRUNE_EVERY = 3600.0
+KEEP_OUTBOX = 7 * 86400.0
+KEEP_INBOX = 14 * 86400.0
+CONTROL = b'{"control"'
+
+
+class Loop(Extension):
+    """A managed thread that is started with the container, lives through every outage, and finishes its step before it stops."""
+
+    def setup(self) -> None:
+        self.running = False
+        self.thread: Any = None
+
+    def start(self) -> None:
+        self.running = True
+        self.thread = self.container.spawn_managed_thread(self._live, identifier=type(self).__name__)
+
+    def stop(self) -> None:
+        self.running = False
+        self.interrupt()
+        with Timeout(DRAIN_SECONDS, False):
+            self.thread.wait()
+
+    def kill(self) -> None:
+        self.running = False
+
+    def interrupt(self) -> None:
+        """Cut a wait short so that the loop sees that it must stop."""
+
+    def _live(self) -> None:
+        pause = FIRST_PAUSE
+        while self.running:
+            began = clock.monotonic()
+            try:
+                self.run()
+            except Exception as error:
+                if not self.running:
+                    return
+                outage = is_outage(error) or isinstance(error, OSError)
+                log.warning(
+                    "loop begins anew",
+                    loop=type(self).__name__,
+                    service=self.container.service_name,
+                    error=type(error).__name__,
+                    detail=str(error).splitlines()[0][:200] if str(error) else "",
+                    exc_info=None if outage else error,
+                )
+                pause = FIRST_PAUSE if clock.monotonic() - began > 10 * LAST_PAUSE else min(pause * 2, LAST_PAUSE)
+                time.sleep(pause)
+
+    def run(self) -> None:
+        raise NotImplementedError
+
+    def with_connection(self, work: Callable[[Connection], None]) -> None:
+        """Run `work` over a broker connection; whatever the broker throws becomes OSError: connect again."""
+        ours = context.of(self.container)
+        link = type(self).__name__
+        ours.links[link] = False
+        connection = ours.broker.connect()
+        ours.links[link] = True
+        try:
+            work(connection)
+        except brokers.errors(connection) as error:
+            raise ConnectionError(f"broker: {type(error).__name__}: {error}") from error
+        finally:
+            ours.links[link] = False
+            try:
+                connection.release()
+            except brokers.errors(connection):
+                log.debug("connection was already broken")
+
+
+class RelayLoop(DependencyProvider, Loop):
+    """Publishes the outbox, in the one process of the service that holds the lease."""
+
+    def setup(self) -> None:
+        Loop.setup(self)
+        self.context = context.of(self.container)
+        self.pruned_at = clock.monotonic()
+
+    def run(self) -> None:
+        if not self.context.lease.acquire():
+            time.sleep(RETRY_EVERY)
+            return
+        self.with_connection(lambda connection: self.context.relay.run(connection, self._proceed))
+
+    def interrupt(self) -> None:
+        self.context.relay.wake()
+
+    def _proceed(self) -> bool:
+        if clock.monotonic() - self.pruned_at > PRUNE_EVERY:
+            self.pruned_at = clock.monotonic()
+            self.context.relay.prune(KEEP_OUTBOX)
+        return self.running
+
+
+class Consume(Entrypoint, Loop):
+    """The inbox: the decorated method gets `(work, events)`, a batch in one transaction."""
+
+    def setup(self) -> None:
+        Loop.setup(self)
+        self.context = context.of(self.container)
+        self.inbox = Inbox(self.context.units, self._handle)
+        self.buffer: list[Any] = []
+        self.retry_at = 0.0
+        self.prune_at = clock.monotonic() + PRUNE_EVERY
+
+    def _handle(self, work: Work, events: list[Event]) -> None:
+        getattr(self.service, self.method_name)(work, events)
+
+    def run(self) -> None:
+        self.service = context.instance(self.container)
+        self.with_connection(self._consume)
+
+    def _consume(self, connection: Connection) -> None:
+        name = self.container.service_name
+        self.buffer.clear()
+        if brokers.declare_for(connection, [name], topology.publishers_of(name)):
+            self._ask_for_replay(connection)
+        with connection.channel() as channel:
+            consumer = connection.Consumer([brokers.inbox(name)], channel=channel, on_message=self.buffer.append, accept=["json"])
+            consumer.qos(prefetch_count=2 * BATCH)
+            with consumer:
+                while self.running:
+                    self._fill(connection)
+                    if self.buffer:
+                        batch, self.buffer[:] = self.buffer[:BATCH], self.buffer[BATCH:]
+                        self._settle(connection, batch)
+                    self._look_after(connection)
+
+    def _fill(self, connection: Connection) -> None:
+        """Wait a little for a first message, then take what follows at once."""
+        timeout = FILL_SECONDS if self.buffer else 0.2
+        while len(self.buffer) < BATCH:
+            try:
+                connection.drain_events(timeout=timeout)
+            except TimeoutError:
+                return
+            timeout = FILL_SECONDS
+
+    def _settle(self, connection: Connection, batch: list[Any]) -> None:
+        bodies = [message.body for message in batch]
+        controls = [body for body in bodies if _bytes(body).startswith(CONTROL)]
+        events = [body for body in bodies if not _bytes(body).startswith(CONTROL)]
+        self._through_outages(connection, lambda: self.inbox.process(events) if events else None)
+        for body in controls:
+            self._through_outages(connection, lambda body=body: self._control(connection, orjson.loads(body)))
+        if self.context.broker.in_memory:
+            for message in batch:
+                message.ack()
+        else:
+            batch[-1].channel.basic_ack(batch[-1].delivery_tag, multiple=True)
+
+    def _through_outages(self, connection: Connection, step: Callable[[], None]) -> None:
+        """The database may be away for a while: the messages stay ours and the broker is told that we live."""
+        pause = FIRST_PAUSE
+        while True:
+            try:
+                step()
+                return
+            except Exception as error:
+                if not is_outage(error) or not self.running:
+                    raise
+                log.warning("database out of reach", error=type(error).__name__)
+                time.sleep(pause)
+                pause = min(pause * 2, LAST_PAUSE)
+                self._heartbeat(connection)
+
+    def _control(self, connection: Connection, message: dict[str, Any]) -> None:
+        match message["control"]:
+            case "checkpoint":
+                self.inbox.note_checkpoint(message["publisher"], message["position"])
+            case "queue_created":
+                self._ask_for_replay(connection)
+
+    def _ask_for_replay(self, connection: Connection) -> None:
+        receiver = self.container.service_name
+        with connection.channel() as channel:
+            for publisher in topology.publishers_of(receiver):
+                request = brokers.control("replay", receiver=receiver, after=self.inbox.replay_from(publisher))
+                prepared = channel.prepare_message(orjson.dumps(request), content_type="application/json", content_encoding="utf-8")
+                channel.basic_publish(prepared, exchange="", routing_key=topology.replay_queue(publisher))
+
+    def _look_after(self, connection: Connection) -> None:
+        if clock.monotonic() < self.retry_at:
+            return
+        self.retry_at = clock.monotonic() + RETRY_EVERY
+        self._heartbeat(connection)
+        self._through_outages(connection, self.inbox.retry_due)
+        if clock.monotonic() > self.prune_at:
+            self.prune_at = clock.monotonic() + PRUNE_EVERY
+            self._through_outages(connection, lambda: self.inbox.prune(KEEP_INBOX))
+
+    def _heartbeat(self, connection: Connection) -> None:
+        if not self.context.broker.in_memory:
+            connection.heartbeat_check()
+
+
+class Feed(Entrypoint, Loop):
+    """A passing view of events for what is live only (waiting requests, streams): every process gets all, nothing is kept.
+    Whoever listens must ask for the present state after `missed`, which is called whenever the view may have had a gap."""
+
+    def __init__(self, *patterns: str, **kwargs: Any) -> None:
+        self.patterns = patterns
+        super().__init__(**kwargs)
+
+    def run(self) -> None:
+        self.with_connection(self._listen)
+
+    def _listen(self, connection: Connection) -> None:
+        service = context.instance(self.container)
+        receive = getattr(service, self.method_name)
+        in_memory = context.of(self.container).broker.in_memory
+        queue = Queue(f"answerline.feed.{new_id()}", durable=False, exclusive=True, auto_delete=True)
+        exchange = Exchange(topology.EXCHANGE, type="topic", durable=True)
+        with connection.channel() as channel:
+            brokers.declare_for(connection, [], [])
+            bound = queue(channel)
+            bound.declare()
+            for pattern in self.patterns:
+                bound.bind_to(exchange=exchange, routing_key=pattern)
+            with connection.Consumer(
+                [bound], channel=channel, on_message=lambda message: receive(message.body), no_ack=True, accept=["json"]
+            ):
+                receive(None)
+                beat_at = clock.monotonic()
+                while self.running:
+                    try:
+                        connection.drain_events(timeout=0.5)
+                    except TimeoutError:
+                        pass
+                    if not in_memory and clock.monotonic() > beat_at:
+                        beat_at = clock.monotonic() + 1
+                        connection.heartbeat_check()
+
+
+class Continuous(Entrypoint, Loop):
+    """Calls the decorated method again and again; the method does its own waiting, for a second at most."""
+
+    def run(self) -> None:
+        step = getattr(context.instance(self.container), self.method_name)
+        while self.running:
+            step()
+
+
+consumes = Consume.decorator
+hears = Feed.decorator
+continuously = Continuous.decorator
+
+
+def _bytes(body: Any) -> bytes:
+    return body.encode() if isinstance(body, str) else bytes(body)

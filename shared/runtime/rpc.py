@@ -1,0 +1,218 @@
+"""Commands and questions from one service to another: answered within a deadline or refused as unavailable.
+
+nameko's own RPC ends its container when the broker goes away in the middle of an answer, and leaves old requests in a durable queue
+for a callee that returns; here the queue goes with its last consumer and every request expires with its deadline.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+import structlog
+from eventlet import Timeout
+from eventlet.event import Event
+from eventlet.semaphore import Semaphore
+from kombu import Connection, Queue
+from nameko.extensions import DependencyProvider, Entrypoint, ProviderCollector, SharedExtension
+
+from shared import clock
+from shared.bus import broker as brokers
+from shared.contracts import topology
+from shared.errors import BY_NAME, AnswerlineError, Unavailable
+from shared.ids import new_id
+from shared.runtime import context
+from shared.runtime.loops import Loop
+
+log = structlog.get_logger()
+
+DEADLINE_SECONDS = 2.0
+
+
+class _Link(SharedExtension, Loop):
+    """One connection to read from and one to write to; writers take turns."""
+
+    def setup(self) -> None:
+        if not hasattr(self, "running"):
+            Loop.setup(self)
+            self.turn = Semaphore(1)
+            self.writing: Connection | None = None
+
+    def start(self) -> None:
+        if not self.running:
+            Loop.start(self)
+
+    def run(self) -> None:
+        try:
+            self.with_connection(self._read)
+        finally:
+            self._hang_up()
+
+    def _read(self, connection: Connection) -> None:
+        in_memory = context.of(self.container).broker.in_memory
+        with (
+            connection.channel() as channel,
+            connection.Consumer([self.queue()(channel)], channel=channel, on_message=self.receive, no_ack=True, accept=["json"]),
+        ):
+            beat_at = clock.monotonic()
+            while self.running:
+                try:
+                    connection.drain_events(timeout=0.5)
+                except TimeoutError:
+                    pass
+                if not in_memory and clock.monotonic() > beat_at:
+                    beat_at = clock.monotonic() + 1
+                    connection.heartbeat_check()
+                    with self.turn:
+                        if self.writing:
+                            self.writing.heartbeat_check()
+
+    def send(self, body: dict[str, Any], routing_key: str, **properties: Any) -> None:
+        """Publish to a queue. Raises Unavailable when the broker is out of reach."""
+        message = orjson.dumps(body, default=str, option=orjson.OPT_NON_STR_KEYS)
+        with self.turn:
+            try:
+                if self.writing is None:
+                    self.writing = context.of(self.container).broker.connect()
+                    self.channel = self.writing.channel()
+                prepared = self.channel.prepare_message(
+                    message, content_type="application/json", content_encoding="utf-8", properties=properties
+                )
+                self.channel.basic_publish(prepared, exchange="", routing_key=routing_key)
+            except Exception as error:
+                self._hang_up()
+                raise Unavailable("the message broker is out of reach") from error
+
+    def _hang_up(self) -> None:
+        connection, self.writing = self.writing, None
+        if connection is not None:
+            try:
+                connection.release()
+            except brokers.errors(connection):
+                log.debug("connection was already broken")
+
+    def queue(self) -> Queue:
+        raise NotImplementedError
+
+    def receive(self, message: Any) -> None:
+        raise NotImplementedError
+
+
+class CommandServer(_Link, ProviderCollector):
+    """Takes requests and runs each in a worker of nameko's."""
+
+    def __init__(self) -> None:
+        super().__init__()
+
+    def queue(self) -> Queue:
+        return Queue(topology.command_queue(self.container.service_name), durable=False, auto_delete=True)
+
+    def receive(self, message: Any) -> None:
+        request = orjson.loads(message.body)
+        if request["deadline"] < clock.now():
+            return
+        provider = next((one for one in self._providers if one.method_name == request["method"]), None)
+        if provider is None:
+            self.answer(request, error={"name": "NotFound", "detail": f"no such command: {request['method']}"})
+            return
+
+        def done(_worker: Any, result: Any, exc_info: Any) -> tuple[Any, Any]:
+            if exc_info is None:
+                self.answer(request, result=result)
+            else:
+                self.answer(request, error=_describe(exc_info[1]))
+            return result, None
+
+        self.container.spawn_worker(provider, (), request["arguments"], handle_result=done)
+
+    def answer(self, request: dict[str, Any], **answer: Any) -> None:
+        try:
+            self.send({"id": request["id"], **answer}, request["reply_to"])
+        except Unavailable:
+            log.warning("answer lost: broker out of reach", method=request["method"])
+
+
+class Rpc(Entrypoint):
+    """Makes a method callable from other services: keyword arguments and result are JSON."""
+
+    server = CommandServer()
+    expected_exceptions = AnswerlineError
+
+    def setup(self) -> None:
+        self.server.register_provider(self)
+
+    def stop(self) -> None:
+        self.server.unregister_provider(self)
+
+
+class _Replies(_Link):
+    """Where the answers to this process's requests arrive."""
+
+    def setup(self) -> None:
+        super().setup()
+        self.name = f"answerline.replies.{new_id()}"
+        self.waiting: dict[str, Event] = {}
+
+    def queue(self) -> Queue:
+        return Queue(self.name, durable=False, exclusive=True, auto_delete=True)
+
+    def receive(self, message: Any) -> None:
+        answer = orjson.loads(message.body)
+        if waiter := self.waiting.pop(answer["id"], None):
+            waiter.send(answer)
+
+
+class Client(DependencyProvider):
+    """Another service's commands as methods: `routing = Client("routing")`, then `self.routing.queue_report(...)`."""
+
+    replies = _Replies()
+
+    def __init__(self, target: str) -> None:
+        self.target = target
+
+    def get_dependency(self, worker_ctx: Any) -> Callable[..., Any]:  # noqa: ARG002 - nameko's signature
+        return _Proxy(self)
+
+    def call(self, method: str, arguments: dict[str, Any], deadline: float) -> Any:
+        request = {
+            "id": new_id(),
+            "method": method,
+            "arguments": arguments,
+            "reply_to": self.replies.name,
+            "deadline": clock.now() + deadline,
+        }
+        waiter = self.replies.waiting[request["id"]] = Event()
+        try:
+            self.replies.send(request, topology.command_queue(self.target), expiration=str(int(deadline * 1000)))
+            with Timeout(deadline, False):
+                return _unpack(waiter.wait())
+            raise Unavailable(f"{self.target} did not answer within {deadline:g} s")
+        finally:
+            self.replies.waiting.pop(request["id"], None)
+
+
+class _Proxy:
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    def __getattr__(self, method: str) -> Callable[..., Any]:
+        def call(deadline: float = DEADLINE_SECONDS, **arguments: Any) -> Any:
+            return self._client.call(method, arguments, deadline)
+
+        return call
+
+
+def _describe(error: BaseException) -> dict[str, Any]:
+    if isinstance(error, AnswerlineError):
+        return {"name": type(error).__name__, "detail": error.detail, "more": error.more}
+    return {"name": "AnswerlineError", "detail": "the service failed; its log says how"}
+
+
+def _unpack(answer: dict[str, Any]) -> Any:
+    if failure := answer.get("error"):
+        raise BY_NAME.get(failure["name"], AnswerlineError)(failure["detail"], **failure.get("more", {}))
+    return answer.get("result")
+
+
+rpc = Rpc.decorator

@@ -1,0 +1,145 @@
+"""The HTTP server: one hardened subclass of nameko's with a plain WSGI application.
+
+nameko's own `@http` occupies a worker for each request, so that long polls stop it at max_workers, and is three times slower.
+"""
+
+from __future__ import annotations
+
+import errno
+import resource
+import socket
+from typing import Any
+
+import eventlet
+import structlog
+from eventlet import hubs, wsgi
+from eventlet.greenio import GreenSocket
+from nameko.extensions import DependencyProvider
+
+from shared.config import SettingError
+from shared.errors import Conflict
+from shared.http.endpoint import Router
+from shared.http.wsgi import Application, Request
+from shared.runtime import context
+
+log = structlog.get_logger()
+
+IDLE_SECONDS = 75.0
+HEADER_SECONDS = 15.0
+BACKLOG = 1024
+SPARE_DESCRIPTORS = 128
+ACCEPT_PAUSE = 0.05
+
+
+class AddressTaken(SettingError):
+    """Another process listens there."""
+
+
+class Protocol(wsgi.HttpProtocol):
+    """One connection. A client that dawdles over its headers or vanishes costs a socket for a while and nothing else."""
+
+    def log_message(self, format: str, *args: Any) -> None:
+        log.debug("http", message=format % args)
+
+    def handle_one_request(self) -> None:
+        super().handle_one_request()
+        eventlet.sleep(0)  # a connection that always has a next request ready must not starve the others
+
+
+def listen(address: tuple[str, int]) -> GreenSocket:
+    """A listening socket. Raises AddressTaken: without it a second process would share the port in silence."""
+    try:
+        return eventlet.listen(address, backlog=BACKLOG, reuse_port=False)
+    except OSError as error:
+        host, port = address
+        if error.errno == errno.EADDRINUSE:
+            raise AddressTaken(
+                f"{host}:{port} is taken by another process; stop that one or set ANSWERLINE_HTTP to another host:port"
+            ) from error
+        raise SettingError(f"cannot listen on {host}:{port}: {error.strerror}") from error
+
+
+class WebServer(DependencyProvider):
+    """Serves the doors of the service's class: `web = WebServer()`. The service's `authenticate` and `observe` are used when it has them."""
+
+    def start(self) -> None:
+        service = context.instance(self.container)
+        application = Application(Router(service), service.authenticate, service.observe)
+        settings = context.of(self.container).settings
+        self.socket = listen(settings.http_address)
+        self.connections = 0
+        self.limit = max(resource.getrlimit(resource.RLIMIT_NOFILE)[0] - SPARE_DESCRIPTORS, 64)
+        self.server = wsgi.Server(
+            self.socket, self.socket.getsockname(), application, protocol=Protocol, log=_Silence(), log_output=False, keepalive=True,
+            socket_timeout=IDLE_SECONDS, debug=False, minimum_chunk_size=1,
+        )  # fmt: skip
+        self.accepting = self.container.spawn_managed_thread(self._accept)
+
+    def _accept(self) -> None:
+        """Accept for as long as we live: an error here (no descriptor left) would end nameko's container."""
+        while True:
+            try:
+                connection, address = self.socket.accept()
+            except OSError as error:
+                if error.errno == errno.EBADF:
+                    return
+                log.warning("cannot accept", error=error.strerror)
+                eventlet.sleep(ACCEPT_PAUSE)
+                continue
+            if self.connections >= self.limit:
+                connection.close()
+                continue
+            connection.settimeout(IDLE_SECONDS)
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self.connections += 1
+            eventlet.spawn_n(self._serve, connection, address)
+
+    def _serve(self, connection: GreenSocket, address: Any) -> None:
+        try:
+            self.server.process_request([address, connection, wsgi.STATE_IDLE])
+        except (OSError, ValueError) as error:
+            log.debug("connection broke", error=type(error).__name__)
+        finally:
+            self.connections -= 1
+            connection.close()
+
+    def stop(self) -> None:
+        self.accepting.kill()
+        self.socket.close()
+
+    def get_dependency(self, worker_ctx: Any) -> WebServer:  # noqa: ARG002 - nameko's signature
+        return self
+
+
+class _Silence:
+    def write(self, _line: str) -> None:
+        return
+
+
+class Vanished(Conflict):
+    """The client hung up while it waited."""
+
+
+class Watch:
+    """Notices within a moment that a waiting client has gone: `with Watch(request) as watch: ... watch.gone`."""
+
+    def __init__(self, request: Request, on_gone: Any) -> None:
+        self.socket = request.environ["eventlet.input"].get_socket() if "eventlet.input" in request.environ else None
+        self.on_gone = on_gone
+
+    def __enter__(self) -> Watch:
+        self.greenlet = eventlet.spawn(self._watch) if self.socket is not None else None
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.greenlet:
+            self.greenlet.kill()
+
+    def _watch(self) -> None:
+        """Readable and empty means closed. A request sent ahead is left alone: then the client is there, and is watched no more."""
+        hubs.trampoline(self.socket.fileno(), read=True)
+        try:
+            if self.socket.fd.recv(1, socket.MSG_PEEK) == b"":
+                self.on_gone()
+        except OSError:
+            self.on_gone()
