@@ -179,9 +179,16 @@ def dlq_drop(service_name: str, id: str) -> None:
     deadletters.drop(_units(service_name), id)
 
 
+@main.group()
+def bench() -> None:
+    """Measure what this machine reaches, beside a ceiling taken in the same run. Only ratios compare between machines."""
+
+
 for _definition_of_service in installed().values():
     for _command in _definition_of_service.commands():
         main.add_command(_command)
+    for _command in _definition_of_service.benches():
+        bench.add_command(_command)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -2,10 +2,20 @@
 
 from pathlib import Path
 
+from click import Command
+
 from shared.runtime.definition import Definition
+
+
+def _benches() -> list[Command]:
+    from services.gateway import bench
+
+    return [bench.ingest]
+
 
 definition = Definition(
     name="gateway",
     service="services.gateway.service:GatewayService",
     migrations=Path(__file__).parent / "migrations",
+    benches=_benches,
 )

@@ -50,7 +50,7 @@ class Relay:
         for receiver in brokers.declare_for(connection, self.receivers, [self.publisher]):
             log.info("inbox made anew", receiver=receiver)
             self._send_control(connection, receiver, brokers.control("queue_created"))
-        sender = _Sender(connection, confirms=not self.broker.in_memory)
+        sender = Sender(connection, confirms=not self.broker.in_memory)
         requests: list[Any] = []
         with (
             connection.channel() as channel,
@@ -66,7 +66,7 @@ class Relay:
                 if not published:
                     self._work.wait(IDLE_SECONDS)
 
-    def _publish_pending(self, sender: "_Sender") -> int:
+    def _publish_pending(self, sender: "Sender") -> int:
         outbox = self.units.tables.outbox
         pending = (
             select(outbox.c.seq, outbox.c.type, outbox.c.id, cast(outbox.c.body, String).label("body"))
@@ -87,7 +87,7 @@ class Relay:
             time.sleep(RETURNED_PAUSE)
         return len(confirmed)
 
-    def _replay(self, sender: "_Sender", request: Any) -> None:
+    def _replay(self, sender: "Sender", request: Any) -> None:
         """Send again to one receiver whose queue was lost; its inbox skips what it has."""
         asked = orjson.loads(request.body)
         receiver, after = asked["receiver"], asked["after"]
@@ -144,7 +144,7 @@ class Relay:
             ).rowcount
 
 
-class _Sender:
+class Sender:
     """Publishes with many confirms in flight."""
 
     def __init__(self, connection: Connection, confirms: bool) -> None:

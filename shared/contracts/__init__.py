@@ -1,6 +1,6 @@
 """The published language: every event that crosses from one service to another. One module per publisher."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any
 
@@ -26,12 +26,16 @@ def _writer(type: str) -> Loader:
     return compile_writer(SCHEMAS[type]())
 
 
-def load(type: str, data: Mapping[str, Any]) -> dict[str, Any]:
-    """The data of a received event, checked, moments as epoch seconds. Raises ContractBroken."""
+def _known(type: str, find: Callable[[str], Loader]) -> Loader:
     if type not in SCHEMAS:
         raise ContractBroken(f"no event is called {type!r}")
+    return find(type)
+
+
+def load(type: str, data: Mapping[str, Any]) -> dict[str, Any]:
+    """The data of a received event, checked, moments as epoch seconds. Raises ContractBroken."""
     try:
-        return _loader(type)(data)
+        return _known(type, _loader)(data)
     except ValidationError as error:
         raise ContractBroken(f"{type}: {error.messages}") from error
 
@@ -39,6 +43,6 @@ def load(type: str, data: Mapping[str, Any]) -> dict[str, Any]:
 def write(type: str, data: Mapping[str, Any]) -> dict[str, Any]:
     """The data of an event about to be announced in its published form. Raises ContractBroken: the publisher has a fault."""
     try:
-        return _writer(type)(data)
+        return _known(type, _writer)(data)
     except ValidationError as error:
         raise ContractBroken(f"{type}: {error}") from error

@@ -4,6 +4,7 @@ A compiled function handles the plain, valid case; whatever is unusual goes to t
 explain an error. tests/unit/shared/test_compile.py holds the two against each other.
 """
 
+import sys
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
@@ -14,6 +15,7 @@ from shared import clock
 from shared.contracts.fields import Time
 
 Loader = Callable[[Mapping[str, Any]], dict[str, Any]]
+LARGEST = sys.float_info.max
 
 
 class _Unusual(Exception):
@@ -33,9 +35,7 @@ def _integer(value: Any) -> Any:
 
 
 def _number(value: Any) -> Any:
-    if type(value) is float:
-        return value
-    if type(value) is int:
+    if (type(value) is float or type(value) is int) and -LARGEST <= value <= LARGEST:  # not NaN, not infinite
         return float(value)
     raise _Unusual
 
@@ -59,7 +59,10 @@ def _time(value: Any) -> float:
 def _time_to_text(value: Any) -> str:
     if type(value) is not float and type(value) is not int:
         raise _Unusual
-    return clock.to_text(value)
+    try:
+        return clock.to_text(value)
+    except (ValueError, OverflowError, OSError):  # no moment of our calendar
+        raise _Unusual from None
 
 
 PLAIN = {fields.String: _text, fields.Integer: _integer, fields.Float: _number, fields.Boolean: _boolean}
@@ -102,7 +105,10 @@ def _published(schema: Schema, data: Mapping[str, Any]) -> dict[str, Any]:
     def outside(field: fields.Field | None, value: Any) -> Any:
         match field:
             case Time() if type(value) in (int, float):
-                return clock.to_text(value)
+                try:
+                    return _time_to_text(value)
+                except _Unusual:
+                    return value
             case fields.Nested() if isinstance(value, Mapping):
                 return _published(field.schema, value)
             case fields.List() if isinstance(value, list):

@@ -6,11 +6,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from psycopg2.extensions import new_type, register_type
 from sqlalchemy import Connection, create_engine, event
 from sqlalchemy.engine import Engine, make_url
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
+UUID_AS_TEXT = new_type((2950,), "UUID_AS_TEXT", lambda value, _cursor: value)
+"""Ids are text in Python, in rows of textual statements too, where SQLAlchemy's column types have no say."""
 SQLITE_LOCK_PAUSE = 0.005
 SQLITE_LOCK_PATIENCE = 10.0
 
@@ -96,4 +99,10 @@ def _postgres_engine(url: str) -> Engine:
     target = make_url(url)
     if target.drivername == "postgresql":
         target = target.set(drivername="postgresql+psycopg2")
-    return create_engine(target, pool_size=10, max_overflow=20, pool_pre_ping=True, pool_timeout=5, connect_args={"connect_timeout": 5})
+    engine = create_engine(target, pool_size=10, max_overflow=20, pool_pre_ping=True, pool_timeout=5, connect_args={"connect_timeout": 5})
+
+    @event.listens_for(engine, "connect")
+    def _prepare(connection: Any, _record: Any) -> None:
+        register_type(UUID_AS_TEXT, connection)
+
+    return engine

@@ -30,7 +30,7 @@ PROBLEM = {
 def _spec(openapi_version: str) -> tuple[APISpec, MarshmallowPlugin]:
     plugin = MarshmallowPlugin(schema_name_resolver=lambda _schema: None)
     spec = APISpec(TITLE, VERSION, openapi_version, plugins=[plugin])
-    plugin.map_to_openapi_type("string", "date-time")(Time)  # type: ignore[no-untyped-call]
+    plugin.map_to_openapi_type(Time, "string", "date-time")  # type: ignore[no-untyped-call]
     return spec, plugin
 
 

@@ -15,13 +15,15 @@ GROUP = "answerline.services"
 @dataclass(frozen=True)
 class Definition:
     """`service` is `module:Class` of the nameko class, loaded only in a process that runs it.
-    `single_active`: of all its processes one works, the others stand by to take over."""
+    `single_active`: of all its processes one works, the others stand by to take over.
+    `commands` and `benches` add to `answerline` and `answerline bench`."""
 
     name: str
     service: str
     migrations: Path
     single_active: bool = False
     commands: Callable[[], list[Command]] = list
+    benches: Callable[[], list[Command]] = list
 
     def load(self) -> type[Any]:
         module, _, name = self.service.partition(":")

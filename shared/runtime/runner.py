@@ -10,7 +10,6 @@ from typing import Any
 
 import eventlet
 import structlog
-from eventlet import wsgi
 from eventlet.event import Event
 from nameko.runners import ServiceRunner
 
@@ -22,7 +21,7 @@ from shared.observability import metrics as bus_metrics
 from shared.runtime import context
 from shared.runtime.context import Context
 from shared.runtime.definition import Definition
-from shared.runtime.web import listen
+from shared.runtime.web import HttpServer, listen
 
 log = structlog.get_logger()
 
@@ -131,8 +130,7 @@ def _watch_leases(contexts: Sequence[Context]) -> None:
 
 
 def _serve_internal(settings: Settings, contexts: dict[str, Context]) -> None:
-    socket = listen(settings.metrics_address)
-    eventlet.spawn(wsgi.server, socket, _internal_application(contexts), log_output=False)
+    eventlet.spawn_n(HttpServer(listen(settings.metrics_address), _internal_application(contexts)).serve)
 
 
 def _internal_application(contexts: dict[str, Context]) -> Callable[..., Any]:

@@ -59,24 +59,20 @@ def listen(address: tuple[str, int]) -> GreenSocket:
         raise SettingError(f"cannot listen on {host}:{port}: {error.strerror}") from error
 
 
-class WebServer(DependencyProvider):
-    """Serves the doors of the service's class: `web = WebServer()`. The service's `authenticate` and `observe` are used when it has them."""
+class HttpServer:
+    """Serves a WSGI application on a socket until closed."""
 
-    def start(self) -> None:
-        service = context.instance(self.container)
-        application = Application(Router(service), service.authenticate, service.observe)
-        settings = context.of(self.container).settings
-        self.socket = listen(settings.http_address)
+    def __init__(self, listening: GreenSocket, application: Any) -> None:
+        self.socket = listening
         self.connections = 0
         self.limit = max(resource.getrlimit(resource.RLIMIT_NOFILE)[0] - SPARE_DESCRIPTORS, 64)
         self.server = wsgi.Server(
-            self.socket, self.socket.getsockname(), application, protocol=Protocol, log=_Silence(), log_output=False, keepalive=True,
+            listening, listening.getsockname(), application, protocol=Protocol, log=_Silence(), log_output=False, keepalive=True,
             socket_timeout=IDLE_SECONDS, debug=False, minimum_chunk_size=1,
         )  # fmt: skip
-        self.accepting = self.container.spawn_managed_thread(self._accept)
 
-    def _accept(self) -> None:
-        """Accept for as long as we live: an error here (no descriptor left) would end nameko's container."""
+    def serve(self) -> None:
+        """Accept for as long as the socket is open: an error here (no descriptor left) would end nameko's container."""
         while True:
             try:
                 connection, address = self.socket.accept()
@@ -92,9 +88,9 @@ class WebServer(DependencyProvider):
             connection.settimeout(IDLE_SECONDS)
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self.connections += 1
-            eventlet.spawn_n(self._serve, connection, address)
+            eventlet.spawn_n(self._serve_one, connection, address)
 
-    def _serve(self, connection: GreenSocket, address: Any) -> None:
+    def _serve_one(self, connection: GreenSocket, address: Any) -> None:
         try:
             self.server.process_request([address, connection, wsgi.STATE_IDLE])
         except (OSError, ValueError) as error:
@@ -103,9 +99,20 @@ class WebServer(DependencyProvider):
             self.connections -= 1
             connection.close()
 
+
+class WebServer(DependencyProvider):
+    """Serves the doors of the service's class: `web = WebServer()`. The service says who asks (`authenticate`) and is told of each
+    request (`observe`)."""
+
+    def start(self) -> None:
+        service = context.instance(self.container)
+        application = Application(Router(service), service.authenticate, service.observe)
+        self.server = HttpServer(listen(context.of(self.container).settings.http_address), application)
+        self.accepting = self.container.spawn_managed_thread(self.server.serve)
+
     def stop(self) -> None:
         self.accepting.kill()
-        self.socket.close()
+        self.server.socket.close()
 
     def get_dependency(self, worker_ctx: Any) -> WebServer:  # noqa: ARG002 - nameko's signature
         return self

@@ -1,0 +1,1 @@
+from tests.system import name, own_system, system  # noqa: F401 - fixtures

@@ -1,0 +1,393 @@
+"""A whole Answerline as real processes, for tests that stand outside: start it, post to it, kill it, read its reports.
+
+`embedded`: one process, in-memory bus, SQLite. `deployed`: a process for each service, the stack's RabbitMQ and PostgreSQL.
+A test sees no difference: `system.kill("routing")` kills whatever process routing is in.
+
+    system.post("/v1/contacts", {"queue": "sales"}).ok()      # the admin's key; `system.client("agent")` has another
+    eventually(lambda: system.get("/v1/reports/queues").ok()["queues"])
+    system.settle()                                            # all that was posted before is in the reports
+"""
+
+from __future__ import annotations
+
+import http.client
+import itertools
+import json
+import os
+import re
+import secrets
+import select
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self, TypeVar
+from urllib.parse import quote, urlencode
+
+import pytest
+from kombu import Connection
+from sqlalchemy import create_engine, event, text
+
+from shared.contracts import topology
+from tests.stack import Broker, Database
+from tests.stack.process import port
+
+MODES = ("embedded", "deployed")
+SERVICES = ("gateway", "routing")
+ADMIN_KEY = "al_" + secrets.token_urlsafe(32)
+START_SECONDS = 60.0
+STOP_SECONDS = 20.0
+COMMAND = [sys.executable, "-m", "shared.cli"]
+REPOSITORY = Path(__file__).parents[1]
+
+Found = TypeVar("Found")
+
+
+def eventually(check: Callable[[], Found], within: float = 15.0, every: float = 0.03) -> Found:
+    """The first truthy result of `check`. An AssertionError of its own counts as "not yet"; the last one is what fails the test."""
+    deadline = time.monotonic() + within
+    while True:
+        failure: AssertionError | None = None
+        result = None
+        try:
+            result = check()
+        except AssertionError as error:
+            failure = error
+        if failure is None and result:
+            return result
+        if time.monotonic() > deadline:
+            raise failure or AssertionError(f"still {result!r} after {within:g} s")
+        time.sleep(every)
+
+
+# ---- talking to it
+
+
+@dataclass(frozen=True)
+class Answer:
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+    def ok(self) -> Any:
+        """The answer's JSON, having asserted success."""
+        assert 200 <= self.status < 300, self
+        return self.json if self.body else None
+
+    def problem(self, status: int) -> dict[str, Any]:
+        """The answer's problem document, having asserted that it is one and of that status."""
+        assert self.status == status, self
+        assert self.headers["Content-Type"] == "application/problem+json", self
+        told = self.json
+        assert {"type", "title", "status", "detail"} <= told.keys(), self
+        assert told["status"] == status, self
+        assert told["detail"], self
+        return told
+
+
+class Client:
+    """HTTP with one key; each thread keeps a connection open. Nothing is ever sent twice: a broken connection raises."""
+
+    def __init__(self, address: tuple[str, int], key: str | None, timeout: float = 60.0) -> None:
+        self.address, self.key, self.timeout = address, key, timeout
+        self._kept = threading.local()
+
+    def get(self, path: str, **query: Any) -> Answer:
+        return self.request("GET", path, query=query)
+
+    def post(self, path: str, body: Any = None, *, headers: Mapping[str, str] | None = None, **query: Any) -> Answer:
+        return self.request("POST", path, body, headers=headers, query=query)
+
+    def put(self, path: str, body: Any = None, *, headers: Mapping[str, str] | None = None, **query: Any) -> Answer:
+        return self.request("PUT", path, body, headers=headers, query=query)
+
+    def delete(self, path: str) -> Answer:
+        return self.request("DELETE", path)
+
+    def request(
+        self, method: str, path: str, body: Any = None, *, headers: Mapping[str, str] | None = None, query: Mapping[str, Any] | None = None
+    ) -> Answer:
+        """A body that is bytes or text goes as it is; anything else as JSON. `headers` win over ours; None leaves one out."""
+        sent: dict[str, str | None] = {}
+        if body is not None and not isinstance(body, bytes | str):
+            body, sent["Content-Type"] = json.dumps(body), "application/json"
+        if isinstance(body, str):
+            body = body.encode()
+        if self.key:
+            sent["Authorization"] = f"Bearer {self.key}"
+        sent |= headers or {}
+        query = {name: value for name, value in (query or {}).items() if value is not None}
+        connection = self._connection()
+        try:
+            connection.request(
+                method, f"{path}?{urlencode(query)}" if query else path, body, {name: value for name, value in sent.items() if value is not None}
+            )
+            response = connection.getresponse()
+            return Answer(response.status, dict(response.headers), response.read())
+        except BaseException:
+            connection.close()
+            raise
+
+    def _connection(self) -> http.client.HTTPConnection:
+        kept: http.client.HTTPConnection | None = getattr(self._kept, "connection", None)
+        if kept is None:
+            kept = self._kept.connection = http.client.HTTPConnection(*self.address, timeout=self.timeout)
+        elif kept.sock and select.select([kept.sock], [], [], 0)[0]:
+            kept.close()  # the server has closed it meanwhile
+        return kept
+
+
+def raw_request(address: tuple[str, int], request: bytes, timeout: float = 15.0) -> bytes:
+    """Send bytes, say that there are no more, and read all that comes back."""
+    with socket.create_connection(address, timeout=timeout) as connection:
+        connection.sendall(request)
+        connection.shutdown(socket.SHUT_WR)
+        return b"".join(iter(lambda: connection.recv(65536), b""))
+
+
+# ---- the processes
+
+
+class System(Client):
+    """One Answerline. Made stopped; `up()` migrates and starts it. It stops by itself at the end of a `with` block."""
+
+    def __init__(self, mode: str, broker: Broker | None = None, database: Database | None = None, **settings: str) -> None:
+        self.mode = mode
+        self.folder = Path(tempfile.mkdtemp(prefix=f"answerline-{mode}-"))
+        self.ports = {name: port() for name in ("http", *SERVICES)}
+        self.name = f"t{os.getpid()}_{secrets.token_hex(3)}"
+        self._stack = (broker, database)
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._marks = itertools.count(1)
+        self.settings = {
+            "ANSWERLINE_HTTP": f"127.0.0.1:{self.ports['http']}",
+            "ANSWERLINE_DATA": str(self.folder / "data"),
+            "ANSWERLINE_ADMIN_KEY": ADMIN_KEY,
+        }
+        if mode == "deployed":
+            assert broker and database
+            self.settings["ANSWERLINE_BROKER_URL"] = _empty(broker.vhost(self.name))
+            urls = {name: database.create(f"{self.name}_{name}") for name in SERVICES}
+            self.settings["ANSWERLINE_DATABASE_URL"] = urls["gateway"].removesuffix("gateway") + "{service}"
+        self.settings |= settings
+        super().__init__(("127.0.0.1", self.ports["http"]), ADMIN_KEY)
+
+    @property
+    def deployed(self) -> bool:
+        return self.mode == "deployed"
+
+    @property
+    def broker_url(self) -> str:
+        return self.settings["ANSWERLINE_BROKER_URL"]
+
+    def client(self, *roles: str) -> Client:
+        """Somebody with a new key of these roles; without roles, somebody without a key."""
+        key = self.post("/v1/keys", {"name": "test", "roles": list(roles)}).ok()["key"] if roles else None
+        return Client(self.address, key)
+
+    def __enter__(self) -> Self:
+        return self.up()
+
+    def __exit__(self, *_: object) -> None:
+        self.remove()
+
+    # Starting and ending
+
+    def up(self) -> Self:
+        """Migrate and start everything, and wait until it is ready."""
+        if self.deployed:
+            self.answerline("migrate")
+        for service in SERVICES:
+            self.start(service, wait=False)
+        for service in SERVICES:
+            self.wait_ready(service)
+        return self
+
+    def start(self, service: str, *, wait: bool = True, **settings: str) -> None:
+        """Start the process that the service is in, unless it runs."""
+        process = self._process_of(service)
+        if self.running(service):
+            return
+        arguments = ["service", service] if self.deployed else ["up"]
+        with self._log_of(service).open("ab") as log:
+            self._processes[process] = subprocess.Popen(
+                [*COMMAND, *arguments], env=self._environment(service, settings), cwd=self.folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                start_new_session=True,
+            )  # fmt: skip
+        if wait:
+            self.wait_ready(service)
+
+    def wait_ready(self, service: str = "gateway", within: float = START_SECONDS) -> None:
+        """Wait until /readyz says that all is well."""
+
+        eventually(lambda: self.ready(service) or not self.running(service), within)
+        assert self.running(service), f"{service} has ended:\n{self.log(service)}"
+
+    def ready(self, service: str = "gateway") -> bool:
+        """Whether /readyz says that all is well, now."""
+        try:
+            return self.internal(service).get("/readyz").status == 200
+        except (OSError, http.client.HTTPException):
+            return False
+
+    def internal(self, service: str) -> Client:
+        """The service's own health and metrics: its internal port, or the one process's only port."""
+        return Client(("127.0.0.1", self.ports[service if self.deployed else "http"]), self.key, timeout=10)
+
+    def running(self, service: str) -> bool:
+        process = self._processes.get(self._process_of(service))
+        return process is not None and process.poll() is None
+
+    def pid(self, service: str) -> int:
+        return self._processes[self._process_of(service)].pid
+
+    def kill(self, service: str) -> None:
+        """kill -9 of the process that the service is in."""
+        process = self._processes[self._process_of(service)]
+        process.kill()
+        process.wait()
+
+    def terminate(self, service: str, within: float = STOP_SECONDS) -> None:
+        """SIGTERM; it must end by itself, in time and with code 0."""
+        process = self._processes[self._process_of(service)]
+        process.send_signal(signal.SIGTERM)
+        try:
+            code = process.wait(within)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            raise AssertionError(f"{service} did not end within {within:g} s of SIGTERM:\n{self.log(service)}") from None
+        assert code == 0, f"{service} ended with code {code}:\n{self.log(service)}"
+
+    def stop(self) -> None:
+        """SIGTERM to all that run; each must end in time with code 0."""
+        for service in SERVICES:
+            if self.running(service):
+                self.terminate(service)
+
+    def remove(self) -> None:
+        """Kill what runs and delete all data."""
+        for process in self._processes.values():
+            process.kill()
+            process.wait()
+        _broker, database = self._stack
+        if database:
+            for name in SERVICES:
+                database.drop(f"{self.name}_{name}")
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def log(self, service: str = "gateway", characters: int = 6000) -> str:
+        path = self._log_of(service)
+        return path.read_text(errors="replace")[-characters:] if path.exists() else ""
+
+    # Looking inside
+
+    def answerline(self, *arguments: str, code: int | None = 0, **settings: str) -> subprocess.CompletedProcess[str]:
+        """Run `answerline …` with this system's settings; asserts its exit code unless `code` is None."""
+        done = subprocess.run(
+            [*COMMAND, *arguments], env=self._environment("cli", settings), cwd=self.folder, capture_output=True, text=True, timeout=60,
+            stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+        assert code in (None, done.returncode), f"answerline {' '.join(arguments)} ended with {done.returncode}:\n{done.stdout}{done.stderr}"
+        return done
+
+    def sql(self, service: str, statement: str, **parameters: Any) -> list[Any]:
+        """One statement in a transaction on the service's own database; its rows."""
+        url = self.settings.get("ANSWERLINE_DATABASE_URL", f"sqlite:///{self.folder}/data/{{service}}.sqlite3").replace("{service}", service)
+        url = re.sub(r"^postgresql:", "postgresql+psycopg2:", url)
+        engine = create_engine(url, connect_args={} if self.deployed else {"timeout": 10})
+        if not self.deployed:
+            event.listen(engine, "connect", lambda connection, _: connection.execute("PRAGMA busy_timeout=10000"))
+        try:
+            with engine.begin() as connection:
+                result = connection.execute(text(statement), parameters)
+                return list(result) if result.returns_rows else []
+        finally:
+            engine.dispose()
+
+    def publish(self, body: bytes | str, routing_key: str = topology.inbox_queue("routing"), exchange: str = "") -> None:
+        """Put a message on the (real) broker, by default straight into routing's inbox."""
+        with Connection(self.broker_url, connect_timeout=5) as connection, connection.channel() as channel:
+            prepared = channel.prepare_message(body, content_type="application/json", content_encoding="utf-8", properties={"delivery_mode": 2})
+            channel.basic_publish(prepared, exchange=exchange, routing_key=routing_key)
+
+    def metrics(self, service: str = "routing") -> dict[str, float]:
+        """Every sample of the service's metrics, by name with labels as Prometheus writes them."""
+        lines = self.internal(service).get("/metrics")
+        assert lines.status == 200, lines
+        samples = (line.rpartition(" ") for line in lines.body.decode().splitlines() if not line.startswith("#"))
+        return {name: float(value) for name, _, value in samples}
+
+    def settle(self, within: float = 30.0) -> None:
+        """Wait until everything posted so far has been correlated, published and applied: a last contact, told after it, is known."""
+        source, call = "~settle", f"{self.name}.{next(self._marks)}"  # ~: of sources in one batch the last by name comes last
+        line = f"{int(time.time())}|{call}|~settle|NONE|ENTERQUEUE||1|1\n{int(time.time())}|{call}|~settle|NONE|ABANDON|1|1|0\n"
+        self.post("/v1/telephony/asterisk/queue-log", line, source=source).ok()
+        eventually(lambda: self.get(f"/v1/contacts/{quote(source)}:{call}").status == 200, within)
+
+    def _process_of(self, service: str) -> str:
+        return service if self.deployed else "all"
+
+    def _log_of(self, service: str) -> Path:
+        return self.folder / f"{self._process_of(service)}.log"
+
+    def _environment(self, service: str, settings: Mapping[str, str]) -> dict[str, str]:
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("ANSWERLINE_")}
+        metrics = {"ANSWERLINE_METRICS": f"127.0.0.1:{self.ports[service]}"} if service in self.ports else {}
+        return kept | {"PYTHONPATH": str(REPOSITORY), "PYTHONUNBUFFERED": "1"} | self.settings | metrics | settings
+
+
+def _empty(url: str) -> str:
+    """A vhost that was given to us may hold what an earlier test left."""
+    with Connection(url, connect_timeout=5) as connection, connection.channel() as channel:
+        for name in SERVICES:
+            for queue in (topology.inbox_queue(name), topology.replay_queue(name)):
+                channel.queue_delete(queue)
+    return url
+
+
+# ---- fixtures
+
+
+@contextmanager
+def running(mode: str, request: pytest.FixtureRequest, **settings: str) -> Iterator[System]:
+    """A system of that mode, up; the stack's servers are brought up only where they are needed."""
+    servers = {name: request.getfixturevalue(name) for name in ("broker", "database")} if mode == "deployed" else {}
+    with System(mode, **servers, **settings) as system:
+        yield system
+
+
+@pytest.fixture(scope="session", params=MODES)
+def system(request: pytest.FixtureRequest) -> Iterator[System]:
+    """One system per mode for all tests: each uses sources, queues and agents of its own. It must still end cleanly."""
+    with running(request.param, request) as shared_system:
+        yield shared_system
+        shared_system.stop()
+
+
+@pytest.fixture(scope="module", params=MODES)
+def own_system(request: pytest.FixtureRequest) -> Iterator[System]:
+    """A system of the module's own, to be stopped, killed and started again."""
+    with running(request.param, request) as system:
+        yield system
+
+
+_names = itertools.count(1)
+
+
+@pytest.fixture
+def name(request: pytest.FixtureRequest) -> str:
+    """A name of this test's own, for its source, its queue, its agents."""
+    return f"{request.node.originalname.removeprefix('test_')[:40]}_{next(_names)}"
