@@ -115,7 +115,12 @@ def definitions(users: dict[str, str], provisioner: str) -> dict[str, Any]:
     return {
         "vhosts": [{"name": VHOST}],
         "users": [
-            {"name": name, "password_hash": rabbit_hash(name, password), "hashing_algorithm": "rabbit_password_hashing_sha256", "tags": tags}
+            {
+                "name": name,
+                "password_hash": rabbit_hash(name, password),
+                "hashing_algorithm": "rabbit_password_hashing_sha256",
+                "tags": tags,
+            }
             for name, password, tags in [*((*user, "") for user in users.items()), (PROVISIONER, provisioner, "administrator")]
         ],
         "permissions": [{"user": name, **rights} for name in users],

@@ -76,7 +76,9 @@ class _Door:
             "ANSWERLINE_ADMIN_KEY": KEY,
             "ANSWERLINE_HTTP": f"127.0.0.1:{self.port}",
         }
-        self.process = subprocess.Popen([sys.executable, "-m", __name__, "store" if stores else "nothing"], env=environment, stderr=subprocess.PIPE)
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", __name__, "store" if stores else "nothing"], env=environment, stderr=subprocess.PIPE
+        )
 
     def __enter__(self) -> _Door:
         deadline = time.monotonic() + PATIENCE_SECONDS
@@ -145,7 +147,8 @@ def _queue_log_posts(events: int, seed: int) -> list[bytes]:
     moment = int(time.time())
     lines = [f"{moment}|{moment}.9{seed}{number}|sales|NONE|ENTERQUEUE||+85265511844|1" for number in range(events)]
     return [
-        _request("/v1/telephony/asterisk/queue-log?source=bench", "text/plain", "\n".join(lines[first : first + 100])) for first in range(0, events, 100)
+        _request("/v1/telephony/asterisk/queue-log?source=bench", "text/plain", "\n".join(lines[first : first + 100]))
+        for first in range(0, events, 100)
     ]
 
 

@@ -89,10 +89,11 @@ def read_ami(body: bytes, received: float, pause: Callable[[], None]) -> Reading
     except Malformed as fault:
         reading.rejected.append((1, str(fault), body[:2000].decode("utf-8", "backslashreplace")))
         return reading
+    times = ami.Times(body, received)
     for number, message in enumerate(messages, 1):
         if number % YIELD_EVERY == 0:
             pause()
-        reading.read(number, str(dict(message)), lambda message=message: ami.interpret(message, received))  # type: ignore[misc]
+        reading.read(number, str(dict(message)), lambda message=message: ami.interpret(message, times.of(message)))  # type: ignore[misc]
     if rest.strip():
         reason = "the last message is not complete: it must end with an empty line; send it whole"
         reading.rejected.append((len(messages) + 1, reason, rest.decode("utf-8", "backslashreplace")))
@@ -101,10 +102,11 @@ def read_ami(body: bytes, received: float, pause: Callable[[], None]) -> Reading
 
 def _read_ami_json(body: bytes, received: float, pause: Callable[[], None]) -> Reading:
     reading = Reading()
+    times = ami.Times(body, received)
 
     def interpret(line: bytes) -> Observation | Ignored:
         message, noted = ami.read_json(line)
-        return ami.interpret(message, noted or received)
+        return ami.interpret(message, noted or times.of(message))
 
     for number, line in enumerate(body.split(b"\n"), 1):
         if number % YIELD_EVERY == 0:

@@ -43,7 +43,9 @@ def create(units: UnitOfWork, name: str, roles: list[str]) -> dict[str, Any]:
 def revoke(units: UnitOfWork, id: str) -> None:
     """A key stops working, everywhere within seconds. Raises NotFound."""
     with units() as work:
-        changed = work.connection.execute(update(api_key).where(api_key.c.id == id, api_key.c.revoked_at.is_(None)).values(revoked_at=clock.now()))
+        changed = work.connection.execute(
+            update(api_key).where(api_key.c.id == id, api_key.c.revoked_at.is_(None)).values(revoked_at=clock.now())
+        )
         if changed.rowcount == 0:
             raise NotFound(f"no valid key has the id {id}")
 

@@ -8,7 +8,9 @@ REQUESTS = Histogram(
     ["route", "method", "status"],
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
 )
-INTAKE = Counter("answerline_gateway_intake_observations_total", "Observations posted, by door and what became of them.", ["door", "result"])
+INTAKE = Counter(
+    "answerline_gateway_intake_observations_total", "Observations posted, by door and what became of them.", ["door", "result"]
+)
 CORRELATED = Counter("answerline_gateway_correlated_observations_total", "Observations turned into contacts and agents' states.")
 WAITING_REQUESTS = Gauge("answerline_gateway_waiting_requests", "Long polls and streams open now.", ["kind"])
 

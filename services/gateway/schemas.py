@@ -11,7 +11,9 @@ SKILLS = {"keys": fields.String(validate=NAME), "values": fields.Integer(strict=
 
 
 class Source(Input):
-    source = fields.String(load_default="default", validate=NAME, metadata={"description": "the name of the telephony system that tells this"})
+    source = fields.String(
+        load_default="default", validate=NAME, metadata={"description": "the name of the telephony system that tells this"}
+    )
 
 
 class Receipt(Data):
@@ -73,10 +75,16 @@ class Queue(Input):
 class Agent(Input):
     name = fields.String(load_default="", validate=validate.Length(max=200))
     skills = fields.Dict(**SKILLS, load_default=dict)
-    channels = fields.List(fields.String(validate=NAME), load_default=list, metadata={"description": "certified for these; none gets no contact"})
+    channels = fields.List(
+        fields.String(validate=NAME), load_default=list, metadata={"description": "certified for these; none gets no contact"}
+    )
     queues = fields.List(fields.String(validate=NAME), load_default=list, metadata={"description": "serves these; empty serves all"})
-    address = fields.String(load_default="", validate=validate.Length(max=200), metadata={"description": "what a dialplan dials: PJSIP/1001"})
-    aliases = fields.List(fields.String(validate=NAME), load_default=list, metadata={"description": "what telephony systems call this agent"})
+    address = fields.String(
+        load_default="", validate=validate.Length(max=200), metadata={"description": "what a dialplan dials: PJSIP/1001"}
+    )
+    aliases = fields.List(
+        fields.String(validate=NAME), load_default=list, metadata={"description": "what telephony systems call this agent"}
+    )
 
 
 class AgentState(Input):

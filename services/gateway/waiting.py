@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import random
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import orjson
@@ -15,46 +17,59 @@ from shared import clock
 from shared.http.wsgi import Request
 from shared.runtime.web import Watch
 
-ASK_AGAIN_SECONDS = 5.0
+ASK_AGAIN_SECONDS = 10.0, 20.0
+"""Between these, drawn for each wait: news reach us by event, and a thousand who wait must not ask in step."""
+
+
+class Line:
+    """One who listens for news of a subject; what came while nobody waited is not missed."""
+
+    def __init__(self) -> None:
+        self._news = False
+        self._waiting: Event | None = None
+
+    def ring(self) -> None:
+        self._news = True
+        if self._waiting is not None:
+            self._waiting.send(None)
+            self._waiting = None
+
+    def wait(self, seconds: float) -> None:
+        """Returns on news since the last wait, or when the time is up."""
+        if not self._news:
+            self._waiting = Event()
+            with Timeout(seconds, False):
+                self._waiting.wait()
+            self._waiting = None
+        self._news = False
 
 
 class Switchboard:
-    """Wakes those who wait for a subject (a contact's or an agent's id) when routing tells of it."""
+    """Rings those who listen for a subject (a contact's or an agent's id) when routing tells of it."""
 
     def __init__(self) -> None:
-        self._waiting: defaultdict[str, set[Event]] = defaultdict(set)
+        self._lines: defaultdict[str, set[Line]] = defaultdict(set)
         self.changes = 0
 
     def hear(self, body: Any) -> None:
         """An event from routing, or None after a gap: then everybody looks again."""
         self.changes += 1
-        if body is None:
-            subjects = list(self._waiting)
-        else:
-            data = orjson.loads(body)["data"]
-            subjects = [subject for subject in (data.get("contact"), data.get("agent")) if subject in self._waiting]
+        data = orjson.loads(body)["data"] if body is not None else None
+        subjects = list(self._lines) if data is None else [data.get("contact"), data.get("agent")]
         for subject in subjects:
-            for waiter in self._waiting.pop(subject, ()):
-                waiter.send(True)
+            for line in tuple(self._lines.get(subject, ())):
+                line.ring()
 
-    def wait(self, subject: str, seconds: float) -> bool:
-        """Whether there was news within that time."""
-        waiter = Event()
-        self._waiting[subject].add(waiter)
+    @contextmanager
+    def listening(self, subject: str) -> Iterator[Line]:
+        line = Line()
+        self._lines[subject].add(line)
         try:
-            with Timeout(seconds, False):
-                return bool(waiter.wait())
-            return False
+            yield line
         finally:
-            waiting = self._waiting.get(subject)
-            if waiting is not None:
-                waiting.discard(waiter)
-                if not waiting:
-                    del self._waiting[subject]
-
-    def wake(self, subject: str) -> None:
-        for waiter in self._waiting.pop(subject, ()):
-            waiter.send(True)
+            self._lines[subject].discard(line)
+            if not self._lines[subject]:
+                del self._lines[subject]
 
 
 def poll(
@@ -62,22 +77,21 @@ def poll(
 ) -> Any:
     """Ask until there is news, the time is up, or the client has gone (then `on_gone` is called, and nobody reads the answer)."""
     deadline = clock.monotonic() + request.query["wait"]
-    answer = ask()
-    if is_news(answer) or clock.monotonic() >= deadline:
-        return answer
     gone = False
 
     def leave() -> None:
         nonlocal gone
         gone = True
-        board.wake(subject)
+        line.ring()
 
-    with WAITING_REQUESTS.labels("poll").track_inprogress(), Watch(request, leave):
-        while not gone and (left := deadline - clock.monotonic()) > 0:
-            board.wait(subject, min(left, ASK_AGAIN_SECONDS))
-            if not gone:
-                answer = ask()
-                if is_news(answer):
+    with board.listening(subject) as line:
+        answer = ask()
+        if is_news(answer) or clock.monotonic() >= deadline:
+            return answer
+        with WAITING_REQUESTS.labels("poll").track_inprogress(), Watch(request, leave):
+            while not gone and (left := deadline - clock.monotonic()) > 0:
+                line.wait(min(left, random.uniform(*ASK_AGAIN_SECONDS)))  # noqa: S311 - spreads load, guards nothing
+                if not gone and is_news(answer := ask()):
                     return answer
     if gone:
         on_gone()

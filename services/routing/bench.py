@@ -48,7 +48,9 @@ def pipeline(events: int, batch: int, rounds: int, as_json: bool) -> None:
     """
     settings = config.load()
     if settings.embedded or not settings.database_url.startswith("postgresql"):
-        raise SettingError("ANSWERLINE_BROKER_URL and ANSWERLINE_DATABASE_URL: this measures RabbitMQ and PostgreSQL; set both (`make bench` does)")
+        raise SettingError(
+            "ANSWERLINE_BROKER_URL and ANSWERLINE_DATABASE_URL: this measures RabbitMQ and PostgreSQL; set both (`make bench` does)"
+        )
     ceilings, speeds = [], []
     for _ in range(rounds):
         ceilings.append(_ceiling(settings, events, batch))
@@ -137,7 +139,13 @@ def _bodies(events: int) -> list[str]:
         }  # fmt: skip
         changes: dict[str, dict[str, Any]] = {
             "arrived": {},
-            "answered": {"answered_at": clock.to_text(moment + 5), "agent": "Alice Wong", "address": "PJSIP/1001", "hold_seconds": 5.0, "outcome": "talking"},
+            "answered": {
+                "answered_at": clock.to_text(moment + 5),
+                "agent": "Alice Wong",
+                "address": "PJSIP/1001",
+                "hold_seconds": 5.0,
+                "outcome": "talking",
+            },
             "ended": {"ended_at": clock.to_text(moment + 65), "talk_seconds": 60.0, "ended_by": "caller", "outcome": "completed"},
         }
         for sequence, step in enumerate(STEPS, 1):

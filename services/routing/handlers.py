@@ -13,7 +13,7 @@ import structlog
 from services.routing import store
 from services.routing.domain import errors as domain
 from services.routing.domain.desk import Changes, Desk
-from services.routing.domain.entities import Contact, Queue
+from services.routing.domain.entities import Queue
 from shared import clock, errors
 from shared.bus.envelope import Event
 from shared.bus.outbox import UnitOfWork, Work
@@ -132,6 +132,16 @@ class LiveDesk:
                 except domain.RoutingError as refused:
                     results.append(_translated(refused))
         return results
+
+    def look(self, question: Command) -> Any:
+        """Ask the desk something that changes nothing."""
+        with self._lock:
+            if self._desk is not None:
+                try:
+                    return question(self._desk, clock.now())
+                except domain.RoutingError as refused:
+                    return _translated(refused)
+        return self.execute([question])[0]
 
     def next_deadline(self) -> float | None:
         return self._desk.next_deadline() if self._desk else 0.0
@@ -253,13 +263,10 @@ def put_queue(desk: Desk, queue: dict[str, Any]) -> dict[str, Any]:
 
 
 def listen(desk: Desk, contact_id: str, now: float) -> dict[str, Any]:
-    """Somebody waits for this contact's agent: where it stands. A parked one is back in its place."""
-    contact = desk.contacts.get(contact_id)
-    if contact is None:
-        raise domain.NotFound(f"Contact {contact_id} is not being routed.")
-    if contact.state == "parked" and (contact.parked_until or 0) > now:
+    """Somebody waits again for a parked contact: it is back in its place, unless it was away for too long."""
+    if (desk.contacts[contact_id].parked_until or 0) > now:
         desk.unpark(contact_id, now)
-    return assignment(desk, contact)
+    return assignment(desk, contact_id)
 
 
 def stop_listening(desk: Desk, contact_id: str, now: float) -> None:
@@ -268,7 +275,11 @@ def stop_listening(desk: Desk, contact_id: str, now: float) -> None:
         desk.park(contact_id, now, PARKED_SECONDS)
 
 
-def assignment(desk: Desk, contact: Contact) -> dict[str, Any]:
+def assignment(desk: Desk, contact_id: str) -> dict[str, Any]:
+    """Where a routed contact stands, and with whom."""
+    contact = desk.contacts.get(contact_id)
+    if contact is None:
+        raise domain.NotFound(f"Contact {contact_id} is not being routed.")
     agent = desk.agents.get(contact.agent or "")
     return {
         "contact": contact.id,

@@ -33,10 +33,11 @@ class RoutingCore:
 
     def command(self, command: Command) -> Any:
         """Run a command on the desk; returns when it is durable. Raises what refused it."""
-        result = self.commands.submit(command)
-        if isinstance(result, AnswerlineError):
-            raise result
-        return result
+        return _or_raise(self.commands.submit(command))
+
+    def look(self, question: Command) -> Any:
+        """Ask the desk something. Raises what refused the question."""
+        return _or_raise(self.desk.look(question))
 
     def report(self, make: Callable[..., Any], *arguments: Any) -> Any:
         with self.database.reading() as connection:
@@ -75,7 +76,7 @@ class RoutingService:
 
     @rpc
     def get_queue(self, name: str) -> dict[str, Any]:
-        return self.core.command(lambda desk, _now: _found(desk.queues.get(name), f"no queue is called {name}"))
+        return self.core.look(lambda desk, _now: _found(desk.queues.get(name), f"no queue is called {name}"))
 
     @rpc
     def put_agent(self, agent_id: str, profile: dict[str, Any]) -> dict[str, Any]:
@@ -83,7 +84,7 @@ class RoutingService:
 
     @rpc
     def get_agent(self, agent_id: str) -> dict[str, Any]:
-        return self.core.command(lambda desk, _now: _found(desk.agents.get(agent_id), f"no agent is called {agent_id}"))
+        return self.core.look(lambda desk, _now: _found(desk.agents.get(agent_id), f"no agent is called {agent_id}"))
 
     @rpc
     def set_agent_state(self, agent_id: str, state: str, reason: str, disposition: str | None) -> dict[str, Any]:
@@ -99,7 +100,7 @@ class RoutingService:
 
     @rpc
     def agent_offers(self, agent_id: str) -> list[dict[str, Any]]:
-        return self.core.command(lambda desk, _now: handlers.offers_to(desk, agent_id))
+        return self.core.look(lambda desk, _now: handlers.offers_to(desk, agent_id))
 
     @rpc
     def accept_offer(self, offer_id: str, agent_id: str) -> dict[str, Any]:
@@ -111,7 +112,10 @@ class RoutingService:
 
     @rpc
     def get_assignment(self, contact_id: str) -> dict[str, Any]:
-        return self.core.command(lambda desk, now: handlers.listen(desk, contact_id, now))
+        found = self.core.look(lambda desk, _now: handlers.assignment(desk, contact_id))
+        if found["state"] == "parked":
+            return self.core.command(lambda desk, now: handlers.listen(desk, contact_id, now))
+        return found
 
     @rpc
     def stop_waiting(self, contact_id: str) -> None:
@@ -138,6 +142,12 @@ class RoutingService:
 
 def _nothing(_desk: Desk, _now: float) -> None:
     """Whatever is due happens at the end of every turn."""
+
+
+def _or_raise(result: Any) -> Any:
+    if isinstance(result, AnswerlineError):
+        raise result
+    return result
 
 
 def _found(entity: Any, otherwise: str) -> dict[str, Any]:

@@ -140,7 +140,7 @@ observed_agent = Table(
 LEG_COLUMNS = bulk.columns_of(leg)
 LEG_FACTS = tuple(name for name in LEG_COLUMNS if name not in ("contact", "number"))
 ROUTED_FACTS = (
-    "agent", "address", "answered_at", "ended_at", "outcome", "ended_by", "hold_seconds", "talk_seconds", "missed", "ringing", "sequence",
+    "observed", "agent", "address", "answered_at", "ended_at", "outcome", "ended_by", "hold_seconds", "talk_seconds", "missed", "ringing", "sequence",
 )  # fmt: skip
 KEYS = {"queues": (queue, "name"), "agents": (agent, "id"), "contacts": (contact, "id"), "offers": (offer, "id")}
 

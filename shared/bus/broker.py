@@ -9,7 +9,6 @@ from kombu.exceptions import OperationalError
 
 from shared.contracts import topology
 
-MEMORY_POLLING_SECONDS = 0.005
 HEARTBEAT_SECONDS = 20
 NOT_FOUND = "(404)"
 PERSISTENT = {"content_type": "application/json", "content_encoding": "utf-8", "delivery_mode": 2}
@@ -31,10 +30,13 @@ class Broker:
 
     def connect(self) -> Connection:
         """An open connection. Raises one of `errors(connection)` when the broker cannot be reached."""
-        options = {"polling_interval": MEMORY_POLLING_SECONDS, "body_encoding": None} if self.in_memory else {"confirm_publish": False}
-        connection = Connection(
-            self.url, transport_options=options, heartbeat=0 if self.in_memory else HEARTBEAT_SECONDS, connect_timeout=5
-        )
+        if self.in_memory:
+            connection = Connection(
+                transport="shared.bus.memory:Transport", transport_options={"body_encoding": None, "polling_interval": None}
+            )
+        else:
+            options = {"confirm_publish": False}
+            connection = Connection(self.url, transport_options=options, heartbeat=HEARTBEAT_SECONDS, connect_timeout=5)
         connection.connect()
         return connection
 

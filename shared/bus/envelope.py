@@ -75,6 +75,6 @@ def parse(body: bytes | str) -> Event:
         raise BadEnvelope(f"the envelope cannot be read: {error}") from error
     if not (type(event.type) is type(event.subject) is type(event.id) is str and type(event.data) is dict and type(event.sequence) is int):
         raise BadEnvelope("the envelope's type, subject and id are text, its data an object, its sequence a whole number")
-    if "\0" in event.id or "\0" in event.subject:
-        raise BadEnvelope("the envelope's id and subject hold no NUL: no database could keep them")
+    if "\0" in event.id or "\0" in event.subject or "\0" in event.type:
+        raise BadEnvelope("the envelope's type, subject and id hold no NUL: no database could keep them")
     return event

@@ -146,7 +146,8 @@ class Consume(Entrypoint, Loop):
     def _consume(self, connection: Connection) -> None:
         name = self.container.service_name
         self.buffer.clear()
-        if brokers.declare_for(connection, [name], topology.publishers_of(name)):
+        lost = brokers.declare_for(connection, [name], topology.publishers_of(name))
+        if lost or self.context.broker.in_memory:  # what a broken connection had not acknowledged is gone from memory
             self._ask_for_replay(connection)
         with connection.channel() as channel:
             consumer = connection.Consumer([brokers.inbox(name)], channel=channel, on_message=self.buffer.append, accept=["json"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +15,8 @@ from shared.bus.outbox import UnitOfWork
 from shared.bus.tables import BusTables
 from shared.db.engine import Database
 
-MakeUnits = Callable[[MetaData], UnitOfWork]
+MakeUrl = Callable[[str], str]
+MakeUnits = Callable[..., UnitOfWork]
 
 
 @dataclass
@@ -39,27 +41,33 @@ def at(monkeypatch: pytest.MonkeyPatch) -> SetClock:
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """An empty database; the test runs once for each kind."""
+def make_url(request: pytest.FixtureRequest, tmp_path: Path) -> MakeUrl:
+    """Makes empty databases; the test runs once for each kind."""
     if request.param == "sqlite":
-        return f"sqlite:///{tmp_path}/unit.sqlite3"
-    return str(request.getfixturevalue("database").create("unit"))
+        return lambda name: f"sqlite:///{tmp_path / name}.sqlite3"
+    make: MakeUrl = request.getfixturevalue("database").create
+    return make
 
 
 @pytest.fixture
-def make_units(url: str) -> Iterator[MakeUnits]:
-    """Makes the tables of a service, beside those of the bus, and gives its units of work."""
-    database = Database(url)
+def url(make_url: MakeUrl) -> str:
+    return make_url("unit")
 
-    def make(metadata: MetaData) -> UnitOfWork:
-        metadata.create_all(database.engine)
-        bus = MetaData()
-        tables = BusTables(bus)
-        bus.create_all(database.engine)
-        return UnitOfWork(database, tables)
 
-    yield make
-    database.close()
+@pytest.fixture
+def make_units(make_url: MakeUrl) -> Iterator[MakeUnits]:
+    """Makes a service's database, with its tables beside those of the bus, and gives its units of work."""
+    with ExitStack() as open_databases:
+
+        def make(metadata: MetaData, name: str = "unit") -> UnitOfWork:
+            database = open_databases.enter_context(closing(Database(make_url(name))))
+            bus = MetaData()
+            tables = BusTables(bus)
+            bus.create_all(database.engine)
+            metadata.create_all(database.engine)
+            return UnitOfWork(database, tables)
+
+        yield make
 
 
 @pytest.fixture

@@ -23,6 +23,8 @@ MAX_FRAME_BYTES = 262_144
 
 _END = b"\r\n\r\n"
 _EVENT_NAME = re.compile(rb"^Event: *([^\r\n]*)", re.MULTILINE)
+_STAMP = re.compile(rb'\bTimestamp"?: ?"?(\d{1,10}\.\d{1,9})\b')
+_SECONDS = re.compile(r"\d{1,10}\.\d{1,9}")
 _ESCAPED = re.compile(r"\\(.)")
 _UNKNOWN = frozenset({"", "<unknown>"})
 
@@ -76,6 +78,21 @@ def _text(value: Any) -> str:
     """A header that came twice is a list; none of those we read ever does."""
     first = value[0] if isinstance(value, list) and value else value
     return storable(first) if isinstance(first, str) else "" if first is None else str(first)
+
+
+class Times:
+    """When the messages of one post were sent that carry no Timestamp (FullyBooted and the answers to QueueStatus never do):
+    with the one before them, else with the first after, else when received. A capture posted later is no news of today."""
+
+    def __init__(self, post: bytes, received: float) -> None:
+        first = _STAMP.search(post)
+        self._at = float(first[1]) if first else received
+
+    def of(self, message: Message) -> float:
+        stamp = message.get("Timestamp")
+        if isinstance(stamp, str) and _SECONDS.fullmatch(stamp):
+            self._at = float(stamp)
+        return self._at
 
 
 # ---- messages into observations

@@ -6,24 +6,24 @@ const TEXTS = {
   live: ["Live page", "实时看板"],
   language: ["Language", "语言"],
   sections: ["Sections", "章节"],
-  keys: ["Send your API key with each request, except where none is needed:", "除注明无需密钥的接口外,每个请求都要带上 API 密钥:"],
-  problems: ["Errors are problem documents (RFC 9457) whose “detail” says what to mend.", "出错时返回问题文档(RFC 9457),其中 detail 说明如何更正。"],
+  keys: ["Send your API key with each request, except where none is needed:", "除注明无需密钥的接口外，每个请求都要带上 API 密钥："],
+  problems: ["Errors are problem documents (RFC 9457) whose “detail” says what to mend.", "出错时返回问题文档（RFC 9457），其中 detail 说明如何更正。"],
   noKey: ["No key needed.", "无需密钥。"],
   anyKey: ["Any key.", "任何密钥均可。"],
-  roles: ["Key with the role {roles}.", "需要具有以下角色之一的密钥:{roles}。"],
+  roles: ["Key with the role {roles}.", "需要具有以下角色之一的密钥：{roles}。"],
   or: [" or ", "、"],
   parameters: ["Parameters", "参数"],
-  body: ["Body: {type}", "请求体:{type}"],
+  body: ["Body: {type}", "请求体：{type}"],
   name: ["Name", "名称"],
   type: ["Type", "类型"],
   meaning: ["Meaning", "说明"],
   required: ["required", "必填"],
   inPath: ["in the path", "路径参数"],
   fallback: ["default {value}", "默认 {value}"],
-  oneOf: ["one of {values}", "可选值:{values}"],
+  oneOf: ["one of {values}", "可选值：{values}"],
   range: ["{low} to {high}", "{low} 至 {high}"],
   length: ["length {low} to {high}", "长度 {low} 至 {high}"],
-  failed: ["The description could not be loaded: {fault}", "无法加载接口说明:{fault}"],
+  failed: ["The description could not be loaded: {fault}", "无法加载接口说明：{fault}"],
 };
 const LAST = ["pages", "operation"];
 const text = speaker(TEXTS);
@@ -123,7 +123,7 @@ function drawDoor(method, path, door, isOpen) {
     inside.append(make("p", text("body", { type: Object.keys(door.requestBody.content).join(", ") })));
   }
   inside.append(make("pre", curl(method, path, door), { tabindex: "0" }));
-  const line = make("summary", [make("span", method, { class: "method", "data-method": method }), make("code", path), make("span", door.summary)]);
+  const line = make("summary", [make("span", method, { class: "method", "data-method": method }), make("code", path), make("span", prose(door.summary))]);
   const details = make("details", [line, inside], { id: door.operationId });
   details.open = isOpen;
   return details;

@@ -12,7 +12,7 @@ const TEXTS = {
   lostEarly: ["Reconnecting…", "正在重新连接…"],
   unavailable: ["Figures not available at the moment", "暂时无法取得数据"],
   locked: ["API key needed", "需要 API 密钥"],
-  keyAsked: ["This wallboard is not public. API key with the role “supervisor” or “metrics”:", "此看板未公开。请输入具有 supervisor 或 metrics 角色的 API 密钥:"],
+  keyAsked: ["This wallboard is not public. API key with the role “supervisor” or “metrics”:", "此看板未公开。请输入具有 supervisor 或 metrics 角色的 API 密钥："],
   keyUnknown: ["This key is not known here.", "该密钥无效。"],
   keyForbidden: ["This key may not see the figures.", "该密钥无权查看数据。"],
   show: ["Show", "查看"],
@@ -43,7 +43,7 @@ const TEXTS = {
   paused: ["Paused", "暂停"],
   offline: ["Offline", "离线"],
   unknown: ["Unknown", "未知"],
-  told: ["{waiting} waiting, {talking} talking, {free} agents free", "{waiting} 个等待,{talking} 个通话中,{free} 名坐席空闲"],
+  told: ["{waiting} waiting, {talking} talking, {free} agents free", "{waiting} 个等待，{talking} 个通话中，{free} 名坐席空闲"],
 };
 const TELL_AT_MOST_EVERY = 20_000;
 const NONE = "–";
