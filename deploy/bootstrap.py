@@ -32,7 +32,7 @@ VHOST, EXCHANGE = "answerline", "answerline.events"
 PROVISIONER = "provisioner"
 NAMES = r"^answerline\."
 PUBLISHING = r"^(answerline\..*|amq\.default)$"
-PATIENCE_SECONDS = 60
+PATIENCE_SECONDS = 300
 
 
 def services() -> list[str]:

@@ -39,6 +39,9 @@ def _settings() -> Settings:
 
 def _patch() -> None:
     """Everything that waits must wait cooperatively: patch before anything else is imported."""
+    import warnings
+
+    warnings.filterwarnings("ignore", message=r"\s*Eventlet is deprecated")  # docs/adr says what we do about it
     import eventlet
 
     eventlet.monkey_patch()
@@ -59,11 +62,12 @@ def up(sample: bool, speed: float) -> None:
     """Run all services in this one process."""
     _patch()
     from shared.observability import logging
-    from shared.runtime import runner
+    from shared.runtime import runner, web
 
     settings = _settings()
     logging.configure(settings.log_level)
     definitions = list(installed().values())
+    web.listen(settings.http_address).close()  # a taken address is said before anything else is touched
     runner.migrate_all(settings, definitions)
     key, made = settings.bootstrap_key()
     address = "http://{}:{}".format(*settings.http_address)

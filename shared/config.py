@@ -15,7 +15,7 @@ class SettingError(ValueError):
 
 @dataclass(frozen=True)
 class Settings:
-    """What an operator may set. Every field but `overrides` is an environment variable ANSWERLINE_<FIELD>."""
+    """What an operator may set. Each field is an environment variable ANSWERLINE_<FIELD>."""
 
     broker_url: str = "memory://"
     database_url: str = ""
@@ -24,7 +24,7 @@ class Settings:
     data: Path = Path("data")
     admin_key: str = ""
     timezone: str = "UTC"
-    public_wallboard: str = ""
+    public_watching: str = ""
     log_level: str = "INFO"
 
     @property
@@ -48,10 +48,10 @@ class Settings:
             raise SettingError(f"ANSWERLINE_TIMEZONE: no time zone is called {self.timezone!r}") from error
 
     @property
-    def wallboard_is_public(self) -> bool:
-        """The live page needs no key only where nobody but this machine can reach it, unless the operator decides."""
-        if self.public_wallboard:
-            return self.public_wallboard.lower() in ("1", "true", "yes")
+    def watching_is_public(self) -> bool:
+        """The live page and the metrics need no key only where nobody but this machine can reach it, unless the operator decides."""
+        if self.public_watching:
+            return self.public_watching.lower() in ("1", "true", "yes")
         host = self.http_address[0]
         return host == "localhost" or ip_address(host).is_loopback
 

@@ -303,9 +303,12 @@ class GatewayService:
     @endpoint("GET", "/v1/stream", query=schemas.Stream, public=True, gives="text/event-stream", tag="pages")
     def get_stream(self, request: Request) -> Response:
         """Server-sent events. Topic `live`: the wallboard's figures, whenever they changed, at most four times a second."""
-        if not self.core.settings.wallboard_is_public:
-            require(self.authenticate(request.environ), WATCHING)
+        self._require_watcher(request)
         return pages.stream(self.core.board, lambda: self.routing.report_live(since=self.core.midnight()), request)
+
+    def _require_watcher(self, request: Request) -> None:
+        if not self.core.settings.watching_is_public:
+            require(self.authenticate(request.environ), WATCHING)
 
     # About this installation
 
@@ -317,11 +320,12 @@ class GatewayService:
     @endpoint("GET", "/readyz", public=True, tag="operation")
     def get_readyz(self, _request: Request) -> Response:
         """Whether the service can work: database and broker."""
-        return health.ready(self.core.context.database, self.core.context.connected)
+        return health.ready(self.core.context.neighbours)
 
-    @endpoint("GET", "/metrics", roles=WATCHING, gives="text/plain", tag="operation")
-    def get_metrics(self, _request: Request) -> Response:
-        """Prometheus metrics."""
+    @endpoint("GET", "/metrics", public=True, gives="text/plain", tag="operation")
+    def get_metrics(self, request: Request) -> Response:
+        """Prometheus metrics; a key with the role `metrics` is needed where others than this machine can ask."""
+        self._require_watcher(request)
         return health.metrics()
 
     @endpoint("GET", "/openapi.json", public=True, tag="operation")

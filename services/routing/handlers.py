@@ -29,6 +29,8 @@ PARKED_SECONDS = 30.0
 REMEMBER_SECONDS = 3600.0
 ANSWERED = ("talking", "completed", "transferred")
 
+TAKEN_OVER = "another routing process has taken over"
+
 Command = Callable[[Desk, float], Any]
 
 
@@ -47,6 +49,7 @@ class LiveDesk:
         self._epoch = 0
         self._sequence = 0
         self._forget_at = 0.0
+        self._superseded = False
 
     @contextmanager
     def turn(self, work: Work) -> Iterator[Desk]:
@@ -55,10 +58,13 @@ class LiveDesk:
         self._lock.acquire()
         work.afterwards(self._end_turn)
         now = clock.now()
+        if self._superseded:
+            raise Superseded(TAKEN_OVER)
         if self._desk is None:
             self._desk, self._epoch = store.open_desk(work.connection, POOL, REMEMBER_SECONDS, now)
         elif not store.still_ours(work.connection, POOL, self._epoch):
-            raise Superseded("another routing process has taken over")
+            self._superseded = True
+            raise Superseded(TAKEN_OVER)
         yield self._desk
         now = clock.now()
         self._desk.expire(now)

@@ -186,21 +186,11 @@ def _doubts(connection: Connection, filters: Filters) -> dict[str, list[dict[str
     """By queue, the legs whose end is uncertain: by their own story, or contradicted by others of their source."""
     listed: dict[str, list[dict[str, Any]]] = defaultdict(list)
     reasons = _contradicted(connection)
-    for row in connection.execute(
-        select(leg).where(_within(filters), or_(leg.c.uncertain.is_not(None), leg.c.outcome.in_(OPEN))).order_by(leg.c.arrived_at)
-    ):
-        reason = reasons.get((row.contact, row.number)) or row.uncertain
-        if reason:
-            listed[row.queue].append(
-                {
-                    "contact": row.contact,
-                    "leg": row.number,
-                    "call": row.call,
-                    "agent": row.agent or row.address,
-                    "state": row.outcome,
-                    "why": reason,
-                }
-            )
+    suspects = or_(leg.c.uncertain.is_not(None), leg.c.contact.in_({contact for contact, _ in reasons}))
+    for row in connection.execute(select(leg).where(_within(filters), suspects).order_by(leg.c.arrived_at)):
+        if why := reasons.get((row.contact, row.number)) or row.uncertain:
+            who = row.agent or row.address
+            listed[row.queue].append({"contact": row.contact, "leg": row.number, "call": row.call, "agent": who, "state": row.outcome, "why": why})
     return listed
 
 

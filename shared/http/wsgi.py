@@ -75,7 +75,7 @@ class Application:
                 log.exception("a door failed", path=route.endpoint.path if route else "", method=method, error=type(error).__name__)
                 response = problem(AnswerlineError("the request failed here; the log says how"))
         self.observe(route.endpoint.path if route else "none", method, response.status, clock.monotonic() - began)
-        return _send(response, method, start_response)
+        return send(response, method, start_response)
 
     def _answer(self, route: Route, parameters: Mapping[str, str], environ: dict[str, Any]) -> Response:
         spec = route.endpoint
@@ -172,7 +172,8 @@ def _read_body(environ: Environ, limit: int) -> bytes:
     return body
 
 
-def _send(response: Response, method: str, start_response: Callable[..., Any]) -> Iterable[bytes]:
+def send(response: Response, method: str, start_response: Callable[..., Any]) -> Iterable[bytes]:
+    """Answer as WSGI wants it."""
     headers = [("Content-Type", response.content_type), *SECURITY_HEADERS, *response.headers]
     if response.status == 204:
         headers = headers[1:]

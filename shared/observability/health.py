@@ -1,5 +1,8 @@
 """Health and metrics, as orchestrators and Prometheus ask for them."""
 
+from collections.abc import Mapping
+from typing import Protocol
+
 import orjson
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, generate_latest
 from sqlalchemy import text
@@ -8,11 +11,20 @@ from shared.db.engine import Database
 from shared.http.endpoint import Response
 
 
-def ready(database: Database, running: bool) -> Response:
-    """200 when the service can do its work, else 503 with what is missing."""
-    checks = {"database": _answers(database), "consumers": running}
-    status = 200 if all(checks.values()) else 503
-    return Response(orjson.dumps({"status": "ok" if status == 200 else "unavailable", "checks": checks}), status)
+class Checked(Protocol):
+    """What readiness asks of a service."""
+
+    database: Database
+
+    @property
+    def connected(self) -> bool: ...
+
+
+def ready(services: Mapping[str, Checked]) -> Response:
+    """200 when the services of this process can do their work, else 503 with what is missing."""
+    checks = {name: {"database": _answers(service.database), "broker": service.connected} for name, service in services.items()}
+    fine = all(all(check.values()) for check in checks.values())
+    return Response(orjson.dumps({"status": "ok" if fine else "unavailable", "checks": checks}), 200 if fine else 503)
 
 
 def _answers(database: Database) -> bool:

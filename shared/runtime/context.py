@@ -34,6 +34,9 @@ class Context:
     links: dict[str, bool] = field(default_factory=dict)
     """Which of the service's loops are connected to the broker now."""
 
+    neighbours: dict[str, "Context"] = field(default_factory=dict)
+    """All services of this process, this one included."""
+
     @property
     def connected(self) -> bool:
         return all(self.links.values())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import eventlet
@@ -13,9 +13,11 @@ import structlog
 from eventlet.event import Event
 from nameko.runners import ServiceRunner
 
-from shared.config import Settings
+from shared.config import SettingError, Settings
 from shared.db import migrate
 from shared.db.engine import is_outage
+from shared.http.endpoint import Response
+from shared.http.wsgi import send
 from shared.observability import health
 from shared.observability import metrics as bus_metrics
 from shared.runtime import context
@@ -46,6 +48,8 @@ def run(
 ) -> None:
     """Run services until SIGTERM or Ctrl-C. `internal`: serve health and metrics on their own port, as a service alone must."""
     contexts = {definition.name: context.build(definition.name, settings) for definition in definitions}
+    for one in contexts.values():
+        one.neighbours = contexts
     stopped = Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None if stopped.ready() else stopped.send(None))
@@ -53,7 +57,7 @@ def run(
         _serve_internal(settings, contexts)
     for definition in definitions:
         bus_metrics.register(definition.name, contexts[definition.name].units)
-        if definition.single_active and not _stand_by(contexts[definition.name], stopped):
+        if definition.single_active and not _become_active(settings, contexts[definition.name], stopped):
             return
     runner = ServiceRunner({"AMQP_URI": settings.broker_url, "max_workers": WORKERS, context.CONFIG_KEY: contexts})
     for definition in definitions:
@@ -100,12 +104,15 @@ def _patiently(step: Callable[[], Any], service: str) -> Any:
             pause = min(pause * 2, 5.0)
 
 
-def _stand_by(ours: Context, stopped: Event) -> bool:
-    """Wait until this process is the active one; whether it is, or was told to stop meanwhile."""
+def _become_active(settings: Settings, ours: Context, stopped: Event) -> bool:
+    """Wait until this process is the active one; whether it is, or was told to stop meanwhile. Raises SettingError where a second
+    process makes no sense: all of an embedded centre is in one."""
     told = False
     while not stopped.ready():
         if _patiently(ours.lease.acquire, ours.name):
             return True
+        if settings.embedded:
+            raise SettingError(f"another Answerline works with the data in {settings.data.resolve()}; stop it or set ANSWERLINE_DATA to another folder")
         if not told:
             log.info("standing by: another process is active", service=ours.name)
             told = True
@@ -135,25 +142,14 @@ def _serve_internal(settings: Settings, contexts: dict[str, Context]) -> None:
 
 def _internal_application(contexts: dict[str, Context]) -> Callable[..., Any]:
     """Health and metrics for those inside: no key, and no port to the outside."""
+    answers: dict[str, Callable[[], Response]] = {
+        "/livez": lambda: Response(b'{"status":"ok"}'),
+        "/readyz": lambda: health.ready(contexts),
+        "/metrics": health.metrics,
+    }
 
-    def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
-        match environ["PATH_INFO"]:
-            case "/livez":
-                status, kind, body = "200 OK", "application/json", b'{"status":"ok"}'
-            case "/readyz":
-                answers = [health.ready(one.database, one.connected and bool(one.links)) for one in contexts.values()]
-                worst = max(answers, key=lambda answer: answer.status)
-                status, kind, body = (
-                    f"{worst.status} {'OK' if worst.status == 200 else 'Service Unavailable'}",
-                    "application/json",
-                    worst.body,
-                )
-            case "/metrics":
-                answer = health.metrics()
-                status, kind, body = "200 OK", answer.content_type, answer.body
-            case _:
-                status, kind, body = "404 Not Found", "text/plain", b"/livez /readyz /metrics\n"
-        start_response(status, [("Content-Type", kind), ("Content-Length", str(len(body)))])
-        return [body]
+    def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        answer = answers.get(environ["PATH_INFO"], lambda: Response(b"/livez /readyz /metrics\n", 404, "text/plain"))
+        return send(answer(), environ["REQUEST_METHOD"], start_response)
 
     return application
