@@ -39,12 +39,9 @@ def _settings() -> Settings:
 
 def _patch() -> None:
     """Everything that waits must wait cooperatively: patch before anything else is imported."""
-    import warnings
+    from shared.runtime import patch
 
-    warnings.filterwarnings("ignore", message=r"\s*Eventlet is deprecated")  # docs/adr says what we do about it
-    import eventlet
-
-    eventlet.monkey_patch()
+    patch.apply()
 
 
 @main.command()
@@ -78,10 +75,9 @@ def up(sample: bool, speed: float) -> None:
         click.echo(
             f"  admin key  {key}  ({'made now, ' if made else ''}{where})" if made or not settings.admin_key else "  admin key  as set"
         )
-        if sample:
-            from services.gateway import sample as player  # type: ignore[attr-defined]
-
-            player.play(address, key, speed)
+        for definition in definitions if sample else ():
+            if definition.sample:
+                definition.sample(address, key, speed)
 
     runner.run(settings, definitions, welcome)
 

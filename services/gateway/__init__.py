@@ -13,9 +13,16 @@ def _benches() -> list[Command]:
     return [bench.ingest]
 
 
+def _sample(address: str, key: str, speed: float) -> None:
+    from services.gateway import sample
+
+    sample.play(address, key, speed)
+
+
 definition = Definition(
     name="gateway",
     service="services.gateway.service:GatewayService",
     migrations=Path(__file__).parent / "migrations",
+    sample=_sample,
     benches=_benches,
 )

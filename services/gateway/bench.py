@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -110,14 +111,13 @@ class _Door:
         answered = 0
         while answered < len(requests):
             for key, _ in selector.select(PATIENCE_SECONDS):
-                one = key.fileobj
-                assert isinstance(one, socket.socket)
-                answer = one.recv(65536)
+                poster: Any = key.fileobj
+                answer = poster.recv(65536)
                 if not answer.startswith(b"HTTP/1.1 200"):
                     raise SettingError(f"the door answered {answer[:300]!r}")
                 answered += 1
                 if (following := next(waiting, None)) is not None:
-                    one.sendall(following)
+                    poster.sendall(following)
         elapsed = time.monotonic() - start
         for key in list(selector.get_map().values()):
             key.fileobj.close()  # type: ignore[union-attr]
@@ -165,9 +165,9 @@ def _correlate(folder: Path) -> float:
 
 
 def _serve(stores: bool) -> None:
-    import eventlet
+    from shared.runtime import patch
 
-    eventlet.monkey_patch()
+    patch.apply()
     from services.gateway import definition, metrics
     from services.gateway.handlers import Receipt, Taken
     from services.gateway.service import GatewayCore, GatewayService
@@ -178,7 +178,7 @@ def _serve(stores: bool) -> None:
 
     settings = config.load()
     runner.migrate_all(settings, [definition])
-    service = GatewayService()
+    service: Any = GatewayService()
     service.core = GatewayCore(context.build("gateway", settings))
     if not stores:
 

@@ -1,5 +1,7 @@
 """What the doors take and give, as marshmallow schemas; the OpenAPI document is made of them."""
 
+from typing import Any
+
 from marshmallow import fields, validate
 
 from shared.contracts.fields import Data, Input, Time
@@ -7,7 +9,7 @@ from shared.contracts.fields import Data, Input, Time
 NAME = validate.Length(min=1, max=200)
 LEVEL = validate.Range(min=1, max=5)
 SECONDS = validate.Range(min=0.001, max=86400)
-SKILLS = {"keys": fields.String(validate=NAME), "values": fields.Integer(strict=True, validate=LEVEL)}
+SKILLS: dict[str, Any] = {"keys": fields.String(validate=NAME), "values": fields.Integer(strict=True, validate=LEVEL)}
 
 
 class Source(Input):

@@ -16,7 +16,6 @@ from services.gateway import handlers, keys, metrics, pages, schemas
 from services.gateway.domain.observation import Observation
 from services.gateway.handlers import Arrival, Reading, Receipt, Taken
 from services.gateway.keys import Keyring
-from services.gateway.waiting import Switchboard, poll
 from shared import clock
 from shared.errors import AnswerlineError, Malformed, NotFound
 from shared.http import documents
@@ -28,6 +27,7 @@ from shared.runtime.context import Bootstrap, Context
 from shared.runtime.group import GroupCommit
 from shared.runtime.loops import RelayLoop, continuously, hears
 from shared.runtime.rpc import Client
+from shared.runtime.waiting import Switchboard, poll
 from shared.runtime.web import WebServer
 
 log = structlog.get_logger()
@@ -251,7 +251,8 @@ class GatewayService:
     def get_offers(self, request: Request) -> dict[str, Any]:
         """What the agent is asked to take, waiting up to `wait` seconds for it."""
         agent = request.parameters["id"]
-        offers = poll(self.core.board, request, agent, lambda: self.routing.agent_offers(agent_id=agent), bool, lambda: None)
+        with metrics.WAITING_REQUESTS.labels("offers").track_inprogress():
+            offers = poll(self.core.board, request, agent, lambda: self.routing.agent_offers(agent_id=agent), bool, lambda: None)
         return {"offers": offers}
 
     @endpoint("POST", "/v1/offers/{id}/accept", body=schemas.AcceptOffer, roles=STAFF, tag="agents")
@@ -331,7 +332,7 @@ class GatewayService:
     @endpoint("GET", "/openapi.json", public=True, tag="operation")
     def get_openapi(self, _request: Request) -> Response:
         """This API as an OpenAPI 3.1 document."""
-        return _json(documents.openapi(type(self)))
+        return _json(documents.openapi(GatewayService))
 
     @endpoint("GET", "/asyncapi.json", public=True, tag="operation")
     def get_asyncapi(self, _request: Request) -> Response:

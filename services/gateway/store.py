@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
-from sqlalchemy import Boolean, Column, Connection, Index, Integer, MetaData, Table, Text, UniqueConstraint, select, text
+from sqlalchemy import Boolean, Column, Connection, Index, Integer, MetaData, RowMapping, Table, Text, UniqueConstraint, select, text
 
 from shared.db import bulk
 from shared.db.types import Document, Id, Moment, Serial
@@ -158,7 +158,7 @@ def open_contacts(connection: Connection, source: str) -> dict[str, ContactRow]:
     return {row["id"]: _contact(row) for row in connection.execute(query).mappings()}
 
 
-def _contact(row: Mapping[str, Any]) -> ContactRow:
+def _contact(row: RowMapping) -> ContactRow:
     values = {name: row[name] for name in CONTACT_COLUMNS}
     values["is_open"] = bool(values["is_open"])
     return ContactRow(**values)

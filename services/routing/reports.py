@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, and_, case, func, or_, select
+from sqlalchemy import ColumnElement, Connection, Select, and_, case, func, or_, select, true
 
 from services.routing import store
 from services.routing.domain.evidence import LegFacts, contradictions
@@ -164,13 +164,7 @@ def _missed_by(connection: Connection, column: Any, filters: Filters) -> dict[st
     )
     by = rings.c.key if column is None else column
     total = func.sum(rings.c.value.cast(store.leg.c.number.type))
-    query = (
-        select(by, total)
-        .select_from(leg)
-        .join(rings, or_(True, leg.c.number > 0))
-        .where(_within(filters), leg.c.missed.is_not(None))
-        .group_by(by)
-    )
+    query = select(by, total).select_from(leg).join(rings, true()).where(_within(filters), leg.c.missed.is_not(None)).group_by(by)
     return {name: int(count) for name, count in connection.execute(query)}
 
 
@@ -190,7 +184,9 @@ def _doubts(connection: Connection, filters: Filters) -> dict[str, list[dict[str
     for row in connection.execute(select(leg).where(_within(filters), suspects).order_by(leg.c.arrived_at)):
         if why := reasons.get((row.contact, row.number)) or row.uncertain:
             who = row.agent or row.address
-            listed[row.queue].append({"contact": row.contact, "leg": row.number, "call": row.call, "agent": who, "state": row.outcome, "why": why})
+            listed[row.queue].append(
+                {"contact": row.contact, "leg": row.number, "call": row.call, "agent": who, "state": row.outcome, "why": why}
+            )
     return listed
 
 

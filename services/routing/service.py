@@ -5,6 +5,7 @@ from typing import Any
 
 from services.routing import handlers, reports
 from services.routing.domain.desk import Desk
+from services.routing.domain.entities import AgentState
 from services.routing.handlers import Command, LiveDesk
 from services.routing.metrics import RoutingMetrics
 from shared import clock
@@ -87,7 +88,7 @@ class RoutingService:
         return self.core.look(lambda desk, _now: _found(desk.agents.get(agent_id), f"no agent is called {agent_id}"))
 
     @rpc
-    def set_agent_state(self, agent_id: str, state: str, reason: str, disposition: str | None) -> dict[str, Any]:
+    def set_agent_state(self, agent_id: str, state: AgentState, reason: str, disposition: str | None) -> dict[str, Any]:
         def change(desk: Desk, now: float) -> dict[str, Any]:
             agent = desk.agents.get(agent_id)
             if disposition is not None and agent is not None:

@@ -2,12 +2,14 @@
 
 from collections import Counter
 from typing import Any
+from uuid import UUID
 
 from sqlalchemy import delete, select, update
 
 from shared import clock
 from shared.bus.inbox import count
 from shared.bus.outbox import UnitOfWork
+from shared.db import bulk
 from shared.errors import NotFound
 
 SUMMARY = ("id", "type", "subject", "state", "attempts", "cause", "at")
@@ -45,14 +47,24 @@ def retry(units: UnitOfWork, id: str | None = None) -> int:
 
 
 def drop(units: UnitOfWork, id: str) -> None:
-    """Give an event up for good; what waits behind it goes on. Raises NotFound."""
+    """Give an event up for good, even if it comes again; what waits behind it goes on. Raises NotFound."""
     subject = show(units, id)["subject"]
     aside = units.tables.set_aside
     with units() as work:
         work.connection.execute(delete(aside).where(aside.c.id == id))
+        if _is_uuid(id):
+            bulk.insert(work.connection, units.tables.inbox, [{"id": id, "at": clock.now()}], key=("id",))
         count(work.connection, Counter(dropped=1))
         first = select(aside.c.position).where(aside.c.subject == subject).order_by(aside.c.position).limit(1).scalar_subquery()
         if subject:
             work.connection.execute(
                 update(aside).where(aside.c.position == first, aside.c.state == "waiting").values(state="retrying", next_try_at=clock.now())
             )
+
+
+def _is_uuid(id: str) -> bool:
+    """Whether it is an id of ours; a malformed message has none."""
+    try:
+        return str(UUID(id)) == id
+    except ValueError:
+        return False

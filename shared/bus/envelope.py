@@ -9,6 +9,7 @@ from shared import clock
 from shared.ids import new_id
 
 CONTENT_TYPE = "application/cloudevents+json"
+LONGEST_NAME = 600
 
 
 class BadEnvelope(ValueError):
@@ -75,6 +76,6 @@ def parse(body: bytes | str) -> Event:
         raise BadEnvelope(f"the envelope cannot be read: {error}") from error
     if not (type(event.type) is type(event.subject) is type(event.id) is str and type(event.data) is dict and type(event.sequence) is int):
         raise BadEnvelope("the envelope's type, subject and id are text, its data an object, its sequence a whole number")
-    if "\0" in event.id or "\0" in event.subject or "\0" in event.type:
-        raise BadEnvelope("the envelope's type, subject and id hold no NUL: no database could keep them")
+    if any("\0" in name or len(name) > LONGEST_NAME for name in (event.type, event.subject, event.id)):
+        raise BadEnvelope(f"the envelope's type, subject and id hold no NUL and at most {LONGEST_NAME} characters: databases index them")
     return event

@@ -15,7 +15,8 @@ from typing import Any
 
 import orjson
 import structlog
-from sqlalchemy import Connection, delete, func, select, text, update
+from sqlalchemy import Connection, delete, exists, func, select, text, update
+from sqlalchemy.exc import DBAPIError
 
 from shared import clock, contracts
 from shared.bus.envelope import BadEnvelope, Event, parse
@@ -84,19 +85,24 @@ class Inbox:
         distinct = {delivery.id: delivery for delivery in deliveries}
         known = bulk.values(work.connection, SET_ASIDE_OF, [*distinct, *{d.subject for d in distinct.values()}])
         aside, blocked = {row.id for row in known}, {row.subject for row in known if row.subject}
-        fresh = [delivery for delivery in distinct.values() if delivery.id not in aside]
-        behind = [delivery for delivery in fresh if delivery.event and delivery.subject in blocked]
-        events = [delivery.event for delivery in fresh if delivery.event and delivery.subject not in blocked]
+        events: list[Event] = []
+        held: list[Delivery] = []
+        for delivery in distinct.values():
+            if delivery.id in aside:
+                continue
+            if delivery.event and delivery.subject not in blocked:
+                events.append(delivery.event)
+            elif not (delivery.type and self._is_settled(work.connection, delivery.id)):
+                held.append(delivery)
+                if delivery.subject:
+                    blocked.add(delivery.subject)
         new = self._take_keys(work.connection, [event.id for event in events])
-        behind = [delivery for delivery in behind if not self._applied(work.connection, delivery.id)]
-        broken = [delivery for delivery in fresh if not delivery.event]
         events = [event for event in events if event.id in new]
         if events:
             self.handler(work, events)
-        self._put_aside(work.connection, behind, "waiting", "waits behind an earlier event of the same subject")
-        self._put_aside(work.connection, broken, "dead", "")
+        self._put_aside(work.connection, held)
         tally["applied"] = len(events)
-        tally["duplicate"] = len(deliveries) - len(events) - len(behind) - len(broken)
+        tally["duplicate"] = len(deliveries) - len(events) - len(held)
         count(work.connection, tally)
 
     def _take_keys(self, connection: Connection, ids: Sequence[str]) -> set[str]:
@@ -104,13 +110,12 @@ class Inbox:
         rows = [{"id": id, "at": moment} for id in ids]
         return {row.id for row in bulk.insert(connection, self.units.tables.inbox, rows, key=("id",), returning=("id",))}
 
-    def _applied(self, connection: Connection, id: str) -> bool:
+    def _is_settled(self, connection: Connection, id: str) -> bool:
         inbox = self.units.tables.inbox
         return connection.scalar(select(inbox.c.id).where(inbox.c.id == id)) is not None
 
-    def _put_aside(
-        self, connection: Connection, deliveries: Iterable[Delivery], state: str, cause: str, next_try_at: float = 0.0, attempts: int = 0
-    ) -> None:
+    def _put_aside(self, connection: Connection, deliveries: Iterable[Delivery], culprit: str = "") -> None:
+        """A culprit (the text is its cause) is tried again; what is no good event is dead; all else waits behind another."""
         moment = clock.now()
         rows = [
             {
@@ -118,10 +123,10 @@ class Inbox:
                 "type": delivery.type,
                 "subject": delivery.subject,
                 "body": delivery.body,
-                "state": state,
-                "attempts": attempts,
-                "next_try_at": next_try_at,
-                "cause": cause or delivery.fault,
+                "state": "retrying" if culprit else "waiting" if delivery.event else "dead",
+                "attempts": 1 if culprit else 0,
+                "next_try_at": moment + PAUSES[0] if culprit else 0.0,
+                "cause": culprit or delivery.fault or "waits behind an earlier event of the same subject",
                 "at": moment,
             }
             for delivery in deliveries
@@ -129,17 +134,20 @@ class Inbox:
         bulk.insert(connection, self.units.tables.set_aside, rows)
 
     def _set_aside_culprit(self, delivery: Delivery, error: Exception) -> None:
-        log.warning("event set aside", event_id=delivery.id, type=delivery.type, error=type(error).__name__, exc_info=error)
+        where = None if isinstance(error, DBAPIError) else error  # a database's own words quote the data
+        log.warning("event set aside", event_id=delivery.id, type=delivery.type, cause=_cause(error), exc_info=where)
         with self.units() as work:
-            self._put_aside(work.connection, [delivery], "retrying", _cause(error), clock.now() + PAUSES[0], attempts=1)
+            self._put_aside(work.connection, [delivery], culprit=_cause(error))
             count(work.connection, Counter(received=1))
 
     def retry_due(self) -> None:
-        """Try again what is due, and what waits behind it. Raises only when the database is out of reach."""
+        """Try again what is due and first of its subject, and what waits behind it. Raises only when the database is out of reach."""
         aside = self.units.tables.set_aside
-        due = select(aside).where(aside.c.state == "retrying", aside.c.next_try_at <= clock.now()).order_by(aside.c.position).limit(100)
+        other = aside.alias()
+        is_behind = exists().where(other.c.subject == aside.c.subject, other.c.subject != "", other.c.position < aside.c.position)
+        due = select(aside).where(aside.c.state == "retrying", aside.c.next_try_at <= clock.now(), ~is_behind)
         with self.units.database.reading() as connection:
-            rows = connection.execute(due).all()
+            rows = connection.execute(due.order_by(aside.c.position).limit(100)).all()
         for row in rows:
             if self._retry(row):
                 self._let_go_on(row.subject)

@@ -14,7 +14,7 @@ _arrived = Condition()
 
 class Channel(memory.Channel):
     def _put(self, queue: str, message: Any, **kwargs: Any) -> None:
-        super()._put(queue, message, **kwargs)
+        super()._put(queue, message, **kwargs)  # type: ignore[no-untyped-call]
         with _arrived:
             _arrived.notify_all()
 
@@ -22,11 +22,11 @@ class Channel(memory.Channel):
 class Transport(memory.Transport):
     Channel = Channel
 
-    def drain_events(self, connection: Any, timeout: float | None = None) -> None:
+    def drain_events(self, connection: Any, timeout: float | None = None, **_kwargs: Any) -> None:
         deadline = None if timeout is None else monotonic() + timeout
         while True:
             try:
-                super().drain_events(connection, timeout=0)
+                super().drain_events(connection, timeout=0)  # type: ignore[no-untyped-call]
                 return
             except TimeoutError:
                 left = LOOK_SECONDS if deadline is None else deadline - monotonic()

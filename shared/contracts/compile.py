@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
-from marshmallow import RAISE, Schema, ValidationError, fields, validate
+from marshmallow import RAISE, Schema, ValidationError, fields, missing, validate
 
 from shared import clock
 from shared.contracts.fields import Time
@@ -146,7 +146,7 @@ def keys_of(schema: Schema) -> frozenset[str]:
 
 
 def _default(name: str, index: int, default: Any) -> str:
-    if default is fields.missing_:
+    if default is missing:
         return "pass"
     return f"out[{name!r}] = d{index}" + ("()" if callable(default) else "")
 

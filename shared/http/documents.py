@@ -27,15 +27,19 @@ PROBLEM = {
 }
 
 
+def _inline(_schema: type[Schema]) -> Any:
+    """No name: schemas stand where they are used."""
+
+
 def _spec(openapi_version: str) -> tuple[APISpec, MarshmallowPlugin]:
-    plugin = MarshmallowPlugin(schema_name_resolver=lambda _schema: None)
+    plugin = MarshmallowPlugin(schema_name_resolver=_inline)
     spec = APISpec(TITLE, VERSION, openapi_version, plugins=[plugin])
-    plugin.map_to_openapi_type(Time, "string", "date-time")  # type: ignore[no-untyped-call]
+    plugin.map_to_openapi_type(Time, "string", "date-time")
     return spec, plugin
 
 
 @cache
-def openapi(service: type[Any]) -> dict[str, Any]:
+def openapi(service: Any) -> dict[str, Any]:
     """The OpenAPI 3.1 document of a service's doors."""
     spec, plugin = _spec("3.1.0")
     spec.components.security_scheme("key", {"type": "http", "scheme": "bearer"})

@@ -2,20 +2,21 @@
 
 import logging
 import sys
+from typing import Any
 
 import structlog
 
 
 def configure(level: str, service: str | None = None) -> None:
     """Every line has time, level, event and, in a service's own process, its name. No token, message text or number belongs in it."""
-    shared = [
+    shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.format_exc_info,
     ]
     person = sys.stderr.isatty()
-    renderer = structlog.dev.ConsoleRenderer() if person else structlog.processors.JSONRenderer()
+    renderer: Any = structlog.dev.ConsoleRenderer() if person else structlog.processors.JSONRenderer()
     if person:
         shared.remove(structlog.processors.format_exc_info)
     number = logging.getLevelNamesMapping().get(level.upper(), logging.INFO)

@@ -16,13 +16,14 @@ GROUP = "answerline.services"
 class Definition:
     """`service` is `module:Class` of the nameko class, loaded only in a process that runs it.
     `single_active`: of all its processes one works, the others stand by to take over.
-    `commands` and `benches` add to `answerline` and `answerline bench`."""
+    `sample` sets up something to look at through the API: (address, key, speed). `commands` and `benches` add to `answerline` and `answerline bench`."""
 
     name: str
     service: str
     migrations: Path
     single_active: bool = False
     commands: Callable[[], list[Command]] = list
+    sample: Callable[[str, str, float], None] | None = None
     benches: Callable[[], list[Command]] = list
 
     def load(self) -> type[Any]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import orjson
@@ -176,7 +178,7 @@ class Consume(Entrypoint, Loop):
         events = [body for body in bodies if not _bytes(body).startswith(CONTROL)]
         self._through_outages(connection, lambda: self.inbox.process(events) if events else None)
         for body in controls:
-            self._through_outages(connection, lambda body=body: self._control(connection, orjson.loads(body)))
+            self._through_outages(connection, partial(self._control, connection, orjson.loads(body)))
         if self.context.broker.in_memory:
             for message in batch:
                 message.ack()
@@ -257,10 +259,8 @@ class Feed(Entrypoint, Loop):
                 receive(None)
                 beat_at = clock.monotonic()
                 while self.running:
-                    try:
+                    with suppress(TimeoutError):
                         connection.drain_events(timeout=0.5)
-                    except TimeoutError:
-                        pass
                     if not in_memory and clock.monotonic() > beat_at:
                         beat_at = clock.monotonic() + 1
                         connection.heartbeat_check()

@@ -7,6 +7,7 @@ for a callee that returns; here the queue goes with its last consumer and every 
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import orjson
@@ -57,10 +58,8 @@ class _Link(SharedExtension, Loop):
         ):
             beat_at = clock.monotonic()
             while self.running:
-                try:
+                with suppress(TimeoutError):
                     connection.drain_events(timeout=0.5)
-                except TimeoutError:
-                    pass
                 if not in_memory and clock.monotonic() > beat_at:
                     beat_at = clock.monotonic() + 1
                     connection.heartbeat_check()
@@ -152,13 +151,13 @@ class _Replies(_Link):
     def setup(self) -> None:
         super().setup()
         self.name = f"answerline.replies.{new_id()}"
-        self.waiting: dict[str, Event] = {}
+        self.waiting: dict[Any, Event] = {}
 
     def queue(self) -> Queue:
         return Queue(self.name, durable=False, exclusive=True, auto_delete=True)
 
     def receive(self, message: Any) -> None:
-        answer = orjson.loads(message.body)
+        answer: dict[str, Any] = orjson.loads(message.body)
         if waiter := self.waiting.pop(answer["id"], None):
             waiter.send(answer)
 
@@ -171,7 +170,7 @@ class Client(DependencyProvider):
     def __init__(self, target: str) -> None:
         self.target = target
 
-    def get_dependency(self, worker_ctx: Any) -> Callable[..., Any]:  # noqa: ARG002 - nameko's signature
+    def get_dependency(self, worker_ctx: Any) -> _Proxy:  # noqa: ARG002 - nameko's signature
         return _Proxy(self)
 
     def call(self, method: str, arguments: dict[str, Any], deadline: float) -> Any:

@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any
 
 import eventlet
@@ -36,7 +37,7 @@ def migrate_all(settings: Settings, definitions: Sequence[Definition]) -> None:
     """Bring every service's database to its newest revision, waiting for a database that is not there yet."""
     for definition in definitions:
         database = context.build(definition.name, settings).database
-        _patiently(lambda database=database, definition=definition: migrate.upgrade(database, definition.migrations), definition.name)
+        _patiently(partial(migrate.upgrade, database, definition.migrations), definition.name)
         database.close()
 
 
@@ -112,7 +113,9 @@ def _become_active(settings: Settings, ours: Context, stopped: Event) -> bool:
         if _patiently(ours.lease.acquire, ours.name):
             return True
         if settings.embedded:
-            raise SettingError(f"another Answerline works with the data in {settings.data.resolve()}; stop it or set ANSWERLINE_DATA to another folder")
+            raise SettingError(
+                f"another Answerline works with the data in {settings.data.resolve()}; stop it or set ANSWERLINE_DATA to another folder"
+            )
         if not told:
             log.info("standing by: another process is active", service=ours.name)
             told = True

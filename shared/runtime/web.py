@@ -17,7 +17,6 @@ from eventlet.greenio import GreenSocket
 from nameko.extensions import DependencyProvider
 
 from shared.config import SettingError
-from shared.errors import Conflict
 from shared.http.endpoint import Router
 from shared.http.wsgi import Application, Request
 from shared.runtime import context
@@ -123,24 +122,19 @@ class _Silence:
         return
 
 
-class Vanished(Conflict):
-    """The client hung up while it waited."""
-
-
 class Watch:
     """Notices within a moment that a waiting client has gone: `with Watch(request) as watch: ... watch.gone`."""
 
     def __init__(self, request: Request, on_gone: Any) -> None:
-        self.socket = request.environ["eventlet.input"].get_socket() if "eventlet.input" in request.environ else None
+        self.socket: GreenSocket = request.environ["eventlet.input"].get_socket()
         self.on_gone = on_gone
 
     def __enter__(self) -> Watch:
-        self.greenlet = eventlet.spawn(self._watch) if self.socket is not None else None
+        self.greenlet = eventlet.spawn(self._watch)
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self.greenlet:
-            self.greenlet.kill()
+        self.greenlet.kill()
 
     def _watch(self) -> None:
         """Readable and empty means closed. A request sent ahead is left alone: then the client is there, and is watched no more."""

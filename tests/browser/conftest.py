@@ -51,7 +51,7 @@ def chromium() -> str:
     return found
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def playwright():
     try:
         from playwright.sync_api import sync_playwright

@@ -41,7 +41,7 @@ AGENT_KINDS: frozenset[str] = frozenset(get_args(AgentKind))
 SOURCE_KINDS: frozenset[str] = frozenset(get_args(SourceKind))
 
 
-class Malformed(ValueError):  # noqa: N818 - it is the message that is malformed
+class Malformed(ValueError):
     """What came cannot be read; the text tells the sender what to mend, and quotes no caller's name or number."""
 
 

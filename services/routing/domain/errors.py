@@ -5,13 +5,13 @@ class RoutingError(Exception):
     """A refused command; the desk is as it was before."""
 
 
-class NotFound(RoutingError):  # noqa: N818 - named for what the sender reads
+class NotFound(RoutingError):
     """The command names something that does not exist."""
 
 
-class Conflict(RoutingError):  # noqa: N818 - named for what the sender reads
+class Conflict(RoutingError):
     """The command makes sense, but not in the present state."""
 
 
-class Invalid(RoutingError):  # noqa: N818 - named for what the sender reads
+class Invalid(RoutingError):
     """The command makes no sense in any state."""

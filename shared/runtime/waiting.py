@@ -12,7 +12,6 @@ import orjson
 from eventlet import Timeout
 from eventlet.event import Event
 
-from services.gateway.metrics import WAITING_REQUESTS
 from shared import clock
 from shared.http.wsgi import Request
 from shared.runtime.web import Watch
@@ -88,7 +87,7 @@ def poll(
         answer = ask()
         if is_news(answer) or clock.monotonic() >= deadline:
             return answer
-        with WAITING_REQUESTS.labels("poll").track_inprogress(), Watch(request, leave):
+        with Watch(request, leave):
             while not gone and (left := deadline - clock.monotonic()) > 0:
                 line.wait(min(left, random.uniform(*ASK_AGAIN_SECONDS)))  # noqa: S311 - spreads load, guards nothing
                 if not gone and is_news(answer := ask()):
