@@ -1,7 +1,10 @@
 """Identifiers that sort by the time they were made."""
 
 import os
+import re
 import time
+
+FORM = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 def new_id() -> str:
@@ -11,3 +14,8 @@ def new_id() -> str:
     raw[8] = (raw[8] & 0x3F) | 0x80
     text = raw.hex()
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+def is_id(text: str) -> bool:
+    """Whether it has the form of an id: a database refuses to look for anything else."""
+    return FORM.fullmatch(text) is not None

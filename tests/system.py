@@ -10,6 +10,7 @@ A test sees no difference: `system.kill("routing")` kills whatever process routi
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import itertools
 import json
@@ -74,7 +75,7 @@ def eventually(check: Callable[[], Found], within: float = 15.0, every: float = 
 @dataclass(frozen=True)
 class Answer:
     status: int
-    headers: Mapping[str, str]
+    headers: http.client.HTTPMessage
     body: bytes
 
     @property
@@ -132,10 +133,13 @@ class Client:
         connection = self._connection()
         try:
             connection.request(
-                method, f"{path}?{urlencode(query)}" if query else path, body, {name: value for name, value in sent.items() if value is not None}
+                method,
+                f"{path}?{urlencode(query)}" if query else path,
+                body,
+                {name: value for name, value in sent.items() if value is not None},
             )
             response = connection.getresponse()
-            return Answer(response.status, dict(response.headers), response.read())
+            return Answer(response.status, response.headers, response.read())
         except BaseException:
             connection.close()
             raise
@@ -150,11 +154,15 @@ class Client:
 
 
 def raw_request(address: tuple[str, int], request: bytes, timeout: float = 15.0) -> bytes:
-    """Send bytes, say that there are no more, and read all that comes back."""
-    with socket.create_connection(address, timeout=timeout) as connection:
+    """Send bytes, say that there are no more, and read all that comes back before the server hangs up, however it does that."""
+    read = b""
+    with socket.create_connection(address, timeout=timeout) as connection, contextlib.suppress(ConnectionError, BrokenPipeError):
         connection.sendall(request)
-        connection.shutdown(socket.SHUT_WR)
-        return b"".join(iter(lambda: connection.recv(65536), b""))
+        with contextlib.suppress(OSError):
+            connection.shutdown(socket.SHUT_WR)
+        while more := connection.recv(65536):
+            read += more
+    return read
 
 
 # ---- the processes
@@ -300,12 +308,16 @@ class System(Client):
             [*COMMAND, *arguments], env=self._environment("cli", settings), cwd=self.folder, capture_output=True, text=True, timeout=60,
             stdin=subprocess.DEVNULL,
         )  # fmt: skip
-        assert code in (None, done.returncode), f"answerline {' '.join(arguments)} ended with {done.returncode}:\n{done.stdout}{done.stderr}"
+        assert code in (None, done.returncode), (
+            f"answerline {' '.join(arguments)} ended with {done.returncode}:\n{done.stdout}{done.stderr}"
+        )
         return done
 
     def sql(self, service: str, statement: str, **parameters: Any) -> list[Any]:
         """One statement in a transaction on the service's own database; its rows."""
-        url = self.settings.get("ANSWERLINE_DATABASE_URL", f"sqlite:///{self.folder}/data/{{service}}.sqlite3").replace("{service}", service)
+        url = self.settings.get("ANSWERLINE_DATABASE_URL", f"sqlite:///{self.folder}/data/{{service}}.sqlite3").replace(
+            "{service}", service
+        )
         url = re.sub(r"^postgresql:", "postgresql+psycopg2:", url)
         engine = create_engine(url, connect_args={} if self.deployed else {"timeout": 10})
         if not self.deployed:
@@ -320,14 +332,16 @@ class System(Client):
     def publish(self, body: bytes | str, routing_key: str = topology.inbox_queue("routing"), exchange: str = "") -> None:
         """Put a message on the (real) broker, by default straight into routing's inbox."""
         with Connection(self.broker_url, connect_timeout=5) as connection, connection.channel() as channel:
-            prepared = channel.prepare_message(body, content_type="application/json", content_encoding="utf-8", properties={"delivery_mode": 2})
+            prepared = channel.prepare_message(
+                body, content_type="application/json", content_encoding="utf-8", properties={"delivery_mode": 2}
+            )
             channel.basic_publish(prepared, exchange=exchange, routing_key=routing_key)
 
     def metrics(self, service: str = "routing") -> dict[str, float]:
         """Every sample of the service's metrics, by name with labels as Prometheus writes them."""
         lines = self.internal(service).get("/metrics")
         assert lines.status == 200, lines
-        samples = (line.rpartition(" ") for line in lines.body.decode().splitlines() if not line.startswith("#"))
+        samples = (line.rpartition(" ") for line in lines.body.decode().split("\n") if line and not line.startswith("#"))
         return {name: float(value) for name, _, value in samples}
 
     def settle(self, within: float = 30.0) -> None:

@@ -20,7 +20,7 @@ from shared.bus.envelope import Event
 from shared.bus.outbox import UnitOfWork, Work
 from shared.db import bulk
 from shared.errors import NotFound
-from shared.ids import new_id
+from shared.ids import is_id, new_id
 
 BATCH = 300
 SAME_RESTART_SECONDS = 2.0
@@ -226,7 +226,7 @@ def find_contact(units: UnitOfWork, reference: str) -> str:
 
 
 def _known_id(connection: Any, reference: str) -> str | None:
-    if len(reference) != 36 or not set(reference) <= set("0123456789abcdef-"):
+    if not is_id(reference):
         return None
     row = store.load_contacts(connection, [reference]).get(reference)
     return (row.merged_into or row.id) if row else None

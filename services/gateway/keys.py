@@ -15,7 +15,7 @@ from shared import clock
 from shared.bus.outbox import UnitOfWork
 from shared.errors import Invalid, NotFound
 from shared.http.endpoint import Principal
-from shared.ids import new_id
+from shared.ids import is_id, new_id
 
 ROLES = ("admin", "supervisor", "agent", "expert", "evaluator", "trainer", "telephony", "metrics")
 KNOWN_FOR_SECONDS = 5.0
@@ -42,6 +42,8 @@ def create(units: UnitOfWork, name: str, roles: list[str]) -> dict[str, Any]:
 
 def revoke(units: UnitOfWork, id: str) -> None:
     """A key stops working, everywhere within seconds. Raises NotFound."""
+    if not is_id(id):
+        raise NotFound(f"no valid key has the id {id}")
     with units() as work:
         changed = work.connection.execute(
             update(api_key).where(api_key.c.id == id, api_key.c.revoked_at.is_(None)).values(revoked_at=clock.now())

@@ -62,7 +62,8 @@ def is_outage(error: BaseException) -> bool:
         return True
     if isinstance(error, DBAPIError) and error.connection_invalidated:
         return True
-    return isinstance(error, OperationalError | InterfaceError)
+    limit_exceeded = str(getattr(getattr(error, "orig", None), "pgcode", None)).startswith("54")  # too long for an index: it would stay so
+    return isinstance(error, OperationalError | InterfaceError) and not limit_exceeded
 
 
 def _begin_immediately(connection: Connection) -> None:
@@ -82,7 +83,7 @@ def _sqlite_engine(url: str) -> Engine:
     path = make_url(url).database
     if path and path != ":memory:":
         Path(path).parent.mkdir(parents=True, exist_ok=True)
-    engine = create_engine(url, connect_args={"timeout": 0.05, "check_same_thread": False}, pool_size=4, max_overflow=16)
+    engine = create_engine(url, connect_args={"timeout": 0.05, "check_same_thread": False}, pool_size=4, max_overflow=16, hide_parameters=True)
 
     @event.listens_for(engine, "connect")
     def _prepare(connection: Any, _record: Any) -> None:
@@ -99,7 +100,15 @@ def _postgres_engine(url: str) -> Engine:
     target = make_url(url)
     if target.drivername == "postgresql":
         target = target.set(drivername="postgresql+psycopg2")
-    engine = create_engine(target, pool_size=10, max_overflow=20, pool_pre_ping=True, pool_timeout=5, connect_args={"connect_timeout": 5})
+    engine = create_engine(
+        target,
+        pool_size=10,
+        max_overflow=20,
+        pool_pre_ping=True,
+        pool_timeout=5,
+        connect_args={"connect_timeout": 5},
+        hide_parameters=True,
+    )
 
     @event.listens_for(engine, "connect")
     def _prepare(connection: Any, _record: Any) -> None:

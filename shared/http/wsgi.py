@@ -111,7 +111,22 @@ def json_object(request: Request) -> dict[str, Any]:
         raise Malformed(f"the body is not JSON: {error}") from error
     if not isinstance(value, dict):
         raise Invalid("the body must be a JSON object")
+    if b"\\u0000" in request.raw and _holds_nul(value):
+        raise Invalid("no text may hold the character U+0000")
     return value
+
+
+def _holds_nul(value: Any) -> bool:
+    """No database keeps U+0000 in a text."""
+    match value:
+        case str():
+            return "\x00" in value
+        case dict():
+            return any(_holds_nul(part) for pair in value.items() for part in pair)
+        case list():
+            return any(map(_holds_nul, value))
+        case _:
+            return False
 
 
 def problem(error: AnswerlineError) -> Response:
@@ -126,16 +141,20 @@ def problem(error: AnswerlineError) -> Response:
         headers.append(("Retry-After", str(more.pop("retry_after", RETRY_AFTER_SECONDS))))
     slug = error.title.lower().replace(" ", "-")
     body = {"type": f"urn:answerline:problem:{slug}", "title": error.title, "status": error.status, "detail": error.detail, **more}
-    return Response(orjson.dumps(body, default=str), error.status, "application/problem+json", headers)
+    document = orjson.dumps(body, default=str, option=orjson.OPT_NON_STR_KEYS)  # marshmallow names a list's items by number
+    return Response(document, error.status, "application/problem+json", headers)
 
 
 def _path(environ: Environ) -> str:
     """The decoded path. Raises Malformed for one that is no text."""
     raw = environ.get("RAW_PATH_INFO") or environ.get("PATH_INFO", "/")
     try:
-        return unquote_to_bytes(raw.encode("latin-1")).decode("utf-8") if "%" in raw else raw
+        path = unquote_to_bytes(raw.encode("latin-1")).decode("utf-8") if "%" in raw else raw
     except UnicodeError as error:
         raise Malformed("the path is not valid UTF-8") from error
+    if "\x00" in path:
+        raise Malformed("the path holds the character U+0000")
+    return path
 
 
 def _query(route: Route, text: str) -> dict[str, Any]:
@@ -144,6 +163,8 @@ def _query(route: Route, text: str) -> dict[str, Any]:
     except ValueError as error:
         raise Malformed(f"the query string cannot be read: {error}") from error
     values = dict(pairs)
+    if "%00" in text and _holds_nul(values):
+        raise Invalid("no text may hold the character U+0000")
     if len(values) < len(pairs):
         raise Invalid("a query parameter is given twice")
     if unknown := set(values) - route.query_names:
@@ -161,10 +182,15 @@ def _read_body(environ: Environ, limit: int) -> bytes:
     if length is not None and length > limit:
         raise TooLarge(f"the body has {length} bytes; at most {limit} are taken here")
     stream = environ["wsgi.input"]
-    chunked = "chunked" in environ.get("HTTP_TRANSFER_ENCODING", "").lower()
-    if length is None and not chunked:
+    coding = environ.get("HTTP_TRANSFER_ENCODING", "").strip().lower()
+    if coding not in ("", "chunked"):
+        raise Malformed(f"Transfer-Encoding: send the body as it is or chunked, not {coding[:40]}")
+    if length is None and not coding:
         return b""
-    body: bytes = stream.read(limit + 1 if length is None else length)
+    try:
+        body: bytes = stream.read(limit + 1 if length is None else length)
+    except ValueError as error:
+        raise Malformed("a chunk of the body does not begin with its length") from error
     if len(body) > limit:
         raise TooLarge(f"at most {limit} bytes are taken here")
     if length is not None and len(body) < length:

@@ -16,7 +16,8 @@ def configure(level: str, service: str | None = None) -> None:
         structlog.processors.format_exc_info,
     ]
     person = sys.stderr.isatty()
-    renderer: Any = structlog.dev.ConsoleRenderer() if person else structlog.processors.JSONRenderer()
+    plain = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)  # the default shows every variable's value
+    renderer: Any = plain if person else structlog.processors.JSONRenderer()
     if person:
         shared.remove(structlog.processors.format_exc_info)
     number = logging.getLevelNamesMapping().get(level.upper(), logging.INFO)

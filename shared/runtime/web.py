@@ -40,6 +40,13 @@ class Protocol(wsgi.HttpProtocol):
     def log_message(self, format: str, *args: Any) -> None:
         log.debug("http", message=format % args)
 
+    def get_environ(self) -> dict[str, Any]:
+        """A body of no named type is no text/plain, as eventlet has it."""
+        environ: dict[str, Any] = super().get_environ()
+        if self.headers.get("content-type") is None:
+            environ["CONTENT_TYPE"] = ""
+        return environ
+
     def handle_one_request(self) -> None:
         super().handle_one_request()
         eventlet.sleep(0)  # a connection that always has a next request ready must not starve the others

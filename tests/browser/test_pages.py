@@ -85,7 +85,7 @@ def test_chinese_browser_is_greeted_in_chinese(server, visit):
 
 
 def test_wallboard_that_is_not_public_asks_for_a_key_and_keeps_it_for_the_session(server, visit):
-    server.start(ANSWERLINE_PUBLIC_WALLBOARD="no")
+    server.start(ANSWERLINE_PUBLIC_WATCHING="no")
     server.ask("PUT", "/v1/queues/hotline", b'{"mode": "observed"}')
     page = visit(server.address)
     wait_for_link(page, "locked")

@@ -136,7 +136,10 @@ def doubts(client: Client, source: str) -> list[dict[str, Any]]:
 
 def kept(system: Any, source: str) -> list[tuple[str, str, str]]:
     """What was refused of this source and kept: door, text, reason."""
-    return [tuple(row) for row in system.sql("gateway", "select door, body, reason from refused where source = :source order by seq", source=source)]
+    return [
+        tuple(row)
+        for row in system.sql("gateway", "select door, body, reason from refused where source = :source order by seq", source=source)
+    ]
 
 
 Check = Callable[[], Any]

@@ -147,7 +147,9 @@ def test_ami_as_raw_bytes_gives_the_same_and_both_together_are_one(system: Syste
     assert queues(system, name) == known_to_ami()
     assert post(system, name, "ami", raw_ami(), "application/octet-stream").ok()["accepted"] == 0
     without_timestamp = sum(b'"Timestamp"' not in line for line in samples.ami_lines("ami_with_timestamps"))
-    assert post(system, name, "ami", AMI, "application/x-ndjson").ok()["accepted"] <= without_timestamp, "known by the time of receipt alone"
+    assert post(system, name, "ami", AMI, "application/x-ndjson").ok()["accepted"] <= without_timestamp, (
+        "known by the time of receipt alone"
+    )
     system.settle()
     assert queues(system, name) == known_to_ami()
 
@@ -229,7 +231,9 @@ def test_the_dialplans_posts_give_the_figures_that_the_dialplan_knows(system: Sy
         ("", "", "call.arrived"),
     ],
 )
-def test_a_post_that_cannot_be_read_is_answered_with_what_to_mend_and_kept(system: System, name: str, kind: str, body: str, says: str) -> None:
+def test_a_post_that_cannot_be_read_is_answered_with_what_to_mend_and_kept(
+    system: System, name: str, kind: str, body: str, says: str
+) -> None:
     told = post(system, name, "dialplan", body, kind).problem(400)
     assert says in told["detail"]
     assert [text for _, text, _ in kept(system, name)] == [body]
@@ -238,7 +242,9 @@ def test_a_post_that_cannot_be_read_is_answered_with_what_to_mend_and_kept(syste
 def test_json_and_form_say_the_same(system: System, name: str) -> None:
     form = "event=call.arrived&queue=vip&callid=1.7&linkedid=1.6&caller=%2B852&name=O%27Brien+%22x%22&at=1795296258"
     first = post(system, name, "dialplan", form, "application/x-www-form-urlencoded").ok()
-    told = '{"event":"call.arrived","queue":"vip","callid":"1.7","linkedid":"1.6","caller":"+852","name":"O\'Brien \\"x\\"","at":1795296258}'
+    told = (
+        '{"event":"call.arrived","queue":"vip","callid":"1.7","linkedid":"1.6","caller":"+852","name":"O\'Brien \\"x\\"","at":1795296258}'
+    )
     again = post(system, name, "dialplan", told, "application/json").ok()
     assert (first["accepted"], again["accepted"], again["duplicate"]) == (1, 0, 1)
     assert first["contact"] == again["contact"]
@@ -346,5 +352,3 @@ def test_the_clock_of_another_reporter_may_be_off_a_little(system: System, name:
     post_all(system, name, [*queue_log_told(), *late], seconds=30)
     system.settle()
     assert queues(system, name) == true_queues()
-
-

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import structlog
 from sqlalchemy import MetaData
 
 from shared import clock
 from shared.bus.outbox import UnitOfWork
 from shared.bus.tables import BusTables
 from shared.db.engine import Database
+
+structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))  # these tests make trouble on purpose
 
 MakeUrl = Callable[[str], str]
 MakeUnits = Callable[..., UnitOfWork]

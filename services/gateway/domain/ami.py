@@ -143,9 +143,9 @@ def _epoch(value: object) -> float | None:
 
 
 def _seconds(event: str, header: str, value: str) -> float:
-    if value.isascii() and value.isdigit() and len(value) <= 12:
+    if value.isascii() and value.isdigit() and len(value) <= 9:
         return float(value)
-    raise Malformed(f"{header} of {event} must be a whole number of at most 12 digits")
+    raise Malformed(f"{header} of {event} must be a whole number of at most 9 digits")
 
 
 def _milliseconds(event: str, header: str, value: str) -> float:

@@ -74,7 +74,7 @@ def parse(line: str) -> Observation | Ignored:
     if event == "ATTENDEDTRANSFER":
         data = data[-3:]
     told |= _read(event, names, data)
-    return Observation("queue_log", kind, "queue_log|" + line, _number(event, "epoch", epoch), **told)
+    return Observation("queue_log", kind, "queue_log|" + line, _number(event, "epoch", epoch, digits=10), **told)
 
 
 def _read(event: str, names: tuple[str, ...], data: list[str]) -> dict[str, Any]:
@@ -95,7 +95,7 @@ def _read(event: str, names: tuple[str, ...], data: list[str]) -> dict[str, Any]
     return told
 
 
-def _number(event: str, name: str, value: str) -> float:
-    if value.isascii() and value.isdigit() and len(value) <= 12:
+def _number(event: str, name: str, value: str, digits: int = 9) -> float:
+    if value.isascii() and value.isdigit() and len(value) <= digits:
         return float(value)
-    raise Malformed(f"{name} of {event} must be a whole number of at most 12 digits")
+    raise Malformed(f"{name} of {event} must be a whole number of at most {digits} digits")
