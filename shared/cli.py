@@ -116,6 +116,17 @@ def _definition(name: str) -> Definition:
     return known[name]
 
 
+@main.command()
+def doctor() -> None:
+    """Check settings, databases and broker, and whether the sums of events agree. Exits with 1 when something is wrong."""
+    from shared import doctor as checks
+
+    findings = checks.examine(_settings(), list(installed().values()))
+    for finding in findings:
+        click.echo(f"{'ok  ' if finding.fine else 'BAD '} {finding.what}: {finding.detail}")
+    sys.exit(0 if all(finding.fine for finding in findings) else 1)
+
+
 # ---- dead letters
 
 

@@ -13,6 +13,12 @@ def _benches() -> list[Command]:
     return [bench.ingest]
 
 
+def _commands() -> list[Command]:
+    from services.gateway import commands
+
+    return [commands.key]
+
+
 def _sample(address: str, key: str, speed: float) -> None:
     from services.gateway import sample
 
@@ -23,6 +29,7 @@ definition = Definition(
     name="gateway",
     service="services.gateway.service:GatewayService",
     migrations=Path(__file__).parent / "migrations",
+    commands=_commands,
     sample=_sample,
     benches=_benches,
 )

@@ -83,7 +83,9 @@ def _sqlite_engine(url: str) -> Engine:
     path = make_url(url).database
     if path and path != ":memory:":
         Path(path).parent.mkdir(parents=True, exist_ok=True)
-    engine = create_engine(url, connect_args={"timeout": 0.05, "check_same_thread": False}, pool_size=4, max_overflow=16, hide_parameters=True)
+    engine = create_engine(
+        url, connect_args={"timeout": 0.05, "check_same_thread": False}, pool_size=4, max_overflow=16, hide_parameters=True
+    )
 
     @event.listens_for(engine, "connect")
     def _prepare(connection: Any, _record: Any) -> None:
