@@ -23,7 +23,8 @@ from shared.http.endpoint import LARGE, Principal, Response, endpoint
 from shared.http.wsgi import Request, require
 from shared.ids import new_id
 from shared.observability import health
-from shared.runtime.context import Bootstrap, Context
+from shared.runtime.bootstrap import Bootstrap
+from shared.runtime.context import Context
 from shared.runtime.group import GroupCommit
 from shared.runtime.loops import RelayLoop, continuously, hears
 from shared.runtime.rpc import Client

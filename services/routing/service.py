@@ -12,7 +12,8 @@ from shared import clock
 from shared.bus.envelope import Event
 from shared.bus.outbox import Work
 from shared.errors import AnswerlineError, NotFound
-from shared.runtime.context import Bootstrap, Context
+from shared.runtime.bootstrap import Bootstrap
+from shared.runtime.context import Context
 from shared.runtime.group import GroupCommit
 from shared.runtime.loops import RelayLoop, consumes, continuously
 from shared.runtime.rpc import rpc

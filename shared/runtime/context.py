@@ -1,11 +1,7 @@
-"""What a service is given to work with, and how nameko's extensions find it."""
+"""What a service is given to work with."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
 
-from nameko.containers import ServiceContainer
-from nameko.extensions import DependencyProvider
 from sqlalchemy import MetaData
 
 from shared.bus.broker import Broker
@@ -15,9 +11,6 @@ from shared.bus.tables import BusTables
 from shared.config import Settings
 from shared.db.engine import Database
 from shared.db.lease import Lease
-
-Core = TypeVar("Core")
-CONFIG_KEY = "answerline"
 
 
 @dataclass
@@ -49,28 +42,3 @@ def build(name: str, settings: Settings) -> Context:
     relay = Relay(broker, units, name)
     units.on_announced = relay.wake
     return Context(name, settings, database, units, broker, relay, Lease(database, f"{name}:active"))
-
-
-def of(container: ServiceContainer) -> Context:
-    return container.config[CONFIG_KEY][container.service_name]
-
-
-class Bootstrap(DependencyProvider):
-    """Makes the service's core once per process and injects it: `core = Bootstrap(RoutingCore)`."""
-
-    def __init__(self, make: Callable[[Context], Any]) -> None:
-        self.make = make
-
-    def setup(self) -> None:
-        self.core = self.make(of(self.container))
-
-    def get_dependency(self, worker_ctx: Any) -> Any:  # noqa: ARG002 - nameko's signature
-        return self.core
-
-
-def instance(container: ServiceContainer) -> Any:
-    """An instance of the service with everything injected, for loops and requests that need no worker of nameko's."""
-    service = container.service_cls()
-    for provider in container.dependencies:
-        setattr(service, provider.attr_name, provider.get_dependency(None))
-    return service

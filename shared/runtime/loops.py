@@ -22,7 +22,7 @@ from shared.bus.outbox import Work
 from shared.contracts import topology
 from shared.db.engine import is_outage
 from shared.ids import new_id
-from shared.runtime import context
+from shared.runtime import bootstrap
 
 log = structlog.get_logger()
 
@@ -86,7 +86,7 @@ class Loop(Extension):
 
     def with_connection(self, work: Callable[[Connection], None]) -> None:
         """Run `work` over a broker connection; whatever the broker throws becomes OSError: connect again."""
-        ours = context.of(self.container)
+        ours = bootstrap.of(self.container)
         link = type(self).__name__
         ours.links[link] = False
         connection = ours.broker.connect()
@@ -108,7 +108,7 @@ class RelayLoop(DependencyProvider, Loop):
 
     def setup(self) -> None:
         Loop.setup(self)
-        self.context = context.of(self.container)
+        self.context = bootstrap.of(self.container)
         self.pruned_at = clock.monotonic()
 
     def run(self) -> None:
@@ -132,7 +132,7 @@ class Consume(Entrypoint, Loop):
 
     def setup(self) -> None:
         Loop.setup(self)
-        self.context = context.of(self.container)
+        self.context = bootstrap.of(self.container)
         self.inbox = Inbox(self.context.units, self._handle)
         self.buffer: list[Any] = []
         self.retry_at = 0.0
@@ -142,7 +142,7 @@ class Consume(Entrypoint, Loop):
         getattr(self.service, self.method_name)(work, events)
 
     def run(self) -> None:
-        self.service = context.instance(self.container)
+        self.service = bootstrap.instance(self.container)
         self.with_connection(self._consume)
 
     def _consume(self, connection: Connection) -> None:
@@ -242,9 +242,9 @@ class Feed(Entrypoint, Loop):
         self.with_connection(self._listen)
 
     def _listen(self, connection: Connection) -> None:
-        service = context.instance(self.container)
+        service = bootstrap.instance(self.container)
         receive = getattr(service, self.method_name)
-        in_memory = context.of(self.container).broker.in_memory
+        in_memory = bootstrap.of(self.container).broker.in_memory
         queue = Queue(f"answerline.feed.{new_id()}", durable=False, exclusive=True, auto_delete=True)
         exchange = Exchange(topology.EXCHANGE, type="topic", durable=True)
         with connection.channel() as channel:
@@ -270,7 +270,7 @@ class Continuous(Entrypoint, Loop):
     """Calls the decorated method again and again; the method does its own waiting, for a second at most."""
 
     def run(self) -> None:
-        step = getattr(context.instance(self.container), self.method_name)
+        step = getattr(bootstrap.instance(self.container), self.method_name)
         while self.running:
             step()
 

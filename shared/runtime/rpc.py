@@ -23,7 +23,7 @@ from shared.bus import broker as brokers
 from shared.contracts import topology
 from shared.errors import BY_NAME, AnswerlineError, Unavailable
 from shared.ids import new_id
-from shared.runtime import context
+from shared.runtime import bootstrap
 from shared.runtime.loops import Loop
 
 log = structlog.get_logger()
@@ -51,7 +51,7 @@ class _Link(SharedExtension, Loop):
             self._hang_up()
 
     def _read(self, connection: Connection) -> None:
-        in_memory = context.of(self.container).broker.in_memory
+        in_memory = bootstrap.of(self.container).broker.in_memory
         with (
             connection.channel() as channel,
             connection.Consumer([self.queue()(channel)], channel=channel, on_message=self.receive, no_ack=True, accept=["json"]),
@@ -73,7 +73,7 @@ class _Link(SharedExtension, Loop):
         with self.turn:
             try:
                 if self.writing is None:
-                    self.writing = context.of(self.container).broker.connect()
+                    self.writing = bootstrap.of(self.container).broker.connect()
                     self.channel = self.writing.channel()
                 prepared = self.channel.prepare_message(
                     message, content_type="application/json", content_encoding="utf-8", properties=properties

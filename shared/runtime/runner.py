@@ -21,7 +21,7 @@ from shared.http.endpoint import Response
 from shared.http.wsgi import send
 from shared.observability import health
 from shared.observability import metrics as bus_metrics
-from shared.runtime import context
+from shared.runtime import bootstrap, context
 from shared.runtime.context import Context
 from shared.runtime.definition import Definition
 from shared.runtime.web import HttpServer, listen
@@ -60,7 +60,7 @@ def run(
         bus_metrics.register(definition.name, contexts[definition.name].units)
         if definition.single_active and not _become_active(settings, contexts[definition.name], stopped):
             return
-    runner = ServiceRunner({"AMQP_URI": settings.broker_url, "max_workers": WORKERS, context.CONFIG_KEY: contexts})
+    runner = ServiceRunner({"AMQP_URI": settings.broker_url, "max_workers": WORKERS, bootstrap.CONFIG_KEY: contexts})
     for definition in definitions:
         runner.add_service(definition.load())
     runner.start()

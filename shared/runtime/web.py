@@ -19,7 +19,7 @@ from nameko.extensions import DependencyProvider
 from shared.config import SettingError
 from shared.http.endpoint import Router
 from shared.http.wsgi import Application, Request
-from shared.runtime import context
+from shared.runtime import bootstrap
 
 log = structlog.get_logger()
 
@@ -111,9 +111,9 @@ class WebServer(DependencyProvider):
     request (`observe`)."""
 
     def start(self) -> None:
-        service = context.instance(self.container)
+        service = bootstrap.instance(self.container)
         application = Application(Router(service), service.authenticate, service.observe)
-        self.server = HttpServer(listen(context.of(self.container).settings.http_address), application)
+        self.server = HttpServer(listen(bootstrap.of(self.container).settings.http_address), application)
         self.accepting = self.container.spawn_managed_thread(self.server.serve)
 
     def stop(self) -> None:

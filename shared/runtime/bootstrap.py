@@ -1,0 +1,36 @@
+"""How nameko's extensions, and a service's doors, find what they work with."""
+
+from collections.abc import Callable
+from typing import Any
+
+from nameko.containers import ServiceContainer
+from nameko.extensions import DependencyProvider
+
+from shared.runtime.context import Context
+
+CONFIG_KEY = "answerline"
+
+
+def of(container: ServiceContainer) -> Context:
+    return container.config[CONFIG_KEY][container.service_name]
+
+
+class Bootstrap(DependencyProvider):
+    """Makes the service's core once per process and injects it: `core = Bootstrap(RoutingCore)`."""
+
+    def __init__(self, make: Callable[[Context], Any]) -> None:
+        self.make = make
+
+    def setup(self) -> None:
+        self.core = self.make(of(self.container))
+
+    def get_dependency(self, worker_ctx: Any) -> Any:  # noqa: ARG002 - nameko's signature
+        return self.core
+
+
+def instance(container: ServiceContainer) -> Any:
+    """An instance of the service with everything injected, for loops and requests that need no worker of nameko's."""
+    service = container.service_cls()
+    for provider in container.dependencies:
+        setattr(service, provider.attr_name, provider.get_dependency(None))
+    return service
