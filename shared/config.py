@@ -53,7 +53,10 @@ class Settings:
         if self.public_watching:
             return self.public_watching.lower() in ("1", "true", "yes")
         host = self.http_address[0]
-        return host == "localhost" or ip_address(host).is_loopback
+        try:
+            return host == "localhost" or ip_address(host).is_loopback
+        except ValueError:  # a name, which may stand for anything
+            return False
 
     def database_of(self, service: str) -> str:
         """The service's own database: `{service}` in ANSWERLINE_DATABASE_URL stands for its name; default one SQLite file each."""
@@ -67,19 +70,22 @@ class Settings:
             return self.admin_key, False
         path = self.data / "admin.key"
         try:
-            return path.read_text().strip(), False
+            key = path.read_text().strip()
         except FileNotFoundError:
             self.data.mkdir(parents=True, exist_ok=True)
             key = "al_" + secrets.token_urlsafe(32)
             with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
                 file.write(key + "\n")
             return key, True
+        if not key:
+            raise SettingError(f"{path} is empty: delete it and start again, and a new key is made")
+        return key, False
 
 
 def parse_address(name: str, text: str) -> tuple[str, int]:
     """`host:port` as a pair. Raises SettingError."""
     host, colon, port = text.rpartition(":")
-    if not colon or not port.isdigit() or int(port) > 65535:
+    if not colon or not (port.isascii() and port.isdigit()) or int(port) > 65535:
         raise SettingError(f"{name}: {text!r} is not host:port, for example 127.0.0.1:8000")
     return host.strip("[]") or "0.0.0.0", int(port)  # noqa: S104
 
@@ -90,11 +96,12 @@ def load(environment: Mapping[str, str] = os.environ) -> Settings:
     for field, default in Settings.__dataclass_fields__.items():
         name = f"ANSWERLINE_{field.upper()}"
         text = environment.get(name)
-        if text is None and (path := environment.get(f"{name}_FILE")):
+        if not text and (path := environment.get(f"{name}_FILE")):
             try:
                 text = Path(path).read_text().strip()
-            except OSError as error:
-                raise SettingError(f"{name}_FILE: {path} cannot be read: {error.strerror}") from error
+            except (OSError, UnicodeDecodeError) as error:
+                why = error.strerror if isinstance(error, OSError) else "it is not text"
+                raise SettingError(f"{name}_FILE: {path} cannot be read: {why}") from error
         if text:
             values[field] = Path(text) if default.type is Path else text
     settings = Settings(**values)  # type: ignore[arg-type]

@@ -240,7 +240,10 @@ class System(Client):
     def wait_ready(self, service: str = "gateway", within: float = START_SECONDS) -> None:
         """Wait until /readyz says that all is well."""
 
-        eventually(lambda: self.ready(service) or not self.running(service), within)
+        try:
+            eventually(lambda: self.ready(service) or not self.running(service), within)
+        except AssertionError:
+            raise AssertionError(f"{service} is not ready after {within:g} s:\n{self.log(service)}") from None
         assert self.running(service), f"{service} has ended:\n{self.log(service)}"
 
     def ready(self, service: str = "gateway") -> bool:

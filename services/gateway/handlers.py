@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from sqlalchemy import insert, select
+from sqlalchemy import delete, insert, select
 
 from services.gateway import store
 from services.gateway.domain import ami, dialplan, queue_log
@@ -240,6 +240,13 @@ def call_of(units: UnitOfWork, contact: str) -> tuple[str, str]:
     if row is None:
         raise NotFound(f"no contact {contact}")
     return row.source, row.alias
+
+
+def prune(units: UnitOfWork, before: float) -> None:
+    """Forget what was posted before then: a line so old, posted again, still changes nothing in its contact."""
+    with units() as work:
+        work.connection.execute(delete(store.intake).where(store.intake.c.processed_at < before))
+        work.connection.execute(delete(store.refused).where(store.refused.c.received_at < before))
 
 
 # ---- making sense of it

@@ -34,7 +34,10 @@ from shared.runtime.web import WebServer
 log = structlog.get_logger()
 
 IDLE_SECONDS = 0.5
+WALLBOARD_SECONDS = 4 * 3600.0
 STANDBY_SECONDS = 1.0
+PRUNE_EVERY = 3600.0
+KEEP_INTAKE = 90 * 86400.0
 TEXT = ("text/plain", "application/x-ndjson", "application/json", "application/octet-stream")
 CALLING = ("telephony",)
 STAFF = ("agent", "supervisor")
@@ -52,6 +55,7 @@ class GatewayCore:
         self.keyring = Keyring(context.units, context.settings.bootstrap_key()[0])
         self.board = Switchboard()
         self.taken = Flag()
+        self.prune_at = clock.monotonic() + PRUNE_EVERY
         self.intake: GroupCommit[Taken, Receipt] = GroupCommit(self._take_in)
 
     def _take_in(self, posts: Sequence[Taken]) -> list[Receipt]:
@@ -73,8 +77,10 @@ class GatewayCore:
                 metrics.INTAKE.labels(taken.door, result).inc(count)
         return receipt
 
-    def midnight(self) -> float:
-        return datetime.now(self.settings.zone).replace(hour=0, minute=0, second=0, microsecond=0).timestamp()
+    def today(self) -> float:
+        """Since when the wallboard counts: midnight where the centre is, or four hours ago when that is earlier."""
+        midnight = datetime.now(self.settings.zone).replace(hour=0, minute=0, second=0, microsecond=0).timestamp()
+        return min(midnight, clock.now() - WALLBOARD_SECONDS)
 
 
 class GatewayService:
@@ -99,6 +105,9 @@ class GatewayService:
         if not core.context.lease.acquire():
             time.sleep(STANDBY_SECONDS)
             return
+        if clock.monotonic() > core.prune_at:
+            core.prune_at = clock.monotonic() + PRUNE_EVERY
+            handlers.prune(core.units, clock.now() - KEEP_INTAKE)
         core.taken.clear()
         if worked := handlers.correlate(core.units):
             metrics.CORRELATED.inc(worked)
@@ -193,7 +202,10 @@ class GatewayService:
             leg = self.routing.get_contact(contact_id=contact)["legs"][-1]
         except NotFound:
             return blank
-        return {**blank, "state": "observed", "queue": leg["queue"]}
+        try:
+            return self.routing.get_assignment(contact_id=contact)  # it may have arrived between the two questions
+        except NotFound:
+            return {**blank, "state": "observed", "queue": leg["queue"]}
 
     def _left(self, contact: str) -> None:
         try:
@@ -306,7 +318,7 @@ class GatewayService:
     def get_stream(self, request: Request) -> Response:
         """Server-sent events. Topic `live`: the wallboard's figures, whenever they changed, at most four times a second."""
         self._require_watcher(request)
-        return pages.stream(self.core.board, lambda: self.routing.report_live(since=self.core.midnight()), request)
+        return pages.stream(self.core.board, lambda: self.routing.report_live(since=self.core.today()), request)
 
     def _require_watcher(self, request: Request) -> None:
         if not self.core.settings.watching_is_public:

@@ -9,14 +9,19 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Select, and_, case, func, or_, select, true
 
 from services.routing import store
-from services.routing.domain.evidence import LegFacts, contradictions
+from services.routing.domain.evidence import LegFacts, Suspicion, suspicions
 from services.routing.handlers import ANSWERED
 from services.routing.store import leg
+from shared import clock
 from shared.errors import NotFound
 
 OPEN = ("waiting", "talking")
 EXITS = {"abandoned": "abandoned", "timed_out": "timed_out", "left_by_key": "left_by_key"}
 SERVICE_LEVEL_SECONDS = 20.0
+LOOK_BACK_SECONDS = 86400.0
+FACTS = ("contact", "number", "queue", "agent", "position", "arrived_at", "answered_at", "ended_at", "address")
+
+Suspicions = dict[tuple[str, int], Suspicion]
 
 Filters = Mapping[str, Any]
 
@@ -24,7 +29,7 @@ Filters = Mapping[str, Any]
 def queues(connection: Connection, filters: Filters) -> dict[str, Any]:
     """Per queue: contacts offered and what became of them. Seconds are the telephony system's own where it tells them;
     columns named in `estimated` hold some that were taken from clocks. `uncertain` lists the legs whose end is in doubt."""
-    doubts = _doubts(connection, filters)
+    doubts = _doubts(connection, filters, _suspicions(connection))
     rows = {row["queue"]: dict(row) for row in connection.execute(_queue_query(filters)).mappings()}
     missed = _missed_by(connection, leg.c.queue, filters)
     estimated = _estimated(connection, filters)
@@ -35,7 +40,7 @@ def queues(connection: Connection, filters: Filters) -> dict[str, Any]:
         row["estimated"] = sorted(estimated.get(name, ()))
         row["uncertain"] = doubts.get(name, [])
         for doubt in row["uncertain"]:
-            if doubt["state"] in OPEN:
+            if doubt["over"]:
                 row[doubt["state"]] -= 1
     return {"queues": [rows[name] for name in sorted(rows)]}
 
@@ -95,9 +100,8 @@ def live(connection: Connection, since: float) -> dict[str, Any]:
     """The wallboard: queues since `since` (epoch seconds) and how they stand, agents and what they do."""
     report = queues(connection, {"from": since})["queues"]
     known = {row.name: row.mode for row in connection.execute(select(store.queue.c.name, store.queue.c.mode))}
-    waits = dict(
-        connection.execute(select(leg.c.queue, func.min(leg.c.arrived_at)).where(leg.c.outcome == "waiting").group_by(leg.c.queue)).tuples()
-    )
+    longest = select(leg.c.queue, func.min(leg.c.arrived_at)).where(leg.c.outcome == "waiting").group_by(leg.c.queue)
+    waits = dict(connection.execute(longest).tuples().all())
     shown = ("queue", "offered", "waiting", "talking", "answered", "abandoned", "timed_out", "left_by_key", "service_level")
     rows = {row["queue"]: {name: row[name] for name in shown} for row in report}
     for name in known.keys() - rows.keys():
@@ -123,9 +127,9 @@ def _agents_now(connection: Connection) -> list[dict[str, Any]]:
     for row in connection.execute(select(store.agent)):
         if row.state != "offline" or row.name not in states:
             note(row.id, row.state, row.reason, row.since or None)
-    doubts = {(doubt["contact"], doubt["leg"]) for listed in _doubts(connection, {}).values() for doubt in listed}
+    suspected = _suspicions(connection)
     for row in connection.execute(select(leg).where(leg.c.outcome.in_(OPEN), leg.c.observed)):
-        if (row.contact, row.number) in doubts:
+        if (suspicion := suspected.get((row.contact, row.number))) and suspicion.over:
             continue
         if row.outcome == "talking" and (row.agent or row.address):
             note(row.agent or row.address, "busy", None, row.answered_at, row.queue)
@@ -176,48 +180,31 @@ def _estimated(connection: Connection, filters: Filters) -> dict[str, set[str]]:
     return found
 
 
-def _doubts(connection: Connection, filters: Filters) -> dict[str, list[dict[str, Any]]]:
-    """By queue, the legs whose end is uncertain: by their own story, or contradicted by others of their source."""
+def _doubts(connection: Connection, filters: Filters, suspicions: Suspicions) -> dict[str, list[dict[str, Any]]]:
+    """By queue, the legs whose end is uncertain: by their own story, by what other calls tell, or because nobody tells anything."""
     listed: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    reasons = _contradicted(connection)
-    suspects = or_(leg.c.uncertain.is_not(None), leg.c.contact.in_({contact for contact, _ in reasons}))
+    suspects = or_(leg.c.uncertain.is_not(None), leg.c.contact.in_({contact for contact, _ in suspicions}))
     for row in connection.execute(select(leg).where(_within(filters), suspects).order_by(leg.c.arrived_at)):
-        if why := reasons.get((row.contact, row.number)) or row.uncertain:
+        suspicion = suspicions.get((row.contact, row.number))
+        why = suspicion.why if suspicion else row.uncertain
+        if why:
+            over = bool(suspicion and suspicion.over)
             who = row.agent or row.address
             listed[row.queue].append(
-                {"contact": row.contact, "leg": row.number, "call": row.call, "agent": who, "state": row.outcome, "why": why}
+                {"contact": row.contact, "leg": row.number, "call": row.call, "agent": who, "state": row.outcome, "over": over, "why": why}
             )
     return listed
 
 
-def _contradicted(connection: Connection) -> dict[tuple[str, int], str]:
-    found: dict[tuple[str, int], str] = {}
-    still_open = (
-        select(leg.c.source, func.min(leg.c.arrived_at).label("since"))
-        .where(leg.c.outcome.in_(OPEN), leg.c.observed)
-        .group_by(leg.c.source)
-    )
-    for source in connection.execute(still_open).all():
-        columns = (
-            leg.c.contact,
-            leg.c.number,
-            leg.c.queue,
-            leg.c.agent,
-            leg.c.address,
-            leg.c.position,
-            leg.c.arrived_at,
-            leg.c.answered_at,
-            leg.c.ended_at,
-        )
-        facts = select(*columns).where(
-            leg.c.source == source.source, leg.c.outcome != "void", leg.c.arrived_at >= (source.since or 0) - 3600
-        )
-        found |= contradictions(
-            LegFacts(
-                row.contact, row.number, row.queue, row.agent or row.address, row.position, row.arrived_at, row.answered_at, row.ended_at
-            )
-            for row in connection.execute(facts)
-        )
+def _suspicions(connection: Connection) -> Suspicions:
+    """What there is to say against the observed legs that are open by their own story, source by source."""
+    found: Suspicions = {}
+    is_open = and_(leg.c.outcome.in_(OPEN), leg.c.observed)
+    for source in connection.scalars(select(leg.c.source).where(is_open).distinct()).all():
+        recent = func.coalesce(select(func.max(leg.c.arrived_at)).where(leg.c.source == source).scalar_subquery(), 0.0) - LOOK_BACK_SECONDS
+        told = select(leg).where(leg.c.source == source, leg.c.outcome != "void", or_(is_open, leg.c.arrived_at >= recent))
+        facts = [LegFacts(*(row[name] for name in FACTS)) for row in connection.execute(told).mappings()]
+        found |= suspicions(facts, clock.now())
     return found
 
 

@@ -96,7 +96,9 @@ class Relay:
         while True:
             page = (
                 select(outbox.c.seq, outbox.c.id, cast(outbox.c.body, String).label("body"))
-                .where(outbox.c.seq > after, outbox.c.published_at.is_not(None), outbox.c.type.in_(topology.SUBSCRIPTIONS[receiver]))
+                .where(
+                    outbox.c.seq > after, outbox.c.published_at.is_not(None), outbox.c.type.in_(topology.SUBSCRIPTIONS.get(receiver, ()))
+                )
                 .order_by(outbox.c.seq)
                 .limit(BATCH)
             )
@@ -104,7 +106,8 @@ class Relay:
                 rows = connection.execute(page).all()
             if not rows:
                 break
-            sender.send([(row.seq, row.id, row.body, "", topology.inbox_queue(receiver)) for row in rows])
+            if len(sender.send([(row.seq, row.id, row.body, "", topology.inbox_queue(receiver)) for row in rows])) < len(rows):
+                raise ConnectionError("the broker did not confirm a replay")  # not acknowledged, so the request comes again
             after = rows[-1].seq
         request.ack()
 

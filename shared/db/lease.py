@@ -1,6 +1,7 @@
 """A lease: of all processes of a service, one at a time holds it. It goes with the holder's connection, so a dead holder frees it at once."""
 
 import fcntl
+import threading
 import zlib
 from io import TextIOWrapper
 from pathlib import Path
@@ -19,10 +20,12 @@ class Lease:
         self.name = name
         self._connection: Connection | None = None
         self._file: TextIOWrapper | None = None
+        self._turn = threading.Lock()  # looked up now: the command line may import us before eventlet patches
 
     def acquire(self) -> bool:
-        """Whether we hold it now. Never waits. Raises when the database is out of reach."""
-        return self._acquire_file() if self.database.sqlite else self._acquire_session()
+        """Whether we hold it now; never waits for it. Raises when the database is out of reach."""
+        with self._turn:  # several loops ask, and two at once on one connection make psycopg2 hang for ever
+            return self._acquire_file() if self.database.sqlite else self._acquire_session()
 
     def _acquire_session(self) -> bool:
         if self._connection is None:
@@ -53,11 +56,11 @@ class Lease:
         return True
 
     def release(self) -> None:
-        if self._connection is not None:
+        with self._turn:
             self._forget()
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+            if self._file is not None:
+                self._file.close()
+                self._file = None
 
     def _forget(self) -> None:
         connection, self._connection = self._connection, None

@@ -178,7 +178,7 @@ def _query(route: Route, text: str) -> dict[str, Any]:
 def _read_body(environ: Environ, limit: int) -> bytes:
     """The whole body. Raises TooLarge or Malformed."""
     text = environ.get("CONTENT_LENGTH", "")
-    if text and not text.isdigit():
+    if text and not (text.isascii() and text.isdigit()):
         raise Malformed("Content-Length must be a whole number")
     length = int(text) if text else None
     if length is not None and length > limit:
@@ -202,7 +202,8 @@ def _read_body(environ: Environ, limit: int) -> bytes:
 
 def send(response: Response, method: str, start_response: Callable[..., Any]) -> Iterable[bytes]:
     """Answer as WSGI wants it."""
-    headers = [("Content-Type", response.content_type), *SECURITY_HEADERS, *response.headers]
+    own = {name for name, _ in response.headers}
+    headers = [("Content-Type", response.content_type), *response.headers, *(pair for pair in SECURITY_HEADERS if pair[0] not in own)]
     if response.status == 204:
         headers = headers[1:]
     if isinstance(response.body, bytes):

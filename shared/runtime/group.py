@@ -42,10 +42,10 @@ class GroupCommit(Generic[Item, Result]):
 
     def _write(self, batch: list[tuple[Item, Event]]) -> None:
         try:
-            results = self._commit([item for item, _ in batch])
+            settled = list(zip(batch, self._commit([item for item, _ in batch]), strict=True))
         except Exception as error:  # noqa: BLE001 - every one who waits raises it
             for _, done in batch:
                 done.send_exception(error)
             return
-        for (_, done), result in zip(batch, results, strict=True):
+        for (_, done), result in settled:
             done.send(result)

@@ -105,7 +105,7 @@ class CommandServer(_Link, ProviderCollector):
         super().__init__()
 
     def queue(self) -> Queue:
-        return Queue(topology.command_queue(self.container.service_name), durable=False, auto_delete=True)
+        return Queue(topology.command_queue(self.container.service_name), durable=True, auto_delete=True)
 
     def receive(self, message: Any) -> None:
         request = orjson.loads(message.body)
@@ -136,7 +136,9 @@ class Rpc(Entrypoint):
     """Makes a method callable from other services: keyword arguments and result are JSON."""
 
     server = CommandServer()
-    expected_exceptions = AnswerlineError
+
+    def __init__(self, expected_exceptions: Any = AnswerlineError, **kwargs: Any) -> None:
+        super().__init__(expected_exceptions=expected_exceptions, **kwargs)
 
     def setup(self) -> None:
         self.server.register_provider(self)

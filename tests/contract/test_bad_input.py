@@ -300,12 +300,6 @@ def test_head_answers_as_get_without_a_body(system: System) -> None:
             assert head.headers["Content-Type"] == get.headers["Content-Type"], door
 
 
-def test_head_of_a_stream_ends(system: System) -> None:
-    answer = system.request("HEAD", "/v1/stream")
-    assert (answer.status, answer.body) == (200, b"")
-    assert system.get("/livez").status == 200
-
-
 # ---- the wire
 
 

@@ -28,7 +28,13 @@ class Centre:
     def agent(self, who: str, state: str = "available", level: int = 3, **profile: Any) -> str:
         """An agent of this centre, and in this state; returns the id."""
         id = f"{self.name}_{who}"
-        told = {"name": f"{who} {self.name}", "skills": {SKILL: level}, "channels": ["voice"], "queues": [self.queue], "address": f"PJSIP/{id}"}
+        told = {
+            "name": f"{who} {self.name}",
+            "skills": {SKILL: level},
+            "channels": ["voice"],
+            "queues": [self.queue],
+            "address": f"PJSIP/{id}",
+        }
         self.system.put(f"/v1/agents/{id}", told | profile).ok()
         self.state(id, state)
         return id

@@ -183,7 +183,6 @@ def test_accepting_twice_is_accepting_once(centre: Centre) -> None:
     first, again = centre.accept(agent, offer), centre.accept(agent, offer)
     assert first == again
     assert centre.figures()["answered"] == 1
-    assert centre.reject  # and to decline what was accepted is a conflict
     centre.system.post(f"/v1/offers/{offer['id']}/reject", {"agent": agent}).problem(409)
 
 
@@ -194,7 +193,7 @@ def test_nobody_accepts_another_agents_offer(centre: Centre) -> None:
     answer = centre.system.post(f"/v1/offers/{offer['id']}/accept", {"agent": second})
     answer.problem(answer.status)
     assert answer.status in (404, 409)
-    assert centre.offers(first) == [{**offer, "waited_seconds": centre.offers(first)[0]["waited_seconds"]}]
+    assert [one["id"] for one in centre.offers(first)] == [offer["id"]]
     centre.accept(first, offer)
 
 

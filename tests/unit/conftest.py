@@ -16,6 +16,7 @@ from shared import clock
 from shared.bus.outbox import UnitOfWork
 from shared.bus.tables import BusTables
 from shared.db.engine import Database
+from tests.stack import Database as Server
 
 structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))  # these tests make trouble on purpose
 
@@ -49,8 +50,19 @@ def make_url(request: pytest.FixtureRequest, tmp_path: Path) -> MakeUrl:
     """Makes empty databases; the test runs once for each kind."""
     if request.param == "sqlite":
         return lambda name: f"sqlite:///{tmp_path / name}.sqlite3"
-    make: MakeUrl = request.getfixturevalue("database").create
-    return make
+    server = request.getfixturevalue("database")
+    return lambda name: _empty(server, name)
+
+
+_made: set[str] = set()
+
+
+def _empty(server: Server, name: str) -> str:
+    """Emptying a database takes a tenth of the time of making one."""
+    url = server.url_of(server.prefix + name) if name in _made else server.create(name)
+    _made.add(name)
+    server.run("drop schema public cascade; create schema public", url=url)
+    return url
 
 
 @pytest.fixture

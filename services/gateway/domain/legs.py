@@ -271,7 +271,7 @@ def _settle(number: int, stay: _Stay, moved_on: float | None, gone: set[str], re
         agent=_first("agent", meetings),
         interface=_first("interface", meetings) or (_first("interface", told.hangups) if met else None),
         position=_first("position", [*told.entries, *told.closings]),
-        ended_by=_ended_by(ending.outcome, told.closings),
+        ended_by=_ended_by(ending.outcome, told.closings, told.hangups),
         transfer_target=_first("target", [f for f in told.facts if f.kind in ("transferred", "redirected")]),
         hold_seconds=times.hold_seconds,
         talk_seconds=times.talk_seconds,
@@ -395,10 +395,13 @@ def _whole_seconds(start: float | None, end: float | None) -> float | None:
     return None if start is None or end is None else float(max(0, floor(end) - floor(start)))
 
 
-def _ended_by(outcome: Outcome, closings: list[Observation]) -> EndedBy | None:
+def _ended_by(outcome: Outcome, closings: list[Observation], hangups: list[Observation]) -> EndedBy | None:
+    """Who hung up. Of a contact that we route, only the hang-up itself says so: its answer is known to routing alone."""
     if outcome == "transferred":
         return "transfer"
     reason = _first("reason", closings) if outcome == "completed" else None
+    if reason is None and outcome in ("completed", "abandoned"):
+        reason = _first("reason", [fact for fact in hangups if fact.reporter == "api"])
     return cast(EndedBy, reason) if reason in ("agent", "caller") else None
 
 

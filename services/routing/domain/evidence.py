@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 CLOCK_SECONDS = 1.0
 OVERTAKEN_SECONDS = 600.0
+SILENCE_SECONDS = 1800.0
+BEYOND_BELIEF_SECONDS = 86400.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +24,33 @@ class LegFacts:
     arrived_at: float | None = None
     answered_at: float | None = None
     ended_at: float | None = None
+    address: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Suspicion:
+    """What is to be said against an open leg. `over`: it cannot be open any more, and is not counted as such."""
+
+    why: str
+    over: bool
+
+
+def suspicions(legs: Iterable[LegFacts], now: float) -> dict[tuple[str, int], Suspicion]:
+    """What is to be said against one source's open legs: others contradict them, they are open beyond belief, or the source has been
+    silent (or its clock is far from ours), so that nobody would know of their end. `now` is epoch seconds UTC of our clock."""
+    legs = list(legs)
+    news = max((moment for leg in legs for moment in (leg.arrived_at, leg.answered_at, leg.ended_at) if moment is not None), default=now)
+    found = {key: Suspicion(why, over=True) for key, why in contradictions(legs).items()}
+    for leg in legs:
+        key = leg.contact, leg.leg
+        since = leg.answered_at or leg.arrived_at
+        if leg.ended_at is not None or since is None or key in found:
+            continue
+        if news - since > BEYOND_BELIEF_SECONDS:
+            found[key] = Suspicion("it has been open for more than a day", over=True)
+        elif abs(now - news) > SILENCE_SECONDS:
+            found[key] = Suspicion("its source has told nothing since", over=False)
+    return found
 
 
 def contradictions(legs: Iterable[LegFacts]) -> dict[tuple[str, int], str]:
@@ -39,8 +68,8 @@ def contradictions(legs: Iterable[LegFacts]) -> dict[tuple[str, int], str]:
     last_answer: dict[str, float] = {}
     for leg in legs:
         by_queue[leg.queue].append(leg)
-        if leg.agent is not None and leg.answered_at is not None:
-            last_answer[leg.agent] = max(leg.answered_at, last_answer.get(leg.agent, leg.answered_at))
+        if (who := leg.agent or leg.address) and leg.answered_at is not None:
+            last_answer[who] = max(leg.answered_at, last_answer.get(who, leg.answered_at))
     found: dict[tuple[str, int], str] = {}
     for of_queue in by_queue.values():
         for leg in of_queue:

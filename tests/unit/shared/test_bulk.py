@@ -40,7 +40,7 @@ DOCUMENTS = st.recursive(
 
 
 @pytest.fixture
-def database(url: str) -> Iterator[Database]:
+def db(url: str) -> Iterator[Database]:
     with closing(Database(url)) as made:
         metadata.create_all(made.engine)
         yield made
@@ -50,92 +50,92 @@ def row(number: int, text: str | None = "", **more: Any) -> dict[str, Any]:
     return {"queue": "sales", "number": number, "text": text, "document": None, "at": 1.5, "is_open": True, "sequence": 0} | more
 
 
-def put(database: Database, rows: list[dict[str, Any]], **how: Any) -> list[Any]:
-    with database.transaction() as connection:
+def put(db: Database, rows: list[dict[str, Any]], **how: Any) -> list[Any]:
+    with db.transaction() as connection:
         return bulk.insert(connection, note, rows, **how)
 
 
-def stored(database: Database) -> list[dict[str, Any]]:
-    with database.reading() as connection:
+def stored(db: Database) -> list[dict[str, Any]]:
+    with db.reading() as connection:
         return [dict(row) for row in connection.execute(select(note).order_by(*note.primary_key)).mappings()]
 
 
-def texts(database: Database) -> dict[int, str]:
-    return {row["number"]: row["text"] for row in stored(database)}
+def texts(db: Database) -> dict[int, str]:
+    return {row["number"]: row["text"] for row in stored(db)}
 
 
-def test_every_type_comes_back_as_it_went(database: Database) -> None:
+def test_every_type_comes_back_as_it_went(db: Database) -> None:
     full = row(1, "it's \"quoted\" \\ ; -- $1 :rows ☎ \\u0000 null", document={"a": [1, None, "null", {"ü": True}]}, at=1795296258.585)
     empty = dict.fromkeys(full) | {"queue": "", "number": -1}
     texts = [row(n, document=document) for n, document in enumerate(["null", [], {}, 0, False, "", "[]"], 2)]
     rows = [full, empty, *texts, row(99, is_open=False, sequence=2**40)]
-    put(database, rows)
-    assert sorted(stored(database), key=str) == sorted(rows, key=str)
+    put(db, rows)
+    assert sorted(stored(db), key=str) == sorted(rows, key=str)
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(text=st.none() | TEXT, document=DOCUMENTS, at=st.none() | st.floats(-1e12, 1e12))
-def test_whatever_text_and_document(database: Database, text: str | None, document: Any, at: float | None) -> None:
+def test_whatever_text_and_document(db: Database, text: str | None, document: Any, at: float | None) -> None:
     written = row(1, text, document=document, at=at)
-    put(database, [written], key=KEY, update=["text", "document", "at"])
-    assert stored(database) == [written]
+    put(db, [written], key=KEY, update=["text", "document", "at"])
+    assert stored(db) == [written]
 
 
-def test_nothing_to_write_is_no_statement(database: Database) -> None:
-    assert put(database, [], returning=["number"]) == []
+def test_nothing_to_write_is_no_statement(db: Database) -> None:
+    assert put(db, [], returning=["number"]) == []
 
 
-def test_a_known_key_is_left_alone(database: Database) -> None:
-    put(database, [row(1, "old")])
-    written = put(database, [row(1, "new"), row(2, "new")], key=KEY, returning=["number", "text"])
+def test_a_known_key_is_left_alone(db: Database) -> None:
+    put(db, [row(1, "old")])
+    written = put(db, [row(1, "new"), row(2, "new")], key=KEY, returning=["number", "text"])
     assert [tuple(one) for one in written] == [(2, "new")]
-    assert texts(database) == {1: "old", 2: "new"}
+    assert texts(db) == {1: "old", 2: "new"}
 
 
-def test_a_known_key_is_overwritten_in_the_columns_named(database: Database) -> None:
-    put(database, [row(1, "old", at=1.0)])
-    put(database, [row(1, "new", at=2.0)], key=KEY, update=["text"])
-    assert [(one["text"], one["at"]) for one in stored(database)] == [("new", 1.0)]
+def test_a_known_key_is_overwritten_in_the_columns_named(db: Database) -> None:
+    put(db, [row(1, "old", at=1.0)])
+    put(db, [row(1, "new", at=2.0)], key=KEY, update=["text"])
+    assert [(one["text"], one["at"]) for one in stored(db)] == [("new", 1.0)]
 
 
-def test_the_newer_row_wins_in_whatever_order_they_come(database: Database) -> None:
-    put(database, [row(1, "second", sequence=2)])
+def test_the_newer_row_wins_in_whatever_order_they_come(db: Database) -> None:
+    put(db, [row(1, "second", sequence=2)])
     for text, sequence, kept in [("first", 1, "second"), ("also second", 2, "second"), ("third", 3, "third")]:
         written = put(
-            database, [row(1, text, sequence=sequence)], key=KEY, update=["text", "sequence"], newer="sequence", returning=["number"]
+            db, [row(1, text, sequence=sequence)], key=KEY, update=["text", "sequence"], newer="sequence", returning=["number"]
         )
-        assert texts(database) == {1: kept}
+        assert texts(db) == {1: kept}
         assert len(written) == (kept == text)
 
 
-def test_without_a_key_a_known_one_is_an_error(database: Database) -> None:
-    put(database, [row(1)])
+def test_without_a_key_a_known_one_is_an_error(db: Database) -> None:
+    put(db, [row(1)])
     with pytest.raises(Exception, match=r"(?i)unique"):
-        put(database, [row(1)])
+        put(db, [row(1)])
 
 
-def test_rows_with_a_key_are_written_in_its_order_and_others_in_their_own(database: Database) -> None:
+def test_rows_with_a_key_are_written_in_its_order_and_others_in_their_own(db: Database) -> None:
     ids = [new_id() for _ in range(50)]
-    with database.transaction() as connection:
+    with db.transaction() as connection:
         given = [{"id": id, "text": "as given"} for id in reversed(ids)]
         bulk.insert(connection, entry, given, columns=("id", "text"))
         as_given = list(connection.scalars(select(entry.c.id).where(entry.c.text == "as given").order_by(entry.c.seq)))
     assert as_given == ids[::-1]
-    order = put(database, [row(n) for n in (3, 1, 2)], key=KEY, returning=["number"])
+    order = put(db, [row(n) for n in (3, 1, 2)], key=KEY, returning=["number"])
     assert [one.number for one in order] == [1, 2, 3]
 
 
-def test_ten_thousand_rows_go_in_one_statement(database: Database) -> None:
+def test_ten_thousand_rows_go_in_one_statement(db: Database) -> None:
     rows = [row(n, f"text {n}", document={"n": n}) for n in range(10_000)]
-    assert len(put(database, rows, key=KEY, returning=["number"])) == 10_000
-    assert len(put(database, rows, key=KEY, returning=["number"])) == 0
+    assert len(put(db, rows, key=KEY, returning=["number"])) == 10_000
+    assert len(put(db, rows, key=KEY, returning=["number"])) == 0
 
 
-def test_a_list_can_be_asked_for_in_one_parameter(database: Database) -> None:
-    put(database, [row(n) for n in range(5)])
+def test_a_list_can_be_asked_for_in_one_parameter(db: Database) -> None:
+    put(db, [row(n) for n in range(5)])
     among = {
         "postgresql": "select number from note where number in (select value::int from json_array_elements_text(:items)) order by number",
         "sqlite": "select number from note where number in (select value from json_each(:items)) order by number",
     }
-    with database.reading() as connection:
+    with db.reading() as connection:
         assert [one.number for one in bulk.values(connection, among, [4, 2, 99])] == [2, 4]

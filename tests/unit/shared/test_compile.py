@@ -77,7 +77,7 @@ def outcome(load: Callable[[Mapping[str, Any]], Any], data: Mapping[str, Any]) -
 
 
 @pytest.mark.parametrize("schema", [*SCHEMAS.values(), *DOORS.values()], ids=[*SCHEMAS, *DOORS])
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(draw=st.data())
 def test_a_compiled_loader_does_what_its_schema_does(schema: type[Schema], draw: st.DataObject) -> None:
     data = draw.draw(valid(schema(), MOMENTS.map(clock.to_text)))
@@ -89,7 +89,7 @@ def test_a_compiled_loader_does_what_its_schema_does(schema: type[Schema], draw:
 
 
 @pytest.mark.parametrize("type", SCHEMAS)
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(draw=st.data())
 def test_what_is_written_is_read_back_and_what_is_wrong_is_refused(type: str, draw: st.DataObject) -> None:
     schema = SCHEMAS[type]()

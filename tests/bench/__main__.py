@@ -1,0 +1,29 @@
+"""Both benches with servers of their own: python -m tests.bench [--json]"""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.stack import bring_up
+
+ANSWERLINE = Path(sys.executable).parent / "answerline"
+
+
+def main() -> int:
+    options = sys.argv[1:]
+    print("ingest (SQLite)", file=sys.stderr)
+    failed = subprocess.run([ANSWERLINE, "bench", "ingest", *options], check=False).returncode
+    with bring_up() as stack:
+        if stack.missing:
+            print(f"pipeline not measured: {stack.missing}", file=sys.stderr)
+            return 1
+        database = stack.database.create("bench_routing")
+        environment = {**os.environ, "ANSWERLINE_BROKER_URL": stack.broker.url, "ANSWERLINE_DATABASE_URL": database}
+        print("pipeline (RabbitMQ, PostgreSQL)", file=sys.stderr)
+        failed |= subprocess.run([ANSWERLINE, "bench", "pipeline", *options], env=environment, check=False).returncode
+    return failed
+
+
+if __name__ == "__main__":
+    sys.exit(main())

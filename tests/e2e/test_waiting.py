@@ -1,0 +1,54 @@
+"""Five hundred callers wait at once, and everybody else is served as if they were not there."""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+
+from centre import Centre, answer_on
+
+from tests.system import System, eventually, raw_request
+
+CALLERS = 500
+POLLS = 'answerline_gateway_waiting_requests{kind="poll"}'
+
+
+def test_500_long_polls_wait_while_other_requests_are_answered(system: System, name: str) -> None:
+    crowd, others = Centre(system, f"{name}_crowd"), Centre(system, name)
+    now = int(time.time())
+    arrivals = "".join(f"{now}|{name}.{number}|{crowd.queue}|NONE|ENTERQUEUE||1|{number + 1}\n" for number in range(CALLERS))
+    system.post("/v1/telephony/asterisk/queue-log", arrivals, source=crowd.name).ok()
+    system.settle()
+    with ExitStack() as calls, ThreadPoolExecutor(8) as pool:
+        lines = [calls.enter_context(crowd.hanging(f"{crowd.name}:{name}.{number}", wait=100)) for number in range(CALLERS)]
+        eventually(lambda: system.metrics("gateway")[POLLS] >= CALLERS, within=30)
+
+        def serve_one(number: int) -> None:
+            agent = others.agent(f"a{number}", queues=[others.queue])
+            contact = others.call(required_skills={"zh": 1})
+            assert others.contact(contact)
+            assert system.get(f"/v1/agents/{agent}").ok()["id"] == agent
+            assert system.get("/v1/reports/queues", source=crowd.name).ok()["queues"][0]["waiting"] == CALLERS
+            assert system.get("/readyz").status == 200
+
+        list(pool.map(serve_one, range(16)))
+        served = {others.offer(f"{others.name}_a{number}")["contact"] for number in range(16)}
+        assert len(served) == 16
+
+        # one of the crowd is served, one hangs up: both are answered, nobody else is
+        agent = crowd.agent("only")
+        offer = crowd.offer(agent)
+        crowd.accept(agent, offer)
+        first = next(number for number in range(CALLERS) if crowd.contact(f"{crowd.name}:{name}.{number}")["contact"] == offer["contact"])  # type: ignore[index]
+        assert answer_on(lines[first])["agent"] == agent
+        assert system.post(f"/v1/contacts/{crowd.name}:{name}.{CALLERS - 1}/end", {}).status == 202
+        assert answer_on(lines[CALLERS - 1])["state"] == "abandoned"
+        eventually(lambda: system.metrics("gateway")[POLLS] == CALLERS - 2)
+    eventually(lambda: system.metrics("gateway")[POLLS] == 0, within=30)
+    assert system.get("/livez").status == 200
+
+
+def test_head_of_a_stream_ends_and_an_open_stream_holds_up_nobody(system: System) -> None:
+    head = f"HEAD /v1/stream HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Bearer {system.key}\r\n\r\n"
+    assert raw_request(system.address, head.encode(), timeout=10).startswith(b"HTTP/1.1 200")

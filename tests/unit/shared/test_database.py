@@ -1,0 +1,207 @@
+"""Transactions, the lease and migrations, on both kinds of database."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from typing import Any
+
+import pytest
+from sqlalchemy import MetaData, inspect, text
+from sqlalchemy.engine import Engine
+from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+import services.gateway
+import services.gateway.store
+import services.routing
+import services.routing.store
+from shared.bus.tables import BusTables
+from shared.db import migrate
+from shared.db.engine import Database, is_outage
+from shared.db.lease import Lease
+from tests.unit.conftest import MakeUrl
+
+SERVICES = {"gateway": (services.gateway.definition, services.gateway.store), "routing": (services.routing.definition, services.routing.store)}
+
+
+@pytest.fixture
+def db(url: str) -> Iterator[Database]:
+    with closing(Database(url)) as made:
+        yield made
+
+
+# ---- transactions
+
+
+def test_a_transaction_is_kept_whole_or_not_at_all(db: Database) -> None:
+    with db.transaction() as connection:
+        connection.execute(text("create table t (n integer primary key)"))
+    with pytest.raises(IntegrityError), db.transaction() as connection:
+        connection.execute(text("insert into t values (1)"))
+        connection.execute(text("insert into t values (1)"))
+    with db.reading() as connection:
+        assert connection.scalar(text("select count(*) from t")) == 0
+
+
+def test_nothing_done_while_reading_is_kept(db: Database) -> None:
+    with db.transaction() as connection:
+        connection.execute(text("create table t (n integer)"))
+    if not db.sqlite:
+        with db.reading() as connection:
+            connection.execute(text("insert into t values (1)"))
+        with db.reading() as connection:
+            assert connection.scalar(text("select count(*) from t")) == 0
+
+
+def test_an_error_does_not_show_the_parameters(db: Database) -> None:
+    with pytest.raises(DBAPIError) as caught, db.reading() as connection:
+        connection.execute(text("select nothing.here, :caller"), {"caller": "+49 30 1234567"})
+    assert "parameters hidden" in str(caught.value)
+
+
+def test_a_lost_connection_is_an_outage_and_a_mistake_is_none(db: Database) -> None:
+    assert is_outage(OperationalError("x", None, Exception()))
+    assert is_outage(PoolTimeout())
+    assert is_outage(DBAPIError("x", None, Exception(), connection_invalidated=True))
+    assert not is_outage(IntegrityError("x", None, Exception()))
+    assert not is_outage(ValueError())
+
+
+def test_a_row_too_long_for_an_index_is_no_outage(db: Database) -> None:
+    with db.transaction() as connection:
+        connection.execute(text("create table t (name text primary key)"))
+    long = "".join(map(chr, range(33, 4033)))
+    try:
+        with db.transaction() as connection:
+            connection.execute(text("insert into t values (:name)"), {"name": long})
+    except DBAPIError as error:
+        assert not is_outage(error)  # noqa: PT017
+    else:
+        assert db.sqlite
+
+
+# ---- the lease
+
+
+def test_one_at_a_time_holds_the_lease(url: str) -> None:
+    with closing(Database(url)) as one, closing(Database(url)) as two:
+        first, second, other = Lease(one, "gateway:active"), Lease(two, "gateway:active"), Lease(two, "gateway:relay")
+        assert [first.acquire(), first.acquire(), second.acquire(), other.acquire()] == [True, True, False, True]
+        first.release()
+        assert [second.acquire(), first.acquire()] == [True, False]
+        second.release()
+
+
+def test_a_dead_holder_frees_the_lease(url: str) -> None:
+    code = f"""
+from shared.db.engine import Database
+from shared.db.lease import Lease
+lease = Lease(Database({url!r}), "gateway:active")
+print(lease.acquire(), flush=True)
+input()
+"""
+    with closing(Database(url)) as db:
+        ours = Lease(db, "gateway:active")
+        with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
+            assert holder.stdout and holder.stdout.readline() == b"True\n"
+            assert not ours.acquire()
+            holder.kill()
+            holder.wait()
+        assert any(ours.acquire() for _ in range(1000))
+        ours.release()
+
+
+def test_a_holder_whose_connection_dies_notices(make_url: MakeUrl) -> None:
+    url = make_url("unit")
+    with closing(Database(url)) as one, closing(Database(url)) as two:
+        if one.sqlite:
+            return  # a file lock cannot be lost
+        first, second = Lease(one, "gateway:active"), Lease(two, "gateway:active")
+        assert first.acquire()
+        with two.transaction() as connection:
+            connection.execute(text("select pg_terminate_backend(pid) from pg_stat_activity where pid <> pg_backend_pid() and datname = current_database()"))
+        with pytest.raises(DBAPIError) as lost:
+            first.acquire()
+        assert is_outage(lost.value)
+        assert [second.acquire(), first.acquire()] == [True, False]
+        second.release()
+
+
+# ---- migrations
+
+
+def shape(engine: Engine) -> dict[str, Any]:
+    """Everything of a database's tables that can differ."""
+    look = inspect(engine)
+    names = set(look.get_table_names()) - {"alembic_version", "sqlite_sequence"}
+
+    def sort(rows: list[Any]) -> list[str]:
+        return sorted(str(sorted(row.items(), key=str)) for row in rows)
+
+    return {
+        name: {
+            "columns": {
+                column["name"]: (str(column["type"]), column["nullable"], column["default"], column.get("autoincrement"))
+                for column in look.get_columns(name)
+            },
+            "key": look.get_pk_constraint(name)["constrained_columns"],
+            "indexes": sort(
+                [{key: row[key] for key in ("name", "unique", "column_names")} | {"where": where(row)} for row in look.get_indexes(name)]
+            ),
+            "unique": sorted(row["column_names"] for row in look.get_unique_constraints(name)),
+        }
+        for name in names
+    }
+
+
+def where(index: Any) -> str:
+    options = index.get("dialect_options", {})
+    return str(options.get("postgresql_where", options.get("sqlite_where", ""))).replace("(", "").replace(")", "").lower()
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_a_migrated_database_is_what_the_service_expects(name: str, make_url: MakeUrl) -> None:
+    definition, store = SERVICES[name]
+    with closing(Database(make_url("migrated"))) as migrated, closing(Database(make_url("expected"))) as expected:
+        migrate.upgrade(migrated, definition.migrations)
+        store.metadata.create_all(expected.engine)
+        bus = MetaData()
+        BusTables(bus)
+        bus.create_all(expected.engine)
+        assert shape(migrated.engine) == shape(expected.engine)
+        assert {"outbox", "inbox", "set_aside", "tally", "checkpoint"} < shape(migrated.engine).keys()
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_upgrading_twice_changes_nothing(name: str, db: Database) -> None:
+    definition, _ = SERVICES[name]
+    migrate.upgrade(db, definition.migrations)
+    with db.transaction() as connection:
+        connection.execute(text("insert into tally (bucket, events) values ('received', 7)"))
+    before = shape(db.engine)
+    migrate.upgrade(db, definition.migrations)
+    with db.reading() as connection:
+        assert connection.scalar(text("select events from tally")) == 7
+    assert shape(db.engine) == before
+
+
+def test_processes_that_start_together_wait_for_one_another(url: str) -> None:
+    code = f"""
+from shared.db import migrate
+from shared.db.engine import Database
+import services.routing
+input()
+migrate.upgrade(Database({url!r}), services.routing.definition.migrations)
+"""
+    starting = [subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stderr=subprocess.PIPE) for _ in range(2)]
+    for process in starting:
+        assert process.stdin
+        process.stdin.write(b"\n")
+        process.stdin.flush()
+    said = [process.communicate()[1].decode() for process in starting]
+    assert [process.returncode for process in starting] == [0, 0], "\n".join(said)
+    with closing(Database(url)) as db:
+        assert "leg" in shape(db.engine)

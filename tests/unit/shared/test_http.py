@@ -1,0 +1,260 @@
+"""From a request to a door and back; every refusal is a problem document that says what to mend."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from io import BytesIO
+from typing import Any
+
+import orjson
+import pytest
+from marshmallow import fields, validate
+from sqlalchemy.exc import OperationalError
+
+from services.gateway.service import GatewayService
+from shared.contracts.fields import Input
+from shared.errors import BY_NAME, AnswerlineError, Conflict, TooManyRequests, Unavailable
+from shared.http import documents
+from shared.http.endpoint import Principal, Response, Router, endpoint, endpoints_of
+from shared.http.wsgi import Application, Request, problem
+
+
+class Thing(Input):
+    name = fields.String(required=True, validate=validate.Length(min=1, max=20))
+    size = fields.Integer(load_default=1)
+
+
+class Look(Input):
+    wait = fields.Float(load_default=0.0)
+    since = fields.String(data_key="from")
+
+
+class House:
+    def __init__(self) -> None:
+        self.does: Callable[[Request], Any] = lambda request: {"name": request.parameters.get("id"), **request.query, **request.body}
+
+    @endpoint("GET", "/v1/things/{id}", query=Look, roles=("agent", "supervisor"))
+    def get_thing(self, request: Request) -> Any:
+        """A thing. With its name."""
+        return self.does(request)
+
+    @endpoint("PUT", "/v1/things/{id}", body=Thing, status=201)
+    def put_thing(self, request: Request) -> Any:
+        """Make a thing."""
+        return self.does(request)
+
+    @endpoint("POST", "/v1/raw", limit=10, takes=("text/plain", "application/json"))
+    def post_raw(self, request: Request) -> Any:
+        """Anything."""
+        return {"got": request.raw.decode("latin-1"), "as": request.content_type}
+
+    @endpoint("GET", "/livez", public=True)
+    def get_livez(self, request: Request) -> Any:
+        """Whether it lives."""
+        return {"who": request.principal.name}
+
+    @endpoint("DELETE", "/v1/things/{id}", status=204)
+    def delete_thing(self, _request: Request) -> None:
+        """Gone."""
+
+
+class Answer:
+    def __init__(self, status: str, headers: list[tuple[str, str]], body: bytes) -> None:
+        self.status, self.headers, self.body = int(status.split()[0]), dict(headers), body
+
+    @property
+    def json(self) -> Any:
+        return orjson.loads(self.body)
+
+
+KEYS = {"agent": Principal("ann", frozenset(["agent"])), "admin": Principal("root", frozenset(["admin"])), "expert": Principal("eve", frozenset(["expert"]))}
+
+
+class Client:
+    def __init__(self) -> None:
+        self.house = House()
+        self.observed: list[tuple[str, str, int]] = []
+        self.application = Application(
+            Router(self.house), lambda environ: KEYS.get(environ.get("key", "")), lambda route, method, status, _: self.observed.append((route, method, status))
+        )
+
+    def __call__(self, method: str, path: str, body: bytes | None = None, key: str = "admin", **environ: str) -> Answer:
+        path, _, query = path.partition("?")
+        raw = {"REQUEST_METHOD": method, "PATH_INFO": path, "RAW_PATH_INFO": path, "QUERY_STRING": query, "wsgi.input": BytesIO(body or b""), "key": key}
+        if body is not None:
+            raw["CONTENT_LENGTH"] = str(len(body))
+        started: list[Any] = []
+        content = b"".join(self.application({**raw, **environ}, lambda *told: started.extend(told)))
+        return Answer(*started, content)
+
+
+@pytest.fixture
+def ask() -> Client:
+    return Client()
+
+
+def test_a_door_gets_what_its_schemas_made_of_the_request(ask: Client) -> None:
+    assert ask("GET", "/v1/things/a%20b?wait=1.5&from=now").json == {"name": "a b", "wait": 1.5, "since": "now"}
+    assert ask("GET", "/v1/things/x").json == {"name": "x", "wait": 0.0}
+    made = ask("PUT", "/v1/things/x", b'{"name": "y"}', CONTENT_TYPE="application/json; charset=utf-8")
+    assert (made.status, made.json) == (201, {"name": "y", "size": 1})
+
+
+def test_an_answer_says_what_it_is_and_is_not_kept_or_guessed_at(ask: Client) -> None:
+    headers = ask("GET", "/livez").headers
+    assert headers == {"Content-Type": "application/json", "X-Content-Type-Options": "nosniff", "Cache-Control": "no-store", "Content-Length": "16"}
+    gone = ask("DELETE", "/v1/things/x")
+    assert (gone.status, gone.body, "Content-Type" in gone.headers) == (204, b"", False)
+    head = ask("HEAD", "/livez")
+    assert (head.status, head.body, head.headers["Content-Length"]) == (200, b"", "16")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "status", "said"),
+    [
+        ("GET", "/nowhere", None, 404, "nothing is at /nowhere; /openapi.json lists"),
+        ("GET", "/v1/things/", None, 404, "nothing is at"),
+        ("GET", "/v1/things/a/b", None, 404, "nothing is at"),
+        ("PATCH", "/v1/things/x", None, 405, "takes DELETE, GET, PUT"),
+        ("GET", "/v1/things/%ff", None, 400, "path is not valid UTF-8"),
+        ("GET", "/v1/things/%00", None, 400, "U+0000"),
+        ("GET", "/v1/things/x?from=%00", None, 422, "U+0000"),
+        ("GET", "/v1/things/x?from=%ff", None, 400, "query string cannot be read"),
+        ("GET", "/v1/things/x?wait=1&wait=2", None, 422, "given twice"),
+        ("GET", "/v1/things/x?what=1", None, 422, "unknown query parameter: what; known: from, wait"),
+        ("GET", "/v1/things/x?wait=long", None, 422, "the query is not as it must be"),
+        ("GET", "/v1/things/x?wait=nan", None, 422, "the query is not as it must be"),
+        ("PUT", "/v1/things/x", b"{", 400, "not JSON"),
+        ("PUT", "/v1/things/x", b"\xff", 400, "not JSON"),
+        ("PUT", "/v1/things/x", b"", 400, "not JSON"),
+        ("PUT", "/v1/things/x", b"[]", 422, "must be a JSON object"),
+        ("PUT", "/v1/things/x", b'{"name": "a\\u0000b"}', 422, "U+0000"),
+        ("PUT", "/v1/things/x", b'{"name": "\\ud800"}', 400, "not JSON"),
+        ("PUT", "/v1/things/x", b"[" * 100_000, 400, "not JSON"),
+        ("PUT", "/v1/things/x", b'{"name": "y", "colour": "red"}', 422, "the body is not as it must be"),
+        ("PUT", "/v1/things/x", b'{"name": 5}', 422, "the body is not as it must be"),
+        ("PUT", "/v1/things/x", b"{}", 422, "the body is not as it must be"),
+        ("PUT", "/v1/things/x", b" " * 300_000, 413, "at most 262144"),
+        ("POST", "/v1/raw", b"12345678901", 413, "the body has 11 bytes; at most 10"),
+    ],
+)
+def test_bad_input_is_a_problem_that_says_what_to_mend(ask: Client, method: str, path: str, body: bytes | None, status: int, said: str) -> None:
+    answer = ask(method, path, body)
+    assert (answer.status, answer.headers["Content-Type"]) == (status, "application/problem+json")
+    assert said in answer.json["detail"]
+    assert answer.json["status"] == status and answer.json["title"] and answer.json["type"].startswith("urn:answerline:problem:")
+    assert ask.observed[-1][2] == status
+
+
+def test_faults_are_told_by_field(ask: Client) -> None:
+    answer = ask("PUT", "/v1/things/x", b'{"name": "", "size": "big", "colour": 1}')
+    assert set(answer.json["errors"]) == {"name", "size", "colour"}
+    assert set(ask("GET", "/v1/things/x?wait=x").json["errors"]) == {"wait"}
+
+
+def test_an_escaped_backslash_is_no_nul(ask: Client) -> None:
+    assert ask("PUT", "/v1/things/x", rb'{"name": "a\\u0000b"}').json["name"] == r"a\u0000b"
+
+
+@pytest.mark.parametrize("text", ["-1", "1.5", "²", "1e3"])
+def test_a_length_is_a_whole_number(ask: Client, text: str) -> None:
+    answer = ask("POST", "/v1/raw", b"", CONTENT_LENGTH=text)
+    assert (answer.status, answer.json["detail"]) == (400, "Content-Length must be a whole number")
+
+
+def test_a_body_cut_short_is_not_taken_for_whole(ask: Client) -> None:
+    assert ask("POST", "/v1/raw", b"1234", CONTENT_LENGTH="6").status == 400
+
+
+def test_a_chunked_body_has_its_limit_too(ask: Client) -> None:
+    chunked = {"CONTENT_LENGTH": "", "HTTP_TRANSFER_ENCODING": "chunked"}
+    assert ask("POST", "/v1/raw", b"1234567890", **chunked).json["got"] == "1234567890"
+    assert ask("POST", "/v1/raw", b"12345678901", **chunked).status == 413
+    assert ask("POST", "/v1/raw", b"ignored", CONTENT_LENGTH="").json["got"] == ""
+
+
+def test_a_wrong_media_type_is_refused_and_a_missing_one_is_not(ask: Client) -> None:
+    assert ask("PUT", "/v1/things/x", b'{"name": "y"}', CONTENT_TYPE="text/xml").status == 415
+    assert ask("PUT", "/v1/things/x", b'{"name": "y"}').status == 201
+
+
+@pytest.mark.parametrize("sent", ["text/plain", "Text/Plain; charset=utf-8", "text/plain, text/plain", "text/plain;a=b, application/json"])
+def test_asterisk_sends_the_header_twice(ask: Client, sent: str) -> None:
+    assert ask("POST", "/v1/raw", b"x", CONTENT_TYPE=sent).json == {"got": "x", "as": "text/plain"}
+
+
+def test_who_may_come_in(ask: Client) -> None:
+    assert [ask("GET", "/v1/things/x", key=key).status for key in ("", "expert", "agent", "admin")] == [401, 403, 200, 200]
+    assert [ask("DELETE", "/v1/things/x", key=key).status for key in ("", "expert")] == [401, 204]
+    assert ask("GET", "/livez", key="").json == {"who": "anyone"}
+    assert ask("GET", "/v1/things/x", key="").headers["WWW-Authenticate"] == "Bearer"
+    assert "agent or supervisor" in ask("GET", "/v1/things/x", key="expert").json["detail"]
+
+
+def test_a_problem_carries_what_helps() -> None:
+    def headers(error: AnswerlineError) -> dict[str, str]:
+        return dict(problem(error).headers)
+
+    assert headers(Unavailable("later"))["Retry-After"] == "2"
+    assert headers(TooManyRequests("slower", retry_after=9))["Retry-After"] == "9"
+    assert Client()("PATCH", "/livez").headers["Allow"] == "GET"
+    assert orjson.loads(problem(Conflict("no", offer="o1")).body) == {
+        "type": "urn:answerline:problem:conflict", "title": "Conflict", "status": 409, "detail": "no", "offer": "o1",
+    }  # fmt: skip
+    assert len({error.status for error in BY_NAME.values()}) == len(BY_NAME)
+
+
+@pytest.mark.parametrize(
+    ("fault", "status"), [(Conflict("taken"), 409), (OperationalError("x", None, Exception()), 503), (KeyError("+49 30 1234567"), 500)]
+)
+def test_a_door_that_fails_answers_without_telling_secrets(ask: Client, fault: Exception, status: int) -> None:
+    def fail(_request: Request) -> None:
+        raise fault
+
+    ask.house.does = fail
+    answer = ask("GET", "/v1/things/x")
+    assert (answer.status, b"1234567" in answer.body) == (status, False)
+    assert ask.observed[-1] == ("/v1/things/{id}", "GET", status)
+
+
+def test_no_path_becomes_a_label(ask: Client) -> None:
+    ask("GET", "/secret/4711")
+    assert ask.observed == [("none", "GET", 404)]
+
+
+def test_a_door_may_answer_with_more_than_json(ask: Client) -> None:
+    ask.house.does = lambda _request: Response(iter([b"a", b"b"]), 202, "text/event-stream", [("X-More", "1")])
+    answer = ask("GET", "/v1/things/x")
+    assert (answer.status, answer.body, answer.headers["X-More"], "Content-Length" in answer.headers) == (202, b"ab", "1", False)
+
+
+# ---- the description
+
+
+@pytest.mark.parametrize("service", [House, GatewayService])
+def test_openapi_has_every_door(service: type[Any]) -> None:
+    document = documents.openapi(service)
+    described = {(method.upper(), path) for path, operations in document["paths"].items() for method in operations}
+    assert described == {(spec.method, spec.path) for spec, _ in endpoints_of(service)}
+    operations = [operation for operations in document["paths"].values() for operation in operations.values()]
+    assert all(operation["summary"] and operation["responses"] for operation in operations)
+    assert len({operation["operationId"] for operation in operations}) == len(operations)
+    assert document["openapi"].startswith("3.1")
+    orjson.dumps(document)
+
+
+def test_openapi_tells_parameters_bodies_roles_and_problems() -> None:
+    paths = documents.openapi(House)["paths"]
+    look, make = paths["/v1/things/{id}"]["get"], paths["/v1/things/{id}"]["put"]
+    assert [(one["name"], one["in"], one["required"]) for one in look["parameters"]] == [("id", "path", True), ("wait", "query", False), ("from", "query", False)]
+    assert (look["x-roles"], look["security"], paths["/livez"]["get"]["security"]) == (["agent", "supervisor"], [{"key": []}], [])
+    body = make["requestBody"]["content"]["application/json"]["schema"]
+    assert (body["required"], body["additionalProperties"], set(body["properties"])) == (["name"], False, {"name", "size"})
+    assert {"201", "400", "401", "403", "404", "409", "413", "415", "422", "503"} == set(make["responses"])
+    assert set(paths["/v1/raw"]["post"]["requestBody"]["content"]) == {"text/plain", "application/json"}
+
+
+def test_every_door_of_the_gateway_needs_a_key_unless_it_says_so() -> None:
+    public = {spec.path for spec, _ in endpoints_of(GatewayService) if spec.public}
+    assert not any(re.match(r"/v1/(?!stream)", path) for path in public)
