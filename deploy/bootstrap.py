@@ -23,7 +23,7 @@ from urllib.parse import quote
 KEPT = Path("/secrets/kept")
 """All that was generated: one file each, seen by this job alone."""
 OWN = Path("/secrets/own")
-"""What the operator brought."""
+"""What the operator brought, if he did."""
 FOR = Path("/secrets/for")
 """A volume for each container, mounted there as /run/secrets."""
 
@@ -54,7 +54,7 @@ def make_secrets() -> None:
             put(service, "database-password", password)
             put(service, "database-url", f"postgresql://{service}:{quote(password, safe='')}@{DATABASE}:5432/{service}")
         if own_broker := own(f"{service}-broker-url", "broker-url"):
-            put(service, "broker-url", own_broker.replace("{service}", service))
+            put(service, "broker-url", own_broker)
         else:
             users[service] = password = generated(f"{service}-broker-password")
             put(service, "broker-url", f"amqp://{service}:{quote(password, safe='')}@{BROKER}:5672/{VHOST}")
@@ -66,12 +66,10 @@ def make_secrets() -> None:
 
 
 def own(*names: str) -> str:
-    """The operator's value: a file in the folder he mounted, or a setting. The first name that has one counts."""
+    """The operator's value from the folder that he mounted; the first of these files that is there counts."""
     for name in names:
         if (path := OWN / name).is_file():
             return path.read_text().strip()
-        if text := os.environ.get(f"ANSWERLINE_{name.upper().replace('-', '_')}", "").strip():
-            return text
     return ""
 
 
@@ -138,14 +136,16 @@ def rabbit_hash(name: str, password: str) -> str:
 
 
 def migrate() -> None:
+    """Prepare our own database and broker, unless a setting names others, then bring every service's tables up to date."""
     passwords = {service: path.read_text() for service in services() if (path := FOR / service / "database-password").exists()}
-    if passwords:
+    if passwords and not os.environ.get("ANSWERLINE_DATABASE_URL"):
         patiently("the database", lambda: make_databases(passwords))
-    if (path := FOR / BROKER / "provisioner-password").exists():
+    path = FOR / BROKER / "provisioner-password"
+    if path.exists() and not os.environ.get("ANSWERLINE_BROKER_URL"):
         patiently("the broker", lambda: import_definitions(path.read_text()))
     for service in services():
         environment = {**os.environ, "ANSWERLINE_DATABASE_URL_FILE": str(FOR / service / "database-url")}
-        subprocess.run(["answerline", "migrate", service], env=environment, check=True)  # noqa: S603, S607
+        subprocess.run(["answerline", "migrate", service], env=environment, check=True)  # noqa: S607
         print(f"{service} is at its newest revision")
 
 

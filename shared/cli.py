@@ -87,14 +87,18 @@ def up(sample: bool, speed: float) -> None:
 def service(name: str) -> None:
     """Run one service in a process of its own."""
     _patch()
+    from shared.http.endpoint import endpoints_of
     from shared.observability import logging
-    from shared.runtime import runner
+    from shared.runtime import runner, web
 
     settings = _settings()
     if settings.embedded:
         raise SettingError("ANSWERLINE_BROKER_URL: a service alone needs a real broker, for example amqp://user:password@host//")
     logging.configure(settings.log_level, name)
-    runner.run(settings, [_definition(name)], internal=True)
+    definition = _definition(name)
+    if endpoints_of(definition.load()):
+        web.listen(settings.http_address).close()  # a taken address is said before anything else is touched
+    runner.run(settings, [definition], internal=True)
 
 
 @main.command()

@@ -362,7 +362,7 @@ class System(Client):
 
     def _environment(self, service: str, settings: Mapping[str, str]) -> dict[str, str]:
         kept = {name: value for name, value in os.environ.items() if not name.startswith("ANSWERLINE_")}
-        metrics = {"ANSWERLINE_METRICS": f"127.0.0.1:{self.ports[service]}"} if service in self.ports else {}
+        metrics = {"ANSWERLINE_METRICS": f"127.0.0.1:{self.ports.get(service) or port()}"}
         return kept | {"PYTHONPATH": str(REPOSITORY), "PYTHONUNBUFFERED": "1"} | self.settings | metrics | settings
 
 

@@ -26,6 +26,7 @@ BATCH = 300
 SAME_RESTART_SECONDS = 2.0
 YIELD_EVERY = 200
 REASONS_SHOWN = 100
+LONGEST_NAME = 200
 
 EVENT_OF = {
     "arrived": "gateway.contact_arrived.v1",
@@ -58,6 +59,8 @@ class Reading:
             return
         if isinstance(told, Ignored):
             self.ignored += 1
+        elif any(name and len(name) > LONGEST_NAME for name in (*told.identifiers, told.queue, told.agent, told.interface)):
+            self.rejected.append((number, f"the name of a call, queue or agent has more than {LONGEST_NAME} characters", text))
         else:
             self.observations.append(told)
 
@@ -229,7 +232,9 @@ def _known_id(connection: Any, reference: str) -> str | None:
     if not is_id(reference):
         return None
     row = store.load_contacts(connection, [reference]).get(reference)
-    return (row.merged_into or row.id) if row else None
+    while row and row.merged_into:
+        row = store.load_contacts(connection, [row.merged_into]).get(row.merged_into)
+    return row.id if row else None
 
 
 def call_of(units: UnitOfWork, contact: str) -> tuple[str, str]:
@@ -357,20 +362,21 @@ class _Correlation:
             return
         table = store.agent_report
         rows = self.work.connection.execute(select(table).where(table.c.source == self.source)).all()
-        known = {(row.agent, row.queue or None): row for row in rows}
+        known = {(row.agent, row.queue or None): (row.report, row.sequence) for row in rows}
         names = {row.report.get("interface"): row.agent for row in rows if row.report.get("interface")}
-        changed = []
-        for (agent, queue), report in agent_reports(told).items():
+        changed: dict[tuple[str, str | None], dict[str, Any]] = {}
+        for (agent, queue), report in sorted(agent_reports(told).items(), key=lambda item: item[1].at or 0):
             agent = names.get(agent, agent)
-            row = known.get((agent, queue))
-            merged = _newest(row.report if row else {}, report)
-            if row and merged == row.report:
+            before, sequence = known.get((agent, queue), ({}, 0))
+            merged = _newest(before, report)
+            if merged == before:
                 continue
-            sequence = (row.sequence if row else 0) + 1
-            changed.append({"source": self.source, "agent": agent, "queue": queue or "", "report": merged, "sequence": sequence})
-            if not row or _state(merged) != _state(row.report):
+            sequence += 1
+            known[agent, queue] = merged, sequence
+            changed[agent, queue] = {"source": self.source, "agent": agent, "queue": queue or "", "report": merged, "sequence": sequence}
+            if not before or _state(merged) != _state(before):
                 self._announce_agent(agent, queue, merged, sequence)
-        bulk.insert(self.work.connection, table, changed, key=("source", "agent", "queue"), update=("report", "sequence"))
+        bulk.insert(self.work.connection, table, list(changed.values()), key=("source", "agent", "queue"), update=("report", "sequence"))
 
     def _announce_agent(self, agent: str, queue: str | None, report: Mapping[str, Any], sequence: int) -> None:
         state, reason = _state(report)
@@ -385,6 +391,8 @@ class _Correlation:
 def _newest(known: Mapping[str, Any], report: AgentReport) -> dict[str, Any]:
     """The report on top of what was known, unless it is older."""
     told = {name: value for name, value in asdict(report).items() if value is not None and name not in ("agent", "queue")}
+    if report.paused is not None:
+        told["reason"] = report.reason
     older = (report.at or 0) < (known.get("at") or 0)
     return {**told, **known} if older else {**known, **told}
 

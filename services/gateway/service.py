@@ -191,9 +191,10 @@ class GatewayService:
             except NotFound:
                 return self._not_routed(contact)
 
-        return poll(
-            self.core.board, request, contact, ask, lambda found: found["state"] in (*OVER, "observed"), lambda: self._left(contact)
-        )
+        with metrics.WAITING_REQUESTS.labels("assignment").track_inprogress():
+            return poll(
+                self.core.board, request, contact, ask, lambda found: found["state"] in (*OVER, "observed"), lambda: self._left(contact)
+            )
 
     def _not_routed(self, contact: str) -> dict[str, Any]:
         """Either its arrival is still under way, or its queue is observed, or it arrived too long ago to be served."""

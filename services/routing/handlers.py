@@ -204,8 +204,12 @@ def _to_desk(desk: Desk, event: Event) -> None:
             if contact not in desk.contacts and leg["outcome"] == "waiting" and clock.now() - arrived_at <= FRESH_SECONDS:
                 required = event.data["required_skills"]
                 desk.arrive(contact, leg["queue"], min(arrived_at, clock.now()), channel=event.data["channel"], required_skills=required)
-        case "gateway.contact_abandoned.v1" | "gateway.contact_ended.v1" | "gateway.contact_transferred.v1":
-            if contact in desk.contacts:
+        case (
+            "gateway.contact_abandoned.v1" | "gateway.contact_ended.v1" | "gateway.contact_transferred.v1" | "gateway.contact_corrected.v1"
+        ):
+            merged = event.data.get("merged_into") is not None
+            is_over = merged if leg["outcome"] == "void" else leg["outcome"] not in ("waiting", "talking")
+            if is_over and contact in desk.contacts:
                 desk.hang_up(contact, clock.now(), leg["ended_by"] or "caller")
 
 

@@ -116,16 +116,19 @@ def _agents_now(connection: Connection) -> list[dict[str, Any]]:
     names = _directory(connection)
     states: dict[str, dict[str, Any]] = {}
 
+    def name_of(agent: str) -> str:
+        return str(names[agent]["name"]) if agent in names else agent
+
     def note(agent: str, state: str, reason: str | None, since: float | None, queue: str | None = None) -> None:
-        name = names[agent]["name"] if agent in names else agent
+        name = name_of(agent)
         states[name] = {"agent": name, "state": state, "reason": reason or None, "since": since, "queue": queue}
 
     for row in connection.execute(select(store.observed_agent).order_by(store.observed_agent.c.since)):
-        paused_elsewhere = row.state == "available" and row.queue and states.get(row.agent, {}).get("state") == "paused"
+        paused_elsewhere = row.state == "available" and row.queue and states.get(name_of(row.agent), {}).get("state") == "paused"
         if not paused_elsewhere:
             note(row.agent, row.state, row.reason, row.since)
     for row in connection.execute(select(store.agent)):
-        if row.state != "offline" or row.name not in states:
+        if row.state != "offline" or name_of(row.id) not in states:
             note(row.id, row.state, row.reason, row.since or None)
     suspected = _suspicions(connection)
     for row in connection.execute(select(leg).where(leg.c.outcome.in_(OPEN), leg.c.observed)):

@@ -2,7 +2,6 @@
 
 from collections import Counter
 from typing import Any
-from uuid import UUID
 
 from sqlalchemy import delete, select, update
 
@@ -11,6 +10,7 @@ from shared.bus.inbox import count
 from shared.bus.outbox import UnitOfWork
 from shared.db import bulk
 from shared.errors import NotFound
+from shared.ids import is_id
 
 SUMMARY = ("id", "type", "subject", "state", "attempts", "cause", "at")
 
@@ -52,7 +52,7 @@ def drop(units: UnitOfWork, id: str) -> None:
     aside = units.tables.set_aside
     with units() as work:
         work.connection.execute(delete(aside).where(aside.c.id == id))
-        if _is_uuid(id):
+        if is_id(id):
             bulk.insert(work.connection, units.tables.inbox, [{"id": id, "at": clock.now()}], key=("id",))
         count(work.connection, Counter(dropped=1))
         first = select(aside.c.position).where(aside.c.subject == subject).order_by(aside.c.position).limit(1).scalar_subquery()
@@ -60,11 +60,3 @@ def drop(units: UnitOfWork, id: str) -> None:
             work.connection.execute(
                 update(aside).where(aside.c.position == first, aside.c.state == "waiting").values(state="retrying", next_try_at=clock.now())
             )
-
-
-def _is_uuid(id: str) -> bool:
-    """Whether it is an id of ours; a malformed message has none."""
-    try:
-        return str(UUID(id)) == id
-    except ValueError:
-        return False

@@ -9,7 +9,7 @@ from shared import clock
 from shared.ids import new_id
 
 CONTENT_TYPE = "application/cloudevents+json"
-LONGEST_NAME = 600
+LONGEST_NAME = 650
 
 
 class BadEnvelope(ValueError):

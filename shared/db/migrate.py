@@ -24,9 +24,8 @@ def upgrade(database: Database, migrations: Path, revision: str = "head") -> Non
     config.set_main_option("version_locations", str(migrations))
     config.set_main_option("path_separator", "os")
     if database.sqlite:
-        with database.engine.connect() as connection:
+        with database.transaction() as connection:
             _run(config, connection, revision)
-            connection.commit()
     else:
         with database.engine.begin() as connection:
             connection.execute(text("select pg_advisory_xact_lock(:key)"), {"key": LOCK})

@@ -32,5 +32,6 @@ def configure(level: str, service: str | None = None) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(max(number, logging.WARNING))
+    logging.getLogger("nameko.containers").setLevel(logging.ERROR)  # it logs every refusal with a traceback
     if service:
         structlog.contextvars.bind_contextvars(service=service)

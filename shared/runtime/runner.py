@@ -140,7 +140,7 @@ def _watch_leases(contexts: Sequence[Context]) -> None:
 
 
 def _serve_internal(settings: Settings, contexts: dict[str, Context]) -> None:
-    eventlet.spawn_n(HttpServer(listen(settings.metrics_address), _internal_application(contexts)).serve)
+    eventlet.spawn_n(HttpServer(listen(settings.metrics_address, "ANSWERLINE_METRICS"), _internal_application(contexts)).serve)
 
 
 def _internal_application(contexts: dict[str, Context]) -> Callable[..., Any]:

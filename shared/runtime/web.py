@@ -52,17 +52,15 @@ class Protocol(wsgi.HttpProtocol):
         eventlet.sleep(0)  # a connection that always has a next request ready must not starve the others
 
 
-def listen(address: tuple[str, int]) -> GreenSocket:
+def listen(address: tuple[str, int], setting: str = "ANSWERLINE_HTTP") -> GreenSocket:
     """A listening socket. Raises AddressTaken: without it a second process would share the port in silence."""
     try:
         return eventlet.listen(address, backlog=BACKLOG, reuse_port=False)
     except OSError as error:
         host, port = address
         if error.errno == errno.EADDRINUSE:
-            raise AddressTaken(
-                f"{host}:{port} is taken by another process; stop that one or set ANSWERLINE_HTTP to another host:port"
-            ) from error
-        raise SettingError(f"cannot listen on {host}:{port}: {error.strerror}") from error
+            raise AddressTaken(f"{host}:{port} is taken by another process; stop that one or set {setting} to another host:port") from error
+        raise SettingError(f"{setting}: cannot listen on {host}:{port}: {error.strerror}") from error
 
 
 class HttpServer:

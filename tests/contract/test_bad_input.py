@@ -10,8 +10,8 @@ from http.client import HTTPConnection
 from typing import Any, NamedTuple
 
 import pytest
-from centre import DOORS, kept, post, queue_report
 
+from tests.contract.telephony import DOORS, kept, post, queue_report
 from tests.system import Answer, Client, System, eventually, raw_request
 
 MIB = 1024 * 1024

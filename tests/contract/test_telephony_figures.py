@@ -8,7 +8,9 @@ from collections import Counter
 from typing import Any
 
 import pytest
-from centre import (
+
+from services.gateway.domain.legs import Leg
+from tests.contract.telephony import (
     Told,
     agents,
     ami_told,
@@ -24,8 +26,6 @@ from centre import (
     true_agents,
     true_queues,
 )
-
-from services.gateway.domain.legs import Leg
 from tests.system import System
 from tests.unit.gateway import telephony_samples as samples
 

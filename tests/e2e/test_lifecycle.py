@@ -42,7 +42,7 @@ def test_sigterm_ends_cleanly_with_polls_and_streams_open_and_a_restart_keeps_al
         poll.sendall(f"POST /v1/contacts/{contact}/assignment?wait=100 HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n{key}".encode())
         stream.sendall(f"GET /v1/stream HTTP/1.1\r\nHost: x\r\n{key}".encode())
         assert b"200 OK" in stream.recv(1000)
-        eventually(lambda: system.metrics("gateway")['answerline_gateway_waiting_requests{kind="poll"}'] == 1)
+        eventually(lambda: system.metrics("gateway").get('answerline_gateway_waiting_requests{kind="assignment"}') == 1)
         system.stop()
     assert "Traceback" not in system.log("gateway"), system.log("gateway")
     assert "Traceback" not in system.log("routing"), system.log("routing")

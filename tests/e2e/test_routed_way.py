@@ -6,8 +6,8 @@ import time
 from typing import Any
 
 import pytest
-from centre import LONG, Centre, answer_on
 
+from tests.e2e.centre import LONG, Centre, answer_on
 from tests.system import System, eventually
 
 SOON = 4.0

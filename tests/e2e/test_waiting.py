@@ -6,12 +6,11 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
-from centre import Centre, answer_on
-
+from tests.e2e.centre import Centre, answer_on
 from tests.system import System, eventually, raw_request
 
 CALLERS = 500
-POLLS = 'answerline_gateway_waiting_requests{kind="poll"}'
+POLLS = 'answerline_gateway_waiting_requests{kind="assignment"}'
 
 
 def test_500_long_polls_wait_while_other_requests_are_answered(system: System, name: str) -> None:
@@ -22,7 +21,7 @@ def test_500_long_polls_wait_while_other_requests_are_answered(system: System, n
     system.settle()
     with ExitStack() as calls, ThreadPoolExecutor(8) as pool:
         lines = [calls.enter_context(crowd.hanging(f"{crowd.name}:{name}.{number}", wait=100)) for number in range(CALLERS)]
-        eventually(lambda: system.metrics("gateway")[POLLS] >= CALLERS, within=30)
+        eventually(lambda: system.metrics("gateway").get(POLLS, 0) >= CALLERS, within=30)
 
         def serve_one(number: int) -> None:
             agent = others.agent(f"a{number}", queues=[others.queue])
@@ -44,11 +43,11 @@ def test_500_long_polls_wait_while_other_requests_are_answered(system: System, n
         assert answer_on(lines[first])["agent"] == agent
         assert system.post(f"/v1/contacts/{crowd.name}:{name}.{CALLERS - 1}/end", {}).status == 202
         assert answer_on(lines[CALLERS - 1])["state"] == "abandoned"
-        eventually(lambda: system.metrics("gateway")[POLLS] == CALLERS - 2)
-    eventually(lambda: system.metrics("gateway")[POLLS] == 0, within=30)
+        eventually(lambda: system.metrics("gateway").get(POLLS, 0) == CALLERS - 2)
+    eventually(lambda: system.metrics("gateway").get(POLLS, 0) == 0, within=30)
     assert system.get("/livez").status == 200
 
 
-def test_head_of_a_stream_ends_and_an_open_stream_holds_up_nobody(system: System) -> None:
+def test_head_of_a_stream_ends(system: System) -> None:
     head = f"HEAD /v1/stream HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Bearer {system.key}\r\n\r\n"
     assert raw_request(system.address, head.encode(), timeout=10).startswith(b"HTTP/1.1 200")

@@ -34,7 +34,10 @@ def test_what_is_stored_is_no_key(units: UnitOfWork) -> None:
     assert made["key"] not in str(tuple(row)) and row.digest == keys.digest(made["key"])
 
 
-@pytest.mark.parametrize("environ", [{}, bearer(""), bearer("al_wrong"), bearer("boot "[:3]), {"HTTP_AUTHORIZATION": "Basic boot"}, {"HTTP_AUTHORIZATION": "boot"}])
+@pytest.mark.parametrize(
+    "environ",
+    [{}, bearer(""), bearer("al_wrong"), bearer("boot "[:3]), {"HTTP_AUTHORIZATION": "Basic boot"}, {"HTTP_AUTHORIZATION": "boot"}],
+)
 def test_anything_else_opens_nothing(units: UnitOfWork, environ: dict[str, str]) -> None:
     assert Keyring(units, "boot").authenticate(environ) is None
 
@@ -53,7 +56,9 @@ def test_a_revoked_key_stops_working_within_seconds(units: UnitOfWork, at: SetCl
         keys.revoke(units, made["id"])
 
 
-def test_a_new_key_works_within_seconds_though_it_was_tried_before(units: UnitOfWork, at: SetClock, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_new_key_works_within_seconds_though_it_was_tried_before(
+    units: UnitOfWork, at: SetClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
     ring = Keyring(units, "boot")
     monkeypatch.setattr(keys.secrets, "token_urlsafe", lambda _: "guessed")
     assert ring.authenticate(bearer("al_guessed")) is None

@@ -65,7 +65,7 @@ def texts(db: Database) -> dict[int, str]:
 
 
 def test_every_type_comes_back_as_it_went(db: Database) -> None:
-    full = row(1, "it's \"quoted\" \\ ; -- $1 :rows ☎ \\u0000 null", document={"a": [1, None, "null", {"ü": True}]}, at=1795296258.585)
+    full = row(1, 'it\'s "quoted" \\ ; -- $1 :rows ☎ \\u0000 null', document={"a": [1, None, "null", {"ü": True}]}, at=1795296258.585)
     empty = dict.fromkeys(full) | {"queue": "", "number": -1}
     texts = [row(n, document=document) for n, document in enumerate(["null", [], {}, 0, False, "", "[]"], 2)]
     rows = [full, empty, *texts, row(99, is_open=False, sequence=2**40)]
@@ -101,9 +101,7 @@ def test_a_known_key_is_overwritten_in_the_columns_named(db: Database) -> None:
 def test_the_newer_row_wins_in_whatever_order_they_come(db: Database) -> None:
     put(db, [row(1, "second", sequence=2)])
     for text, sequence, kept in [("first", 1, "second"), ("also second", 2, "second"), ("third", 3, "third")]:
-        written = put(
-            db, [row(1, text, sequence=sequence)], key=KEY, update=["text", "sequence"], newer="sequence", returning=["number"]
-        )
+        written = put(db, [row(1, text, sequence=sequence)], key=KEY, update=["text", "sequence"], newer="sequence", returning=["number"])
         assert texts(db) == {1: kept}
         assert len(written) == (kept == text)
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared import clock
-from shared.ids import new_id
+from shared.ids import is_id, new_id
 
 
 def test_a_moment_is_utc_to_the_millisecond() -> None:
@@ -40,3 +40,8 @@ def test_ids_sort_by_the_time_they_were_made(monkeypatch: pytest.MonkeyPatch) ->
         made.append(new_id())
     assert made == sorted(made)
     assert UUID(made[0]).int >> 80 == 1_795_296_258_585
+
+
+@pytest.mark.parametrize("text", ["", "x", "-" * 36, "0" * 32 + "----", new_id().upper(), new_id().replace("-", ""), "{" + new_id() + "}"])
+def test_an_id_is_written_in_one_way_only(text: str) -> None:
+    assert is_id(new_id()) and not is_id(text)

@@ -21,7 +21,25 @@ from shared.contracts.fields import Input, Time
 DOORS = {name: kind for name, kind in vars(doors).items() if isinstance(kind, type) and issubclass(kind, Schema)}
 TEXT = st.text(max_size=8)
 MOMENTS = st.integers(0, 4_000_000_000_000).map(lambda milliseconds: milliseconds / 1000)
-WRONG = [None, True, 0, -1, 1.5, math.nan, math.inf, 10**400, "", "5", "text", "2026-11-21T21:24:18", [], [None], {}, {"a": None}, {"a": "b"}]
+WRONG = [
+    None,
+    True,
+    0,
+    -1,
+    1.5,
+    math.nan,
+    math.inf,
+    10**400,
+    "",
+    "5",
+    "text",
+    "2026-11-21T21:24:18",
+    [],
+    [None],
+    {},
+    {"a": None},
+    {"a": "b"},
+]
 
 
 def valid(schema: Schema, moments: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:

@@ -24,7 +24,10 @@ from shared.db.engine import Database, is_outage
 from shared.db.lease import Lease
 from tests.unit.conftest import MakeUrl
 
-SERVICES = {"gateway": (services.gateway.definition, services.gateway.store), "routing": (services.routing.definition, services.routing.store)}
+SERVICES = {
+    "gateway": (services.gateway.definition, services.gateway.store),
+    "routing": (services.routing.definition, services.routing.store),
+}
 
 
 @pytest.fixture
@@ -78,7 +81,7 @@ def test_a_row_too_long_for_an_index_is_no_outage(db: Database) -> None:
         with db.transaction() as connection:
             connection.execute(text("insert into t values (:name)"), {"name": long})
     except DBAPIError as error:
-        assert not is_outage(error)  # noqa: PT017
+        assert not is_outage(error)
     else:
         assert db.sqlite
 
@@ -122,7 +125,11 @@ def test_a_holder_whose_connection_dies_notices(make_url: MakeUrl) -> None:
         first, second = Lease(one, "gateway:active"), Lease(two, "gateway:active")
         assert first.acquire()
         with two.transaction() as connection:
-            connection.execute(text("select pg_terminate_backend(pid) from pg_stat_activity where pid <> pg_backend_pid() and datname = current_database()"))
+            connection.execute(
+                text(
+                    "select pg_terminate_backend(pid) from pg_stat_activity where pid <> pg_backend_pid() and datname = current_database()"
+                )
+            )
         with pytest.raises(DBAPIError) as lost:
             first.acquire()
         assert is_outage(lost.value)

@@ -68,7 +68,11 @@ class Answer:
         return orjson.loads(self.body)
 
 
-KEYS = {"agent": Principal("ann", frozenset(["agent"])), "admin": Principal("root", frozenset(["admin"])), "expert": Principal("eve", frozenset(["expert"]))}
+KEYS = {
+    "agent": Principal("ann", frozenset(["agent"])),
+    "admin": Principal("root", frozenset(["admin"])),
+    "expert": Principal("eve", frozenset(["expert"])),
+}
 
 
 class Client:
@@ -76,12 +80,21 @@ class Client:
         self.house = House()
         self.observed: list[tuple[str, str, int]] = []
         self.application = Application(
-            Router(self.house), lambda environ: KEYS.get(environ.get("key", "")), lambda route, method, status, _: self.observed.append((route, method, status))
+            Router(self.house),
+            lambda environ: KEYS.get(environ.get("key", "")),
+            lambda route, method, status, _: self.observed.append((route, method, status)),
         )
 
     def __call__(self, method: str, path: str, body: bytes | None = None, key: str = "admin", **environ: str) -> Answer:
         path, _, query = path.partition("?")
-        raw = {"REQUEST_METHOD": method, "PATH_INFO": path, "RAW_PATH_INFO": path, "QUERY_STRING": query, "wsgi.input": BytesIO(body or b""), "key": key}
+        raw = {
+            "REQUEST_METHOD": method,
+            "PATH_INFO": path,
+            "RAW_PATH_INFO": path,
+            "QUERY_STRING": query,
+            "wsgi.input": BytesIO(body or b""),
+            "key": key,
+        }
         if body is not None:
             raw["CONTENT_LENGTH"] = str(len(body))
         started: list[Any] = []
@@ -103,7 +116,12 @@ def test_a_door_gets_what_its_schemas_made_of_the_request(ask: Client) -> None:
 
 def test_an_answer_says_what_it_is_and_is_not_kept_or_guessed_at(ask: Client) -> None:
     headers = ask("GET", "/livez").headers
-    assert headers == {"Content-Type": "application/json", "X-Content-Type-Options": "nosniff", "Cache-Control": "no-store", "Content-Length": "16"}
+    assert headers == {
+        "Content-Type": "application/json",
+        "X-Content-Type-Options": "nosniff",
+        "Cache-Control": "no-store",
+        "Content-Length": "16",
+    }
     gone = ask("DELETE", "/v1/things/x")
     assert (gone.status, gone.body, "Content-Type" in gone.headers) == (204, b"", False)
     head = ask("HEAD", "/livez")
@@ -139,7 +157,9 @@ def test_an_answer_says_what_it_is_and_is_not_kept_or_guessed_at(ask: Client) ->
         ("POST", "/v1/raw", b"12345678901", 413, "the body has 11 bytes; at most 10"),
     ],
 )
-def test_bad_input_is_a_problem_that_says_what_to_mend(ask: Client, method: str, path: str, body: bytes | None, status: int, said: str) -> None:
+def test_bad_input_is_a_problem_that_says_what_to_mend(
+    ask: Client, method: str, path: str, body: bytes | None, status: int, said: str
+) -> None:
     answer = ask(method, path, body)
     assert (answer.status, answer.headers["Content-Type"]) == (status, "application/problem+json")
     assert said in answer.json["detail"]
@@ -247,7 +267,11 @@ def test_openapi_has_every_door(service: type[Any]) -> None:
 def test_openapi_tells_parameters_bodies_roles_and_problems() -> None:
     paths = documents.openapi(House)["paths"]
     look, make = paths["/v1/things/{id}"]["get"], paths["/v1/things/{id}"]["put"]
-    assert [(one["name"], one["in"], one["required"]) for one in look["parameters"]] == [("id", "path", True), ("wait", "query", False), ("from", "query", False)]
+    assert [(one["name"], one["in"], one["required"]) for one in look["parameters"]] == [
+        ("id", "path", True),
+        ("wait", "query", False),
+        ("from", "query", False),
+    ]
     assert (look["x-roles"], look["security"], paths["/livez"]["get"]["security"]) == (["agent", "supervisor"], [{"key": []}], [])
     body = make["requestBody"]["content"]["application/json"]["schema"]
     assert (body["required"], body["additionalProperties"], set(body["properties"])) == (["name"], False, {"name", "size"})

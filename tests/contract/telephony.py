@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import Any, NamedTuple
@@ -140,6 +140,3 @@ def kept(system: Any, source: str) -> list[tuple[str, str, str]]:
         tuple(row)
         for row in system.sql("gateway", "select door, body, reason from refused where source = :source order by seq", source=source)
     ]
-
-
-Check = Callable[[], Any]

@@ -1,0 +1,109 @@
+"""The guarantees, read from reports, metrics and both databases."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, defaultdict
+from typing import Any
+
+from shared.contracts import topology
+from tests.chaos.harness import RECOVERY_SECONDS, Chaos
+from tests.chaos.load import Floor, Pbx
+from tests.system import eventually
+
+HEARD = ", ".join(f"'{type}'" for type in topology.SUBSCRIPTIONS["routing"])
+CLOSED = ("offer_accepted", "offer_declined", "offer_expired", "offer_withdrawn")
+
+
+def tally(system: Chaos) -> Counter[str]:
+    """Routing's buckets, as `shared.bus.inbox.sums` makes them."""
+    found = Counter({bucket: int(events) for bucket, events in system.sql("routing", "select bucket, events from tally")})
+    found.update({state: int(events) for state, events in system.sql("routing", "select state, count(*) from set_aside group by state")})
+    return found
+
+
+def settled(system: Chaos, within: float = RECOVERY_SECONDS) -> None:
+    """Everything taken in has been correlated, published and applied; nothing is set aside."""
+
+    def check() -> None:
+        left = {
+            "uncorrelated": system.count("gateway", "intake where processed_at is null"),
+            "unpublished by the gateway": system.count("gateway", "outbox where published_at is null"),
+            "unpublished by routing": system.count("routing", "outbox where published_at is null"),
+            "not applied": system.count("gateway", f"outbox where type in ({HEARD})") - system.count("routing", "inbox"),
+            "set aside": system.count("routing", "set_aside"),
+        }
+        assert not any(left.values()), left
+
+    eventually(lambda: check() is None, within, every=0.2)
+
+
+def nothing_lost_or_twice(system: Chaos) -> dict[str, int]:
+    """G2, G3, G5. The figures, for the log of the test."""
+    published = system.ids("gateway", f"outbox where type in ({HEARD})")
+    applied = system.ids("routing", "inbox")
+    buckets = tally(system)
+    figures = {"events": len(published), "lost": len(published - applied), "twice": buckets["applied"] - len(applied), **buckets}
+    assert applied == published, figures
+    assert buckets["applied"] == len(applied), figures
+    sums_agree(buckets)
+    assert not (buckets["waiting"] or buckets["retrying"] or buckets["dead"]), figures
+    return figures
+
+
+def sums_agree(buckets: Counter[str]) -> None:
+    """G2: received is the sum of all other buckets."""
+    assert buckets["received"] == sum(events for bucket, events in buckets.items() if bucket != "received"), buckets
+
+
+def pbx(system: Chaos, load: Pbx) -> dict[str, int]:
+    """G1: every acknowledged line is there, and in the figures once."""
+    assert load.acknowledged == load.lines
+    kept = system.count("gateway", f"intake where source = '{load.source}'")
+    assert kept == len(load.lines)
+    eventually(lambda: load.check_reports(system) is None)
+    return {"calls": len(load.calls), "lines": len(load.lines), "posts": load.posts, "told again": load.duplicate}
+
+
+def floor(system: Chaos, load: Floor) -> dict[str, Any]:
+    """Nobody stuck, nobody with two contacts, nothing assigned twice, all ended."""
+    assert system.count("routing", "contact where ended_at is null") == 0
+    assert system.count("routing", "offer where state = 'open'") == 0
+    for row in system.sql("routing", "select id, contacts, offer from agent"):
+        assert (json.loads(row.contacts) if isinstance(row.contacts, str) else row.contacts) == [], row
+        assert row.offer is None, row
+
+    offers: dict[str, list[str]] = defaultdict(list)
+    lives: dict[str, list[str]] = defaultdict(list)
+    with_agent: dict[str, set[str]] = defaultdict(set)
+    assigned = 0
+    for row in system.sql("routing", "select type, subject, body from outbox where type not like '%agent_state%' order by seq"):
+        data = (json.loads(row.body) if isinstance(row.body, str) else row.body)["data"]
+        if data["observed"]:
+            continue
+        what = row.type.split(".")[1]
+        lives[row.subject].append(what)
+        if what.startswith("offer_"):
+            offers[data["offer"]].append(what)
+        elif what == "contact_assigned":
+            assert not with_agent[data["agent"]], f"{data['agent']} has {with_agent[data['agent']]} and gets {row.subject}"
+            with_agent[data["agent"]].add(row.subject)
+            assigned += 1
+        elif what == "contact_completed":
+            with_agent[data["agent"]].remove(row.subject)
+    for offer, told in offers.items():
+        assert len(told) == 2, (offer, told)
+        assert told[0] == "offer_made", (offer, told)
+        assert told[1] in CLOSED, (offer, told)
+    for contact, told in lives.items():
+        assert told[0] == "contact_queued", (contact, told)
+        assert told.count("contact_queued") == 1, (contact, told)
+        assert told.count("contact_assigned") <= 1, (contact, told)
+        assert told.count("contact_completed") + told.count("contact_abandoned") == 1, (contact, told)
+    assert set(lives) <= set(load.contacts)
+
+    row = system.get("/v1/reports/queues", source=load.source).ok()["queues"][0]
+    assert (row["offered"], row["answered"]) == (len(load.contacts), assigned)
+    assert row["waiting"] == row["talking"] == 0
+    assert row["abandoned"] == len(load.contacts) - assigned
+    return {"contacts": len(load.contacts), "routed": len(lives), "offers": len(offers), "assigned": assigned}

@@ -1,0 +1,98 @@
+"""One broker and one database server for all chaos tests, killed at will; each test has databases and queues of its own."""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.chaos.harness import Chaos, Monkey
+from tests.stack import Broker, Database, new_broker, new_database, plugin
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if "chaos" in item.path.parts:
+            item.add_marker(pytest.mark.chaos)
+
+
+@pytest.fixture(scope="session")
+def seed() -> int:
+    """Printed with every failure; give it as ANSWERLINE_CHAOS_SEED to have the same plan again (moments still differ)."""
+    return int(os.environ.get("ANSWERLINE_CHAOS_SEED") or random.SystemRandom().randrange(10**6))
+
+
+@pytest.fixture
+def rounds() -> int:
+    return int(os.environ.get("ANSWERLINE_CHAOS_ROUNDS") or 1)
+
+
+@pytest.fixture
+def monkey(seed: int) -> Monkey:
+    return Monkey(seed)
+
+
+@pytest.fixture
+def say(request: pytest.FixtureRequest, seed: int, capsys: pytest.CaptureFixture[str]) -> Callable[..., None]:
+    """A line to the terminal, whatever pytest captures: what was tried and what came of it."""
+    began = time.monotonic()
+
+    def line(*figures: object) -> None:
+        with capsys.disabled():
+            told = " ".join(map(str, figures))
+            print(f"\nchaos {request.node.name} (ANSWERLINE_CHAOS_SEED={seed}, {time.monotonic() - began:.0f} s): {told}")
+
+    return line
+
+
+@pytest.fixture(scope="session")
+def broker_server() -> Iterator[Broker]:
+    for make in plugin._factory(new_broker):
+        yield make()
+
+
+@pytest.fixture(scope="session")
+def database_server() -> Iterator[Database]:
+    for make in plugin._factory(new_database):
+        yield make()
+
+
+@pytest.fixture
+def killable(broker_server: Broker, database_server: Database) -> tuple[Broker, Database]:
+    """Both servers, running, whatever an earlier test did to them."""
+    for server in (broker_server, database_server):
+        if not server.running():
+            server.kill()
+            server.start()
+    return broker_server, database_server
+
+
+@pytest.fixture
+def embedded() -> Iterator[Chaos]:
+    with Chaos("embedded") as system:
+        yield system
+
+
+@pytest.fixture
+def stopped(killable: tuple[Broker, Database]) -> Iterator[Chaos]:
+    """Deployed, migrated, not started."""
+    system = Chaos("deployed", *killable)
+    try:
+        system.answerline("migrate")
+        yield system
+    finally:
+        if not system.database.running():
+            system.database.kill()
+            system.database.start()
+        system.remove()
+
+
+@pytest.fixture
+def deployed(stopped: Chaos) -> Chaos:
+    for service in stopped.apart:
+        stopped.start(service, wait=False)
+    stopped.all_ready()
+    return stopped

@@ -1,0 +1,223 @@
+"""A System that is broken on purpose: kept up as a supervisor would, on servers that can be killed, with twins of its processes."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, Self
+
+from tests.stack import Broker, Database
+from tests.stack.process import alive, port
+from tests.system import REPOSITORY, SERVICES, Client, System, eventually
+
+SUPERVISE_EVERY = 0.05
+RECOVERY_SECONDS = 60.0
+
+
+class Chaos(System):
+    """`broker` and `database` are ours alone, so that they can be killed; the system lives in the broker's first vhost, which a wipe
+    brings back by itself."""
+
+    def __init__(self, mode: str, broker: Broker | None = None, database: Database | None = None, **settings: str) -> None:
+        super().__init__(mode, broker and Broker(broker.url), database, **settings)
+        self.broker, self.database = broker, database
+        self.done: Counter[str] = Counter()
+        """What was done to it, and `<service> exited <code>` where a process ended without being killed."""
+        self._zygote: Zygote | None = None
+        self._turn = threading.RLock()
+
+    @property
+    def apart(self) -> tuple[str, ...]:
+        """The services whose processes can be killed one by one."""
+        return SERVICES if self.deployed else ("gateway",)
+
+    # Dying and coming back
+
+    def start(self, service: str, *, wait: bool = True, **settings: str) -> None:
+        with self._turn:
+            if self._zygote and not self.running(service):
+                arguments = ["service", service] if self.deployed else ["up"]
+                self._processes[self._process_of(service)] = self._zygote.fork(  # type: ignore[assignment]
+                    arguments, self._environment(service, settings), self._log_of(service)
+                )
+            else:
+                super().start(service, wait=False, **settings)
+        if wait:
+            self.wait_ready(service)
+
+    def kill(self, service: str) -> None:
+        with self._turn:
+            if self.running(service):
+                super().kill(service)
+                self.done[f"kill {service}" if self.deployed else "kill all"] += 1
+
+    def kill_broker(self) -> None:
+        assert self.broker
+        self.broker.kill()
+        self.done["kill broker"] += 1
+
+    def kill_database(self) -> None:
+        assert self.database
+        self.database.kill()
+        self.done["kill database"] += 1
+
+    def wipe_broker(self) -> None:
+        assert self.broker
+        self.broker.wipe()
+        self.done["wipe broker"] += 1
+
+    @contextmanager
+    def supervised(self) -> Iterator[Self]:
+        """Whatever ends, by our hand or by itself, is started again at once. Leaves the block with everything up and ready."""
+        over = threading.Event()
+
+        def supervise() -> None:
+            while not over.wait(SUPERVISE_EVERY):
+                for service in self.apart:
+                    with self._turn:
+                        if self.running(service) or over.is_set():
+                            continue
+                        code = self._processes[self._process_of(service)].poll()
+                        if code != -signal.SIGKILL:
+                            self.done[f"{service} exited {code}"] += 1
+                        self.start(service, wait=False)
+
+        thread = threading.Thread(target=supervise, name="supervisor", daemon=True)
+        thread.start()
+        try:
+            yield self
+            eventually(lambda: all(self.ready(service) for service in self.apart), RECOVERY_SECONDS)
+        finally:
+            over.set()
+            thread.join()
+
+    def all_ready(self) -> None:
+        eventually(lambda: all(self.ready(service) for service in self.apart), RECOVERY_SECONDS)
+
+    @contextmanager
+    def twin(self) -> Iterator[Chaos]:
+        """A second set of processes, not started, on the same servers, with ports of its own. Killed at the end."""
+        twin = copy.copy(self)
+        twin.ports = {name: port() for name in self.ports}
+        twin.settings = self.settings | {"ANSWERLINE_HTTP": f"127.0.0.1:{twin.ports['http']}"}
+        twin._processes = {}
+        Client.__init__(twin, ("127.0.0.1", twin.ports["http"]), self.key)
+        try:
+            yield twin
+        finally:
+            for process in twin._processes.values():
+                process.kill()
+                process.wait()
+
+    @contextmanager
+    def quick_starts(self) -> Iterator[None]:
+        """Meanwhile processes are forked from one that has imported everything: more time for load, and more kills in it."""
+        with Zygote(self.folder / "zygote.log") as zygote:
+            self._zygote = zygote
+            try:
+                yield
+            finally:
+                self._zygote = None
+                for service in self.apart:
+                    if isinstance(self._processes.get(self._process_of(service)), Forked):
+                        super().kill(service)
+
+    # Looking inside
+
+    def count(self, service: str, what: str) -> int:
+        return int(self.sql(service, f"select count(*) from {what}")[0][0])
+
+    def ids(self, service: str, what: str) -> set[str]:
+        return {str(row[0]) for row in self.sql(service, f"select id from {what}")}
+
+    def depth(self) -> tuple[int, int]:
+        """(messages that no consumer has yet, consumers) of routing's inbox."""
+        from kombu import Connection
+
+        from shared.contracts import topology
+
+        with suppress(OSError), Connection(self.broker_url, connect_timeout=5) as connection, connection.channel() as channel:
+            found = channel.queue_declare(topology.inbox_queue("routing"), passive=True)
+            return found.message_count, found.consumer_count
+        return 0, 0
+
+
+class Zygote:
+    """A process that has everything imported and forks an Answerline when asked."""
+
+    def __init__(self, log: Path) -> None:
+        self._log = log
+
+    def __enter__(self) -> Self:
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("ANSWERLINE_")}
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "tests.chaos.zygote"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True,
+                env=kept | {"PYTHONPATH": str(REPOSITORY)}, cwd=self._log.parent, start_new_session=True,
+            )  # fmt: skip
+        return self
+
+    def fork(self, arguments: list[str], environment: dict[str, str], log: Path) -> Forked:
+        assert self._process.stdin
+        assert self._process.stdout
+        self._process.stdin.write(json.dumps({"arguments": arguments, "environment": environment, "log": str(log)}) + "\n")
+        self._process.stdin.flush()
+        pid = int(self._process.stdout.readline())
+        return Forked(pid, self._log.with_name(f"exit.{pid}"))
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.wait()
+
+
+class Forked:
+    """As much of subprocess.Popen as a System needs. The zygote waits for it and notes its exit code in a file."""
+
+    def __init__(self, pid: int, exit: Path) -> None:
+        self.pid, self._exit = pid, exit
+
+    def poll(self) -> int | None:
+        if alive(self.pid):
+            return None
+        with suppress(FileNotFoundError, ValueError):
+            return int(self._exit.read_text())
+        return None
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+
+    def send_signal(self, number: int) -> None:
+        if alive(self.pid):
+            os.kill(self.pid, number)
+
+    def wait(self, timeout: float = 10.0) -> int:
+        with suppress(AssertionError):
+            return eventually(lambda: (self.poll(),) if self.poll() is not None else (), timeout, every=0.002)[0]  # type: ignore[return-value]
+        raise subprocess.TimeoutExpired("answerline", timeout)
+
+
+class Monkey:
+    """Does things at random moments; everything it draws comes from one seed."""
+
+    def __init__(self, seed: int) -> None:
+        self.random = random.Random(seed)
+
+    def pause(self, most: float) -> None:
+        """The random moment: not to wait for anything."""
+        time.sleep(self.random.uniform(0, most))
+
+    def plan(self, actions: dict[Callable[[], Any], int]) -> list[Callable[[], Any]]:
+        planned = [action for action, times in actions.items() for _ in range(times)]
+        self.random.shuffle(planned)
+        return planned
