@@ -46,6 +46,12 @@ def errors(connection: Connection) -> tuple[type[BaseException], ...]:
     return (*connection.connection_errors, *connection.channel_errors, AMQPError, OperationalError, OSError)
 
 
+def keep_alive(connection: Connection) -> None:
+    """To be called every second or so. Raises when the broker has not been heard of for too long."""
+    if connection.transport.driver_type != "memory":
+        connection.heartbeat_check()
+
+
 def inbox(receiver: str) -> Queue:
     """The queue in which a receiver finds its events: one active consumer at a time, so that order holds with replicas."""
     return Queue(topology.inbox_queue(receiver), durable=True, queue_arguments={**QUORUM, "x-single-active-consumer": True})

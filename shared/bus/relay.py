@@ -132,8 +132,7 @@ class Relay:
             channel.basic_publish(prepared, exchange="", routing_key=topology.inbox_queue(receiver))
 
     def _drain(self, connection: Connection) -> None:
-        if not self.broker.in_memory:
-            connection.heartbeat_check()
+        brokers.keep_alive(connection)
         try:
             connection.drain_events(timeout=0.001)
         except TimeoutError:

@@ -81,6 +81,17 @@ class Loop(Extension):
                 pause = FIRST_PAUSE if clock.monotonic() - began > 10 * LAST_PAUSE else min(pause * 2, LAST_PAUSE)
                 time.sleep(pause)
 
+    def drain(self, connection: Connection, each_second: Callable[[], None] = lambda: None) -> None:
+        """Let the connection's consumers work until the loop must stop."""
+        beat_at = clock.monotonic()
+        while self.running:
+            with suppress(TimeoutError):
+                connection.drain_events(timeout=0.5)
+            if clock.monotonic() > beat_at:
+                beat_at = clock.monotonic() + 1
+                brokers.keep_alive(connection)
+                each_second()
+
     def run(self) -> None:
         raise NotImplementedError
 
@@ -198,7 +209,7 @@ class Consume(Entrypoint, Loop):
                 log.warning("database out of reach", error=type(error).__name__)
                 time.sleep(pause)
                 pause = min(pause * 2, LAST_PAUSE)
-                self._heartbeat(connection)
+                brokers.keep_alive(connection)
 
     def _control(self, connection: Connection, message: dict[str, Any]) -> None:
         match message["control"]:
@@ -219,15 +230,11 @@ class Consume(Entrypoint, Loop):
         if clock.monotonic() < self.retry_at:
             return
         self.retry_at = clock.monotonic() + RETRY_EVERY
-        self._heartbeat(connection)
+        brokers.keep_alive(connection)
         self._through_outages(connection, self.inbox.retry_due)
         if clock.monotonic() > self.prune_at:
             self.prune_at = clock.monotonic() + PRUNE_EVERY
             self._through_outages(connection, lambda: self.inbox.prune(KEEP_INBOX))
-
-    def _heartbeat(self, connection: Connection) -> None:
-        if not self.context.broker.in_memory:
-            connection.heartbeat_check()
 
 
 class Feed(Entrypoint, Loop):
@@ -244,7 +251,6 @@ class Feed(Entrypoint, Loop):
     def _listen(self, connection: Connection) -> None:
         service = bootstrap.instance(self.container)
         receive = getattr(service, self.method_name)
-        in_memory = bootstrap.of(self.container).broker.in_memory
         queue = Queue(f"answerline.feed.{new_id()}", durable=False, exclusive=True, auto_delete=True)
         exchange = Exchange(topology.EXCHANGE, type="topic", durable=True)
         with connection.channel() as channel:
@@ -257,13 +263,7 @@ class Feed(Entrypoint, Loop):
                 [bound], channel=channel, on_message=lambda message: receive(message.body), no_ack=True, accept=["json"]
             ):
                 receive(None)
-                beat_at = clock.monotonic()
-                while self.running:
-                    with suppress(TimeoutError):
-                        connection.drain_events(timeout=0.5)
-                    if not in_memory and clock.monotonic() > beat_at:
-                        beat_at = clock.monotonic() + 1
-                        connection.heartbeat_check()
+                self.drain(connection)
 
 
 class Continuous(Entrypoint, Loop):

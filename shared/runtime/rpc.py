@@ -51,21 +51,22 @@ class _Link(SharedExtension, Loop):
             self._hang_up()
 
     def _read(self, connection: Connection) -> None:
-        in_memory = bootstrap.of(self.container).broker.in_memory
         with (
             connection.channel() as channel,
             connection.Consumer([self.queue()(channel)], channel=channel, on_message=self.receive, no_ack=True, accept=["json"]),
         ):
-            beat_at = clock.monotonic()
-            while self.running:
-                with suppress(TimeoutError):
-                    connection.drain_events(timeout=0.5)
-                if not in_memory and clock.monotonic() > beat_at:
-                    beat_at = clock.monotonic() + 1
-                    connection.heartbeat_check()
-                    with self.turn:
-                        if self.writing:
-                            self.writing.heartbeat_check()
+            self.drain(connection, self._keep_writing)
+
+    def _keep_writing(self) -> None:
+        """Nothing comes in on the writing connection but the broker's heartbeats, which must be read all the same."""
+        with self.turn:
+            if self.writing is not None:
+                try:
+                    with suppress(TimeoutError):
+                        self.writing.drain_events(timeout=0.001)
+                    brokers.keep_alive(self.writing)
+                except brokers.errors(self.writing):
+                    self._hang_up()
 
     def send(self, body: dict[str, Any], routing_key: str, **properties: Any) -> None:
         """Publish to a queue. Raises Unavailable when the broker is out of reach."""

@@ -1,0 +1,72 @@
+"""Services start in any order and wait for what they need; SIGTERM under load ends them in time and loses nothing (G6)."""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from tests.chaos import checks
+from tests.chaos.harness import Chaos, Monkey
+from tests.chaos.load import Floor, Pbx, until
+from tests.chaos.synthetic import Say
+from tests.stack import Broker, Database
+from tests.system import STOP_SECONDS, eventually
+
+
+@pytest.mark.parametrize("order", ["broker first", "database first"])
+def test_services_wait_for_broker_database_and_migration(killable: tuple[Broker, Database], seed: int, order: str, say: Say) -> None:
+    broker, database = killable
+    system = Chaos("deployed", broker, database)
+    try:
+        broker.kill()
+        database.kill()
+        for service in ("routing", "gateway"):
+            system.start(service, wait=False)
+        with ThreadPoolExecutor() as pool:
+            migrated = pool.submit(system.answerline, "migrate")
+            for server in (broker, database) if order == "broker first" else (database, broker):
+                eventually(lambda: "waiting for the database" in system.log("routing") or database.running())
+                assert system.running("routing")
+                assert system.running("gateway")
+                server.start()
+            began = time.monotonic()
+            migrated.result()
+            system.all_ready()
+            took = time.monotonic() - began
+        with Pbx([system], seed).working() as pbx:
+            eventually(lambda: pbx.posts >= 5)
+        checks.settled(system)
+        say({"ready after": round(took, 1), **checks.nothing_lost_or_twice(system), **checks.pbx(system, pbx)})
+    finally:
+        for server in killable:
+            if not server.running():
+                server.kill()
+                server.start()
+        system.remove()
+
+
+@pytest.mark.parametrize("mode", ["embedded", "deployed"])
+def test_sigterm_under_load(mode: str, request: pytest.FixtureRequest, monkey: Monkey, seed: int, rounds: int, say: Say) -> None:
+    system: Chaos = request.getfixturevalue(mode)
+    if mode == "embedded":
+        system.start("gateway")
+    took = []
+
+    def terminate(service: str) -> None:
+        began = time.monotonic()
+        system.terminate(service, STOP_SECONDS)
+        took.append(round(time.monotonic() - began, 1))
+
+    with Pbx([system], seed).working() as pbx, Floor([system], seed).open().working() as floor, ThreadPoolExecutor() as pool:
+        for _ in range(2 * rounds):
+            enough = pbx.posts + 30
+            until(pbx, lambda enough=enough: pbx.posts >= enough)
+            monkey.pause(0.2)
+            list(pool.map(terminate, system.apart))
+            for service in system.apart:
+                system.start(service)
+    checks.settled(system)
+    figures = checks.nothing_lost_or_twice(system) | checks.pbx(system, pbx) | checks.floor(system, floor)
+    say({"seconds to end": took, **figures, "answers": dict(pbx.statuses)})

@@ -1,0 +1,146 @@
+"""Poison ends as dead letters with a cause, blocks nobody else, and comes back when the fault is mended."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import orjson
+import pytest
+from kombu import Connection
+
+from shared.contracts import topology
+from tests.chaos import checks, synthetic
+from tests.chaos.harness import Chaos
+from tests.chaos.load import DOOR, Pbx, call
+from tests.chaos.synthetic import Say
+from tests.system import eventually
+
+FAULT = "no leg of this queue today"
+POISON = "poison"
+TRIGGER = {
+    True: (
+        f"create function poisoned() returns trigger language plpgsql as $$ begin if new.queue = '{POISON}' then "
+        f"raise exception '{FAULT}'; end if; return new; end $$",
+        "create trigger poisoned before insert on leg for each row execute function poisoned()",
+    ),
+    False: (f"create trigger poisoned before insert on leg when new.queue = '{POISON}' begin select raise(abort, '{FAULT}'); end",),
+}
+MEND = {True: "drop trigger poisoned on leg", False: "drop trigger poisoned"}
+NOW = "update set_aside set next_try_at = 0 where state = 'retrying'"
+"""The pauses between tries are minutes; the test lets them pass."""
+
+
+def states(system: Chaos) -> dict[str, int]:
+    return {state: int(number) for state, number in system.sql("routing", "select state, count(*) from set_aside group by state")}
+
+
+@pytest.mark.parametrize("mode", ["embedded", "deployed"])
+def test_events_whose_handler_raises(mode: str, request: pytest.FixtureRequest, seed: int, say: Say) -> None:
+    system: Chaos = request.getfixturevalue(mode)
+    if mode == "embedded":
+        system.start("gateway")
+    for statement in TRIGGER[system.deployed]:
+        system.sql("routing", statement)
+    calls = [call(random.Random(seed * 10 + number), f"bad-{number}", 1700000000 + number) for number in range(12)]
+    for one in calls:
+        one.lines = [line.replace(f"|{one.queue}|", f"|{POISON}|") for line in one.lines]
+        one.queue = POISON
+    with Pbx([system], seed).working() as pbx:
+        for line in (line for step in range(9) for one in calls for line in one.lines[step : step + 1]):
+            system.post(DOOR, line, source="bad").ok()
+        eventually(lambda: states(system).get("retrying") == len(calls))
+        system.settle()  # nobody else is blocked
+        system.kill("routing")
+        system.start("routing")
+
+        def dead() -> bool:
+            system.sql("routing", NOW)
+            return states(system).get("dead") == len(calls)
+
+        eventually(dead, 60, every=0.2)
+        system.settle()
+    waiting = states(system)["waiting"]
+    assert states(system) == {"dead": len(calls), "waiting": waiting}, "first of its contact is dead, later ones wait behind it"
+    listed = system.answerline("dlq", "list", "--state", "dead").stdout.splitlines()
+    assert len(listed) == len(calls)
+    assert all(FAULT in line for line in listed)
+    checks.sums_agree(checks.tally(system))
+    eventually(lambda: pbx.check_reports(system) is None)
+
+    system.sql("routing", MEND[system.deployed])
+    assert f"{len(calls)} will be tried again" in system.answerline("dlq", "retry").stdout
+    checks.settled(system)
+    figures = checks.nothing_lost_or_twice(system) | checks.pbx(system, pbx)
+    pbx.calls, pbx.source = calls, "bad"
+    pbx.check_reports(system)
+    say({"dead": len(calls), "behind them": waiting, **figures})
+
+
+def poison() -> dict[str, dict[str, Any]]:
+    """name -> how to publish it"""
+    good = synthetic.envelope(
+        "gateway.contact_arrived.v1", "c" * 36, {"number": 1, "queue": "q", "call": "1", "outcome": "waiting", "arrived_at": 1e9}
+    )
+
+    def changed(**values: Any) -> dict[str, Any]:
+        return {"body": orjson.dumps({name: value for name, value in {**good, **values}.items() if value is not ...})}
+
+    bodies = {
+        "nothing": b"",
+        "no JSON": b"\x00\xff\xfe",
+        "a list": b"[]",
+        "a number": b"17",
+        "too deep": b"[" * 5000 + b"]" * 5000,
+        "a megabyte": b"x" * 2**20,
+        "a control without JSON": b'{"control"',
+        "an unknown control": b'{"control":"self-destruct"}',
+        "a checkpoint without a position": b'{"control":"checkpoint"}',
+        "a checkpoint of nonsense": b'{"control":"checkpoint","publisher":{},"position":"far"}',
+        "a control that is a list": b'{"control":[]}',
+    }
+    return {
+        **{name: {"body": body} for name, body in bodies.items()},
+        "without id": changed(id=...),
+        "id of another kind": changed(id=5),
+        "an id too long": changed(id="x" * 700),
+        "unknown type": changed(type="gateway.nonsense.v1"),
+        "another publisher": changed(type="nobody.nothing.v9"),
+        "data no object": changed(data=[]),
+        "data lack the leg": changed(data={"contact": "c" * 36}),
+        "time nonsense": changed(time="yesterday"),
+        "sequence too large": changed(sequence=2**80),
+        "NUL in the subject": changed(subject="a\0b"),
+        "an unknown encoding": {"body": b"{}", "content_encoding": "klingon"},
+        "an unknown content type": {"body": b"{}", "content_type": "application/x-python-serialize"},
+        "an unknown compression": {"body": b"{}", "headers": {"compression": "application/x-nonsense"}},
+        "a broken compression": {"body": b"{}", "headers": {"compression": "application/x-gzip"}},
+    }
+
+
+def test_malformed_messages(deployed: Chaos, seed: int, say: Say) -> None:
+    system = deployed
+    sent = poison()
+    with Pbx([system], seed).working() as pbx:
+        with Connection(system.broker_url) as connection, connection.channel() as channel:
+            for message in sent.values():
+                prepared = channel.prepare_message(
+                    message["body"], content_type=message.get("content_type", "application/json"), headers=message.get("headers"),
+                    content_encoding=message.get("content_encoding", "utf-8"), properties={"delivery_mode": 2},
+                )  # fmt: skip
+                channel.basic_publish(prepared, exchange="", routing_key=topology.inbox_queue("routing"))
+            for name in ("gateway", "routing"):
+                queues = [topology.replay_queue("gateway"), topology.command_queue("routing")] if name == "gateway" else []
+                for queue in queues:
+                    for body in (b"", b"[]", b"\xff", b"{}", b'{"receiver":"nobody","after":"x"}', b'{"method":"x","deadline":0}'):
+                        channel.basic_publish(
+                            channel.prepare_message(body, content_type="application/json"), exchange="", routing_key=queue
+                        )
+        system.settle()
+    checks.sums_agree(checks.tally(system))
+    eventually(lambda: pbx.check_reports(system) is None)
+    listed = system.answerline("dlq", "list", "--state", "dead").stdout
+    controls = sum("control" in name or "checkpoint" in name for name in sent)
+    eventually(lambda: checks.tally(system)["dead"] >= len(sent) - controls)
+    assert all(service in ("gateway", "routing") and system.running(service) for service in system.apart)
+    say({"malformed": len(sent), "dead": checks.tally(system)["dead"], "causes": len(set(listed.splitlines()))})

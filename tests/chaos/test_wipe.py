@@ -1,0 +1,46 @@
+"""The broker's data are gone: what was in its queues is sent again from the outbox (G5)."""
+
+from __future__ import annotations
+
+import pytest
+from kombu import Connection
+
+from shared.bus import broker as brokers
+from tests.chaos import checks
+from tests.chaos.harness import Chaos
+from tests.chaos.load import Pbx
+from tests.chaos.synthetic import Say
+from tests.system import eventually
+
+
+def fill(system: Chaos, seed: int, posts: int, source: str) -> Pbx:
+    """Events in the broker, confirmed and thus published, that nobody has received."""
+    with Pbx([system], seed, source, pace=0.0).working() as pbx:
+        eventually(lambda: pbx.posts >= posts)
+    eventually(lambda: not system.count("gateway", "intake where processed_at is null"))
+    eventually(lambda: not system.count("gateway", "outbox where published_at is null"))
+    return pbx
+
+
+@pytest.mark.parametrize("first", ["gateway", "routing", "one that died at once"])
+def test_what_was_in_the_queues_is_sent_again(deployed: Chaos, seed: int, first: str, say: Say) -> None:
+    """Whoever notices first: the publisher, the receiver, or one that made the queue anew and could do no more."""
+    system = deployed
+    before = fill(system, seed, 10, "before")
+    checks.settled(system)
+    system.kill("routing")
+    lost = fill(system, seed, 30, "lost")
+    in_queue = system.count("gateway", "outbox") - system.count("routing", "inbox")
+    assert in_queue > 0
+    system.kill("gateway")
+    system.wipe_broker()
+    if first == "one that died at once":
+        with Connection(system.broker_url) as connection, connection.channel() as channel:
+            brokers.inbox("routing")(channel).declare()
+    for service in ("routing", "gateway") if first == "routing" else ("gateway", "routing"):
+        system.start(service)
+    checks.settled(system)
+    figures = checks.nothing_lost_or_twice(system)
+    checks.pbx(system, before)
+    checks.pbx(system, lost)
+    say({"in the queue when it was wiped": in_queue, **figures})
