@@ -143,10 +143,16 @@ def migrate() -> None:
     path = FOR / BROKER / "provisioner-password"
     if path.exists() and not os.environ.get("ANSWERLINE_BROKER_URL"):
         patiently("the broker", lambda: import_definitions(path.read_text()))
-    for service in services():
-        environment = {**os.environ, "ANSWERLINE_DATABASE_URL_FILE": str(FOR / service / "database-url")}
-        subprocess.run(["answerline", "migrate", service], env=environment, check=True)  # noqa: S607
-        print(f"{service} is at its newest revision")
+    jobs = {
+        service: subprocess.Popen(
+            ["answerline", "migrate", service],  # noqa: S607
+            env={**os.environ, "ANSWERLINE_DATABASE_URL_FILE": str(FOR / service / "database-url")},
+        )
+        for service in services()
+    }
+    if failed := [service for service, job in jobs.items() if job.wait()]:
+        sys.exit(f"not migrated: {', '.join(failed)}")
+    print(f"at their newest revision: {', '.join(jobs)}")
 
 
 def patiently(what: str, step: Callable[[], None]) -> None:

@@ -1,1 +1,1 @@
-pytest_plugins = ["tests.stack.plugin"]
+pytest_plugins = ["tests.stack.plugin", "tests.system"]

@@ -200,7 +200,7 @@ def _to_desk(desk: Desk, event: Event) -> None:
     leg, contact = event.data["leg"], event.data["contact"]
     match event.type:
         case "gateway.contact_arrived.v1":
-            arrived_at = leg["arrived_at"] or event.time
+            arrived_at = leg.get("arrived_at") or event.time
             if contact not in desk.contacts and leg["outcome"] == "waiting" and clock.now() - arrived_at <= FRESH_SECONDS:
                 required = event.data["required_skills"]
                 desk.arrive(contact, leg["queue"], min(arrived_at, clock.now()), channel=event.data["channel"], required_skills=required)
@@ -210,7 +210,7 @@ def _to_desk(desk: Desk, event: Event) -> None:
             merged = event.data.get("merged_into") is not None
             is_over = merged if leg["outcome"] == "void" else leg["outcome"] not in ("waiting", "talking")
             if is_over and contact in desk.contacts:
-                desk.hang_up(contact, clock.now(), leg["ended_by"] or "caller")
+                desk.hang_up(contact, clock.now(), leg.get("ended_by") or "caller")
 
 
 def _pass_on(work: Work, event: Event) -> None:
@@ -230,20 +230,20 @@ def _pass_on(work: Work, event: Event) -> None:
             name = "contact_queued"
         case "gateway.contact_answered.v1":
             name = "contact_assigned"
-            data |= {"agent": leg["agent"], "address": leg["address"], "waited_seconds": leg["hold_seconds"]}
+            data |= {"agent": leg.get("agent"), "address": leg.get("address"), "waited_seconds": leg.get("hold_seconds")}
         case "gateway.contact_abandoned.v1":
             name = "contact_abandoned"
-            data |= {"reason": leg["outcome"], "waited_seconds": leg["hold_seconds"]}
+            data |= {"reason": leg["outcome"], "waited_seconds": leg.get("hold_seconds")}
         case "gateway.contact_transferred.v1":
             name = "contact_transferred"
-            data |= {"agent": leg["agent"], "target": leg["target"], "talk_seconds": leg["talk_seconds"]}
+            data |= {"agent": leg.get("agent"), "target": leg.get("target"), "talk_seconds": leg.get("talk_seconds")}
         case "gateway.contact_ended.v1":
             name = "contact_completed"
             data |= {
-                "agent": leg["agent"],
-                "ended_by": leg["ended_by"],
-                "waited_seconds": leg["hold_seconds"],
-                "talk_seconds": leg["talk_seconds"],
+                "agent": leg.get("agent"),
+                "ended_by": leg.get("ended_by"),
+                "waited_seconds": leg.get("hold_seconds"),
+                "talk_seconds": leg.get("talk_seconds"),
             }
         case _:
             return

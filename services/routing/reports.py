@@ -29,7 +29,7 @@ Filters = Mapping[str, Any]
 def queues(connection: Connection, filters: Filters) -> dict[str, Any]:
     """Per queue: contacts offered and what became of them. Seconds are the telephony system's own where it tells them;
     columns named in `estimated` hold some that were taken from clocks. `uncertain` lists the legs whose end is in doubt."""
-    doubts = _doubts(connection, filters, _suspicions(connection))
+    doubts = _doubts(connection, filters, _suspicions(connection, filters.get("source")))
     rows = {row["queue"]: dict(row) for row in connection.execute(_queue_query(filters)).mappings()}
     missed = _missed_by(connection, leg.c.queue, filters)
     estimated = _estimated(connection, filters)
@@ -199,10 +199,10 @@ def _doubts(connection: Connection, filters: Filters, suspicions: Suspicions) ->
     return listed
 
 
-def _suspicions(connection: Connection) -> Suspicions:
+def _suspicions(connection: Connection, of_source: str | None = None) -> Suspicions:
     """What there is to say against the observed legs that are open by their own story, source by source."""
     found: Suspicions = {}
-    is_open = and_(leg.c.outcome.in_(OPEN), leg.c.observed)
+    is_open = and_(leg.c.outcome.in_(OPEN), leg.c.observed, leg.c.source == of_source if of_source else true())
     for source in connection.scalars(select(leg.c.source).where(is_open).distinct()).all():
         recent = func.coalesce(select(func.max(leg.c.arrived_at)).where(leg.c.source == source).scalar_subquery(), 0.0) - LOOK_BACK_SECONDS
         told = select(leg).where(leg.c.source == source, leg.c.outcome != "void", or_(is_open, leg.c.arrived_at >= recent))

@@ -57,6 +57,11 @@ def inbox(receiver: str) -> Queue:
     return Queue(topology.inbox_queue(receiver), durable=True, queue_arguments={**QUORUM, "x-single-active-consumer": True})
 
 
+def told(receiver: str) -> Queue:
+    """Exists, empty for ever, once the loss of an earlier inbox has been told: whoever made the present one may have died at once."""
+    return Queue(f"{topology.inbox_queue(receiver)}.told", durable=True, queue_arguments=QUORUM)
+
+
 def replay_requests(publisher: str) -> Queue:
     return Queue(topology.replay_queue(publisher), durable=True, queue_arguments=QUORUM)
 
@@ -76,9 +81,10 @@ def exists(connection: Connection, queue: Queue) -> bool:
 def declare_for(connection: Connection, receivers: Iterable[str], publishers: Iterable[str]) -> list[str]:
     """Declare the exchanges, the receivers' inboxes with their bindings and the publishers' replay queues.
 
-    Returns the receivers whose inbox had to be made anew: what was sent to the old one may be lost.
+    Returns the receivers whose inbox had to be made anew: what was sent to the old one may be lost. They are returned again until
+    `note_told`, which is to be called when a replay is sure.
     """
-    created = [name for name in receivers if not exists(connection, inbox(name))]
+    created = [name for name in receivers if not (exists(connection, inbox(name)) and exists(connection, told(name)))]
     with connection.channel() as channel:
         UNROUTED(channel).declare()
         EVENTS(channel).declare()
@@ -91,6 +97,11 @@ def declare_for(connection: Connection, receivers: Iterable[str], publishers: It
             for event_type in topology.SUBSCRIPTIONS[name]:
                 bound.bind_to(exchange=EVENTS, routing_key=event_type)
     return created
+
+
+def note_told(connection: Connection, receiver: str) -> None:
+    with connection.channel() as channel:
+        told(receiver)(channel).queue_declare()
 
 
 def control(kind: str, **values: Any) -> dict[str, Any]:

@@ -67,18 +67,24 @@ class Inbox:
         self._settle([_read(body) for body in bodies])
 
     def _settle(self, deliveries: list[Delivery]) -> None:
+        fault = self._attempt(deliveries)
+        if fault and len(deliveries) > 1:
+            middle = len(deliveries) // 2
+            self._settle(deliveries[:middle])
+            self._settle(deliveries[middle:])
+        elif fault:
+            self._set_aside_culprit(deliveries[0], fault)
+
+    def _attempt(self, deliveries: list[Delivery]) -> Exception | None:
+        """All of them in one transaction; returns what prevented it."""
         try:
             with self.units() as work:
                 self._apply(work, deliveries)
         except Exception as error:
             if is_outage(error):
                 raise
-            if len(deliveries) > 1:
-                middle = len(deliveries) // 2
-                self._settle(deliveries[:middle])
-                self._settle(deliveries[middle:])
-            else:
-                self._set_aside_culprit(deliveries[0], error)
+            return error
+        return None
 
     def _apply(self, work: Work, deliveries: list[Delivery]) -> None:
         tally = Counter(received=len(deliveries))

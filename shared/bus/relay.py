@@ -47,14 +47,21 @@ class Relay:
 
     def run(self, connection: Connection, proceed: Callable[[], bool]) -> None:
         """Relay over this connection while `proceed()`. Raises when the broker or the database goes away."""
+        sender = Sender(connection, confirms=not self.broker.in_memory)
         for receiver in brokers.declare_for(connection, self.receivers, [self.publisher]):
             log.info("inbox made anew", receiver=receiver)
-            self._send_control(connection, receiver, brokers.control("queue_created"))
-        sender = Sender(connection, confirms=not self.broker.in_memory)
+            sender.send_surely(brokers.control("queue_created"), topology.inbox_queue(receiver))
+            brokers.note_told(connection, receiver)
         requests: list[Any] = []
         with (
             connection.channel() as channel,
-            connection.Consumer([brokers.replay_requests(self.publisher)], channel=channel, on_message=requests.append, accept=["json"]),
+            connection.Consumer(
+                [brokers.replay_requests(self.publisher)],
+                channel=channel,
+                on_message=requests.append,
+                on_decode_error=lambda message, _: requests.append(message),
+                accept=["json"],
+            ),
         ):
             while proceed():
                 self._work.clear()
@@ -89,8 +96,17 @@ class Relay:
 
     def _replay(self, sender: "Sender", request: Any) -> None:
         """Send again to one receiver whose queue was lost; its inbox skips what it has."""
-        asked = orjson.loads(request.body)
-        receiver, after = asked["receiver"], asked["after"]
+        try:
+            asked = orjson.loads(request.body)
+        except orjson.JSONDecodeError:
+            asked = None
+        match asked:
+            case {"receiver": str(receiver), "after": int(after)} if receiver in self.receivers and 0 <= after < 2**63:
+                pass
+            case _:
+                log.warning("malformed request for a replay passed over")
+                request.ack()
+                return
         outbox = self.units.tables.outbox
         log.info("replaying", receiver=receiver, after=after)
         while True:
@@ -184,6 +200,11 @@ class Sender:
         while self.unconfirmed:
             self.connection.drain_events(timeout=max(deadline - clock.monotonic(), 0.001))
         return [seq for tag, (seq, id, *_) in enumerate(messages, first) if id not in self.refused and tag not in self.nacked]
+
+    def send_surely(self, message: dict[str, Any], queue: str) -> None:
+        """One message to one queue. Raises ConnectionError unless the broker has it safely."""
+        if not self.send([(0, message["control"], orjson.dumps(message).decode(), "", queue)]):
+            raise ConnectionError(f"the broker did not take a message for {queue}")
 
     def _confirmed(self, tag: int, multiple: bool) -> None:
         """Confirms come out of order and for several at once."""

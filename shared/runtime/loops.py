@@ -19,6 +19,7 @@ from shared.bus import broker as brokers
 from shared.bus.envelope import Event
 from shared.bus.inbox import Inbox
 from shared.bus.outbox import Work
+from shared.bus.relay import Sender
 from shared.contracts import topology
 from shared.db.engine import is_outage
 from shared.ids import new_id
@@ -163,7 +164,13 @@ class Consume(Entrypoint, Loop):
         if lost or self.context.broker.in_memory:  # what a broken connection had not acknowledged is gone from memory
             self._ask_for_replay(connection)
         with connection.channel() as channel:
-            consumer = connection.Consumer([brokers.inbox(name)], channel=channel, on_message=self.buffer.append, accept=["json"])
+            consumer = connection.Consumer(
+                [brokers.inbox(name)],
+                channel=channel,
+                on_message=self.buffer.append,
+                on_decode_error=lambda message, _fault: self.buffer.append(message),  # what cannot be unpacked is malformed, no more
+                accept=["json"],
+            )
             consumer.qos(prefetch_count=2 * BATCH)
             with consumer:
                 while self.running:
@@ -184,12 +191,12 @@ class Consume(Entrypoint, Loop):
             timeout = FILL_SECONDS
 
     def _settle(self, connection: Connection, batch: list[Any]) -> None:
-        bodies = [message.body for message in batch]
-        controls = [body for body in bodies if _bytes(body).startswith(CONTROL)]
-        events = [body for body in bodies if not _bytes(body).startswith(CONTROL)]
+        controls = [(message.body, _control_of(message.body)) for message in batch]
+        events = [body for body, control in controls if control is None]
         self._through_outages(connection, lambda: self.inbox.process(events) if events else None)
-        for body in controls:
-            self._through_outages(connection, partial(self._control, connection, orjson.loads(body)))
+        for _, control in controls:
+            if control is not None:
+                self._through_outages(connection, partial(self._control, connection, control))
         if self.context.broker.in_memory:
             for message in batch:
                 message.ack()
@@ -212,19 +219,19 @@ class Consume(Entrypoint, Loop):
                 brokers.keep_alive(connection)
 
     def _control(self, connection: Connection, message: dict[str, Any]) -> None:
-        match message["control"]:
-            case "checkpoint":
-                self.inbox.note_checkpoint(message["publisher"], message["position"])
-            case "queue_created":
-                self._ask_for_replay(connection)
+        if message["control"] == "queue_created":
+            self._ask_for_replay(connection)
+        elif message["publisher"] in topology.publishers_of(self.container.service_name):
+            self.inbox.note_checkpoint(message["publisher"], message["position"])
 
     def _ask_for_replay(self, connection: Connection) -> None:
         receiver = self.container.service_name
-        with connection.channel() as channel:
-            for publisher in topology.publishers_of(receiver):
-                request = brokers.control("replay", receiver=receiver, after=self.inbox.replay_from(publisher))
-                prepared = channel.prepare_message(orjson.dumps(request), content_type="application/json", content_encoding="utf-8")
-                channel.basic_publish(prepared, exchange="", routing_key=topology.replay_queue(publisher))
+        sender = Sender(connection, confirms=not self.context.broker.in_memory)
+        for publisher in topology.publishers_of(receiver):
+            request = brokers.control("replay", receiver=receiver, after=self.inbox.replay_from(publisher))
+            sender.send_surely(request, topology.replay_queue(publisher))
+        sender.channel.close()
+        brokers.note_told(connection, receiver)
 
     def _look_after(self, connection: Connection) -> None:
         if clock.monotonic() < self.retry_at:
@@ -280,5 +287,18 @@ hears = Feed.decorator
 continuously = Continuous.decorator
 
 
-def _bytes(body: Any) -> bytes:
-    return body.encode() if isinstance(body, str) else bytes(body)
+def _control_of(body: Any) -> dict[str, Any] | None:
+    """The control message that a body is, or None: an event, or malformed."""
+    raw = body.encode() if isinstance(body, str) else bytes(body)
+    if not raw.startswith(CONTROL):
+        return None
+    try:
+        message = orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        return None
+    match message:
+        case {"control": "queue_created"}:
+            return dict(message)
+        case {"control": "checkpoint", "publisher": str(), "position": int(position)} if 0 <= position < 2**63:
+            return dict(message)
+    return None

@@ -53,9 +53,15 @@ class _Link(SharedExtension, Loop):
     def _read(self, connection: Connection) -> None:
         with (
             connection.channel() as channel,
-            connection.Consumer([self.queue()(channel)], channel=channel, on_message=self.receive, no_ack=True, accept=["json"]),
+            connection.Consumer([self.queue()(channel)], channel=channel, on_message=self._take, no_ack=True, accept=["json"]),
         ):
             self.drain(connection, self._keep_writing)
+
+    def _take(self, message: Any) -> None:
+        try:
+            self.receive(message)
+        except (KeyError, TypeError, ValueError) as fault:
+            log.warning("malformed message passed over", link=type(self).__name__, error=type(fault).__name__)
 
     def _keep_writing(self) -> None:
         """Nothing comes in on the writing connection but the broker's heartbeats, which must be read all the same."""

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.chaos.harness import Chaos, Monkey
+from tests.chaos.harness import Chaos, Monkey, Zygote
 from tests.stack import Broker, Database, new_broker, new_database, plugin
 
 
@@ -64,35 +64,45 @@ def database_server() -> Iterator[Database]:
 def killable(broker_server: Broker, database_server: Database) -> tuple[Broker, Database]:
     """Both servers, running, whatever an earlier test did to them."""
     for server in (broker_server, database_server):
-        if not server.running():
-            server.kill()
-            server.start()
+        revive(server)
     return broker_server, database_server
 
 
+@pytest.fixture(scope="session")
+def zygote(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Zygote]:
+    with Zygote(tmp_path_factory.mktemp("zygote")) as zygote:
+        yield zygote
+
+
 @pytest.fixture
-def embedded() -> Iterator[Chaos]:
-    with Chaos("embedded") as system:
+def embedded(zygote: Zygote) -> Iterator[Chaos]:
+    with Chaos("embedded", zygote=zygote) as system:
         yield system
 
 
 @pytest.fixture
-def stopped(killable: tuple[Broker, Database]) -> Iterator[Chaos]:
-    """Deployed, migrated, not started."""
-    system = Chaos("deployed", *killable)
+def deployed(killable: tuple[Broker, Database], zygote: Zygote) -> Iterator[Chaos]:
+    system = Chaos("deployed", *killable, zygote)
     try:
-        system.answerline("migrate")
+        system.migrate()
+        for service in system.apart:
+            system.start(service, wait=False)
+        system.all_ready()
         yield system
     finally:
-        if not system.database.running():
-            system.database.kill()
-            system.database.start()
+        revive(killable[1])
         system.remove()
 
 
-@pytest.fixture
-def deployed(stopped: Chaos) -> Chaos:
-    for service in stopped.apart:
-        stopped.start(service, wait=False)
-    stopped.all_ready()
-    return stopped
+def revive(server: Broker | Database) -> None:
+    if not server.running():
+        server.kill()
+        server.start()
+
+
+@pytest.fixture(params=["embedded", "deployed"])
+def either(request: pytest.FixtureRequest) -> Chaos:
+    system: Chaos = request.getfixturevalue(request.param)
+    for service in system.apart:
+        system.start(service)
+    return system

@@ -29,12 +29,12 @@ class Chaos(System):
     """`broker` and `database` are ours alone, so that they can be killed; the system lives in the broker's first vhost, which a wipe
     brings back by itself."""
 
-    def __init__(self, mode: str, broker: Broker | None = None, database: Database | None = None, **settings: str) -> None:
-        super().__init__(mode, broker and Broker(broker.url), database, **settings)
+    def __init__(self, mode: str, broker: Broker | None = None, database: Database | None = None, zygote: Zygote | None = None) -> None:
+        super().__init__(mode, broker and Broker(broker.url), database)
         self.broker, self.database = broker, database
         self.done: Counter[str] = Counter()
         """What was done to it, and `<service> exited <code>` where a process ended without being killed."""
-        self._zygote: Zygote | None = None
+        self._zygote = zygote
         self._turn = threading.RLock()
 
     @property
@@ -55,6 +55,12 @@ class Chaos(System):
                 super().start(service, wait=False, **settings)
         if wait:
             self.wait_ready(service)
+
+    def migrate(self) -> None:
+        if self._zygote:
+            assert self._zygote.fork(["migrate"], self._environment("cli", {}), self.folder / "migrate.log").wait(60) == 0
+        else:
+            self.answerline("migrate")
 
     def kill(self, service: str) -> None:
         with self._turn:
@@ -120,19 +126,6 @@ class Chaos(System):
                 process.kill()
                 process.wait()
 
-    @contextmanager
-    def quick_starts(self) -> Iterator[None]:
-        """Meanwhile processes are forked from one that has imported everything: more time for load, and more kills in it."""
-        with Zygote(self.folder / "zygote.log") as zygote:
-            self._zygote = zygote
-            try:
-                yield
-            finally:
-                self._zygote = None
-                for service in self.apart:
-                    if isinstance(self._processes.get(self._process_of(service)), Forked):
-                        super().kill(service)
-
     # Looking inside
 
     def count(self, service: str, what: str) -> int:
@@ -141,23 +134,12 @@ class Chaos(System):
     def ids(self, service: str, what: str) -> set[str]:
         return {str(row[0]) for row in self.sql(service, f"select id from {what}")}
 
-    def depth(self) -> tuple[int, int]:
-        """(messages that no consumer has yet, consumers) of routing's inbox."""
-        from kombu import Connection
-
-        from shared.contracts import topology
-
-        with suppress(OSError), Connection(self.broker_url, connect_timeout=5) as connection, connection.channel() as channel:
-            found = channel.queue_declare(topology.inbox_queue("routing"), passive=True)
-            return found.message_count, found.consumer_count
-        return 0, 0
-
 
 class Zygote:
-    """A process that has everything imported and forks an Answerline when asked."""
+    """A process that has everything imported and forks an Answerline when asked: more time for load, and more kills in it."""
 
-    def __init__(self, log: Path) -> None:
-        self._log = log
+    def __init__(self, folder: Path) -> None:
+        self._log = folder / "zygote.log"
 
     def __enter__(self) -> Self:
         kept = {name: value for name, value in os.environ.items() if not name.startswith("ANSWERLINE_")}

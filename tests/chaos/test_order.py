@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from tests.chaos import checks
+from tests.chaos.conftest import revive
 from tests.chaos.harness import Chaos, Monkey
 from tests.chaos.load import Floor, Pbx, until
 from tests.chaos.synthetic import Say
@@ -41,17 +42,12 @@ def test_services_wait_for_broker_database_and_migration(killable: tuple[Broker,
         say({"ready after": round(took, 1), **checks.nothing_lost_or_twice(system), **checks.pbx(system, pbx)})
     finally:
         for server in killable:
-            if not server.running():
-                server.kill()
-                server.start()
+            revive(server)
         system.remove()
 
 
-@pytest.mark.parametrize("mode", ["embedded", "deployed"])
-def test_sigterm_under_load(mode: str, request: pytest.FixtureRequest, monkey: Monkey, seed: int, rounds: int, say: Say) -> None:
-    system: Chaos = request.getfixturevalue(mode)
-    if mode == "embedded":
-        system.start("gateway")
+def test_sigterm_under_load(either: Chaos, monkey: Monkey, seed: int, rounds: int, say: Say) -> None:
+    system = either
     took = []
 
     def terminate(service: str) -> None:

@@ -130,8 +130,11 @@ def _renamed(figures: Figures) -> Figures:
     return {who: {RENAMED.get(name, name): value for name, value in row.items()} for who, row in figures.items()}
 
 
-def doubts(client: Client, source: str) -> list[dict[str, Any]]:
-    return [{**doubt, "queue": queue} for queue, row in queue_report(client, source).items() for doubt in row["uncertain"]]
+def doubts(client: Client, source: str) -> dict[str, tuple[str, bool]]:
+    """The calls whose end is uncertain: the state they are in, and whether it cannot be true any more."""
+    listed = [doubt for row in queue_report(client, source).values() for doubt in row["uncertain"]]
+    assert all(doubt["why"] for doubt in listed)
+    return {doubt["call"]: (doubt["state"], doubt["over"]) for doubt in listed}
 
 
 def kept(system: Any, source: str) -> list[tuple[str, str, str]]:

@@ -32,6 +32,8 @@ from tests.unit.gateway import telephony_samples as samples
 LOG = "\n".join(samples.queue_log_lines())
 AMI = "\n".join(line.decode() for line in samples.ami_lines("ami_with_timestamps"))
 KNOWN_TO_THE_DIALPLAN = ("offered", "answered", "abandoned")
+STILL_WAITING = {"1795296384.618": ("waiting", False)}
+"""Run1 ends with one caller waiting. Nobody contradicts that, but the PBX has told nothing since."""
 ENDS = {"completed", "transferred", "abandoned", "left", "hung_up", "redirected"}
 
 
@@ -51,7 +53,7 @@ def test_the_queue_log_gives_exactly_the_true_figures_and_again_changes_nothing(
     system.settle()
     assert queues(system, name) == true_queues()
     assert agents(system, name) == true_agents()
-    assert not doubts(system, name)
+    assert doubts(system, name) == STILL_WAITING
 
     before = system.get("/v1/reports/queues", source=name).json
     assert post(system, name, "queue-log", LOG).ok() == {"accepted": 0, "duplicate": lines, "ignored": 0, "rejected": []}
@@ -138,7 +140,7 @@ def test_ami_as_json_lines_gives_the_figures_that_ami_knows(system: System, name
     assert receipt["accepted"] + receipt["duplicate"] + receipt["ignored"] == len(ami_told())
     system.settle()
     assert queues(system, name) == known_to_ami()
-    assert not doubts(system, name)
+    assert doubts(system, name) == STILL_WAITING
 
 
 def test_ami_as_raw_bytes_gives_the_same_and_both_together_are_one(system: System, name: str) -> None:
@@ -267,7 +269,7 @@ def test_one_call_told_by_all_three_is_one_contact(system: System, name: str) ->
     system.settle()
     assert queues(system, name) == true_queues()
     assert agents(system, name) == true_agents()
-    assert not doubts(system, name)
+    assert doubts(system, name) == STILL_WAITING
     arrivals = [one.means for one in dialplan_told() if one.means and one.means.kind == "arrived"][:20]
     for told in arrivals:
         found = [system.get(f"/v1/contacts/{name}:{id}").ok() for id in (told.call, told.linked)]
@@ -297,48 +299,51 @@ def test_all_three_shuffled_and_doubled_give_the_same_figures(system: System, na
 TRUE_LEGS: dict[str, list[Leg]] = {}
 for _leg in samples.legs_of(samples.by_queue_log()):
     TRUE_LEGS.setdefault(_leg.call or "", []).append(_leg)
-# A call after which its agent answers no other and nobody enters its queue cannot be known to have ended: the last quarter is spared.
-DETECTABLE = sorted(TRUE_LEGS)[:90]
+ENDED = sorted(TRUE_LEGS.keys() - STILL_WAITING.keys())
 
 
-@pytest.mark.parametrize("doors", [("queue-log",), ("ami",), ("queue-log", "ami", "dialplan")], ids="+".join)
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize(
+    ("doors", "seed"), [(("queue-log",), 1), (("queue-log",), 2), (("ami",), 3), (("queue-log", "ami", "dialplan"), 4)], ids=str
+)
 def test_where_ends_are_missing_exactly_those_calls_are_uncertain(system: System, name: str, doors: tuple[str, ...], seed: int) -> None:
-    calls = set(random.Random(seed).sample(DETECTABLE, len(TRUE_LEGS) // 20 + 1))
+    calls = set(random.Random(seed).sample(ENDED, len(ENDED) // 20 + 1))
     gap = tuple(one for one in EVERYTHING if one.door in doors and not _is_end(one, calls))
     post_all(system, name, shuffled(gap, seed), seconds=3)
     system.settle()
     listed = doubts(system, name)
-    assert {doubt["call"] for doubt in listed} == calls
-    assert all(doubt["why"] for doubt in listed)
+    assert listed.keys() == calls | STILL_WAITING.keys()
+    contradicted = [call for call, (_, over) in listed.items() if over]
+    assert len(contradicted) >= len(calls) // 2, "only a call near the end of the run can be open by all that others tell"
 
     truth = true_queues() if "queue-log" in doors else known_to_ami()
     for queue, row in queues(system, name).items():
-        lost = [leg for call in calls for leg in TRUE_LEGS[call] if leg.queue == queue]
-        assert row == _without_ends(truth[queue], lost), (queue, lost)
+        lost = [leg for call in calls for leg in TRUE_LEGS[call] if leg.queue == queue and leg == TRUE_LEGS[call][-1]]
+        believed = [listed[leg.call or ""][0] for leg in lost if not listed[leg.call or ""][1]]
+        assert row == _without_ends(truth[queue], lost, believed), (queue, lost)
 
 
 def _is_end(told: Told, calls: set[str]) -> bool:
     return told.means is not None and told.means.call in calls and told.means.kind in ENDS
 
 
-def _without_ends(row: dict[str, float], lost: list[Leg]) -> dict[str, float]:
-    """The true figures, but for what only the missing ends told: how they ended and how long they talked."""
-    exits = Counter(leg.outcome for leg in lost if not leg.answered)
+def _without_ends(row: dict[str, float], lost: list[Leg], believed: list[str]) -> dict[str, float]:
+    """The true figures, but for what only the missing ends told: how they ended and how long they talked. `believed` are the states
+    of those that may as well be open still."""
+    exits, still = Counter(leg.outcome for leg in lost if not leg.answered), Counter(believed)
     less: dict[str, Any] = {**exits, "talk_seconds": sum(leg.talk_seconds or 0 for leg in lost)}
-    return {figure: value - less.get(figure, 0) for figure, value in row.items()}
+    return {figure: value - less.get(figure, 0) + still[figure] for figure, value in row.items()}
 
 
 def test_an_end_that_comes_late_after_all_settles_the_doubt(system: System, name: str) -> None:
-    calls = set(DETECTABLE[10:60:10])
+    calls = set(ENDED[10:60:10])
     gap = [one for one in queue_log_told() if not _is_end(one, calls)]
     post_all(system, name, gap, seconds=30)
     system.settle()
-    assert {doubt["call"] for doubt in doubts(system, name)} == calls
+    assert doubts(system, name).keys() == calls | STILL_WAITING.keys()
     post_all(system, name, [one for one in queue_log_told() if _is_end(one, calls)], seconds=30)
     system.settle()
     assert queues(system, name) == true_queues()
-    assert not doubts(system, name)
+    assert doubts(system, name) == STILL_WAITING
 
 
 def test_the_clock_of_another_reporter_may_be_off_a_little(system: System, name: str) -> None:

@@ -6,22 +6,23 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import pytest
 import structlog
-from sqlalchemy import MetaData
+from sqlalchemy import MetaData, text
 
 from shared import clock
 from shared.bus.outbox import UnitOfWork
 from shared.bus.tables import BusTables
 from shared.db.engine import Database
-from tests.stack import Database as Server
 
 structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))  # these tests make trouble on purpose
 
 MakeUrl = Callable[[str], str]
-MakeUnits = Callable[..., UnitOfWork]
+MakeHouse = Callable[[MetaData], tuple[Database, BusTables]]
+MakeUnits = Callable[[MetaData], UnitOfWork]
 
 
 @dataclass
@@ -50,19 +51,8 @@ def make_url(request: pytest.FixtureRequest, tmp_path: Path) -> MakeUrl:
     """Makes empty databases; the test runs once for each kind."""
     if request.param == "sqlite":
         return lambda name: f"sqlite:///{tmp_path / name}.sqlite3"
-    server = request.getfixturevalue("database")
-    return lambda name: _empty(server, name)
-
-
-_made: set[str] = set()
-
-
-def _empty(server: Server, name: str) -> str:
-    """Emptying a database takes a tenth of the time of making one."""
-    url = server.url_of(server.prefix + name) if name in _made else server.create(name)
-    _made.add(name)
-    server.run("drop schema public cascade; create schema public", url=url)
-    return url
+    make: MakeUrl = request.getfixturevalue("database").create
+    return make
 
 
 @pytest.fixture
@@ -70,23 +60,49 @@ def url(make_url: MakeUrl) -> str:
     return make_url("unit")
 
 
-@pytest.fixture
-def make_units(make_url: MakeUrl) -> Iterator[MakeUnits]:
-    """Makes a service's database, with its tables beside those of the bus, and gives its units of work."""
+@pytest.fixture(scope="session", params=["sqlite", "postgresql"])
+def make_house(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[MakeHouse]:
+    """Makes a service's database with its tables beside those of the bus, once a session."""
     with ExitStack() as open_databases:
 
-        def make(metadata: MetaData, name: str = "unit") -> UnitOfWork:
-            database = open_databases.enter_context(closing(Database(make_url(name))))
+        @cache
+        def make(metadata: MetaData) -> tuple[Database, BusTables]:
+            if request.param == "sqlite":
+                url = f"sqlite:///{tmp_path_factory.mktemp('house')}/house.sqlite3"
+            else:
+                server, name = request.getfixturevalue("database"), f"house{id(metadata)}"
+                url = server.create(name)
+                server.run(f'alter database "{server.prefix}{name}" set synchronous_commit = off')
+            database = open_databases.enter_context(closing(Database(url)))
             bus = MetaData()
             tables = BusTables(bus)
             bus.create_all(database.engine)
             metadata.create_all(database.engine)
-            return UnitOfWork(database, tables)
+            return database, tables
 
         yield make
 
 
 @pytest.fixture
+def make_units(make_house: MakeHouse) -> MakeUnits:
+    """A service's units of work on a database without rows; the test runs once for each kind."""
+
+    def make(metadata: MetaData) -> UnitOfWork:
+        database, tables = make_house(metadata)
+        with database.transaction() as connection:
+            for table in (*tables.outbox.metadata.sorted_tables, *metadata.sorted_tables):
+                connection.execute(table.delete())
+            restart = "delete from sqlite_sequence" if database.sqlite else "select setval(oid, 1, false) from pg_class where relkind = 'S'"
+            connection.execute(text(restart))
+        return UnitOfWork(database, tables)
+
+    return make
+
+
+NOTHING = MetaData()
+
+
+@pytest.fixture
 def units(make_units: MakeUnits) -> UnitOfWork:
     """The bus alone."""
-    return make_units(MetaData())
+    return make_units(NOTHING)

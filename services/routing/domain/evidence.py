@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -85,7 +86,8 @@ def _cannot_wait(legs: Sequence[LegFacts]) -> list[LegFacts]:
     waiting = [leg for leg in legs if leg.answered_at is None and leg.ended_at is None and leg.arrived_at is not None]
     if not waiting:
         return []
-    entries = [(leg.arrived_at, leg.position - 1 - _known_before(leg.arrived_at, legs)) for leg in legs if leg.position and leg.arrived_at]
+    stood = _Stood(legs)
+    entries = [(leg.arrived_at, leg.position - 1 - stood.at(leg.arrived_at)) for leg in legs if leg.position and leg.arrived_at]
     if any(free < 0 for _, free in entries):
         return []
     last_full = max((at for at, free in entries if free == 0), default=0.0)
@@ -97,11 +99,22 @@ def _cannot_wait(legs: Sequence[LegFacts]) -> list[LegFacts]:
     ]
 
 
-def _known_before(at: float, legs: Sequence[LegFacts]) -> int:
-    """How many callers certainly stood in the queue at that moment."""
-    known = 0
-    for leg in legs:
-        left = leg.answered_at if leg.answered_at is not None else leg.ended_at
-        if left is not None and leg.arrived_at is not None and leg.arrived_at < at - CLOCK_SECONDS and left > at + CLOCK_SECONDS:
-            known += 1
-    return known
+class _Stood:
+    """How many callers certainly stood in the queue at a moment, for many moments: by bisection, since a day has thousands."""
+
+    def __init__(self, legs: Iterable[LegFacts]) -> None:
+        stays = []
+        for leg in legs:
+            left = leg.answered_at if leg.answered_at is not None else leg.ended_at
+            if leg.arrived_at is not None and left is not None:
+                stays.append((leg.arrived_at, max(left, leg.arrived_at)))
+        self._stays = sorted(stays)
+        self._arrived = [arrived for arrived, _ in self._stays]
+        self._left = sorted(left for _, left in self._stays)
+
+    def at(self, moment: float) -> int:
+        before, after = moment - CLOCK_SECONDS, moment + CLOCK_SECONDS
+        came_before, came_until = bisect_left(self._arrived, before), bisect_right(self._arrived, after)
+        gone = bisect_right(self._left, after)
+        gone_of_the_last = sum(left <= after for _, left in self._stays[came_before:came_until])
+        return came_before - (gone - gone_of_the_last)

@@ -81,7 +81,7 @@ def told(data: dict[str, Any]) -> str:
 @pytest.fixture
 def gateway(make_units: MakeUnits, at: SetClock) -> Gateway:
     at.seconds = 1795296300.0
-    return Gateway(make_units(store.metadata, "gateway"))
+    return Gateway(make_units(store.metadata))
 
 
 # ---- taking in
@@ -324,7 +324,7 @@ class Centre:
 
 @pytest.fixture
 def centre(gateway: Gateway, make_units: MakeUnits) -> Centre:
-    return Centre(gateway, make_units(routing_store.metadata, "routing"))
+    return Centre(gateway, make_units(routing_store.metadata))
 
 
 @pytest.mark.parametrize("line", EXTREME, ids=range(len(EXTREME)))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import closing
 from typing import Any
 
 import pytest
@@ -15,6 +13,7 @@ from shared.db import bulk
 from shared.db.engine import Database
 from shared.db.types import Document, Id, Moment, Serial
 from shared.ids import new_id
+from tests.unit.conftest import MakeUnits
 
 metadata = MetaData()
 note = Table(
@@ -40,10 +39,8 @@ DOCUMENTS = st.recursive(
 
 
 @pytest.fixture
-def db(url: str) -> Iterator[Database]:
-    with closing(Database(url)) as made:
-        metadata.create_all(made.engine)
-        yield made
+def db(make_units: MakeUnits) -> Database:
+    return make_units(metadata).database
 
 
 def row(number: int, text: str | None = "", **more: Any) -> dict[str, Any]:
@@ -71,6 +68,12 @@ def test_every_type_comes_back_as_it_went(db: Database) -> None:
     rows = [full, empty, *texts, row(99, is_open=False, sequence=2**40)]
     put(db, rows)
     assert sorted(stored(db), key=str) == sorted(rows, key=str)
+
+
+def test_no_document_is_null_for_the_database_too(db: Database) -> None:
+    put(db, [row(1, document=None), row(2, document="null"), row(3, document=[])])
+    with db.reading() as connection:
+        assert list(connection.scalars(select(note.c.number).where(note.c.document.is_(None)))) == [1]
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

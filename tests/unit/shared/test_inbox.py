@@ -279,14 +279,14 @@ def test_what_is_announced_while_receiving_shares_the_batchs_fate(house: House) 
 
 @contextmanager
 def outage(units: UnitOfWork, after: int, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """The database goes away after that many statements."""
+    """The database goes away after that many statements, and is back at once."""
     left = [after]
     execute = Connection.execute
 
     def dying(connection: Connection, *arguments: Any, **more: Any) -> Any:
-        if left[0] == 0:
-            raise OperationalError("server closed the connection", None, Exception("gone"))
         left[0] -= 1
+        if left[0] == -1:
+            raise OperationalError("server closed the connection", None, Exception("gone"))
         return execute(connection, *arguments, **more)
 
     with monkeypatch.context() as patch:

@@ -1,1 +1,0 @@
-from tests.system import name, own_system, system  # noqa: F401 - fixtures
