@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+import structlog
 from sqlalchemy import delete, insert, select
 
 from services.gateway import store
@@ -19,8 +20,11 @@ from shared import clock
 from shared.bus.envelope import Event
 from shared.bus.outbox import UnitOfWork, Work
 from shared.db import bulk
+from shared.db.engine import is_outage
 from shared.errors import NotFound
 from shared.ids import is_id, new_id
+
+log = structlog.get_logger()
 
 BATCH = 300
 SAME_RESTART_SECONDS = 2.0
@@ -259,17 +263,36 @@ def prune(units: UnitOfWork, before: float) -> None:
 
 def correlate(units: UnitOfWork) -> int:
     """Turn the next pending observations into contacts and agents' states, and announce what changed. Returns how many were worked on."""
-    with units() as work:
-        rows = store.pending(work.connection, BATCH)
-        if not rows:
-            return 0
-        told: dict[str, list[Observation]] = {}
-        for row in rows:
-            told.setdefault(row.source, []).append(Observation.from_dict(row.observation))
-        for source, observations in sorted(told.items()):
-            _Correlation(work, source).apply(observations)
-        store.mark_processed(work.connection, [row.seq for row in rows], clock.now())
+    with units.database.reading() as connection:
+        rows = store.pending(connection, BATCH)
+    if rows:
+        _correlate(units, rows)
     return len(rows)
+
+
+def _correlate(units: UnitOfWork, rows: Sequence[Any]) -> None:
+    """In one transaction; where that fails the batch is halved, until the culprit stands alone and is set aside with the refused."""
+    try:
+        with units() as work:
+            store.mark_processed(work.connection, [row.seq for row in rows], clock.now())
+            told: dict[str, list[Observation]] = {}
+            for row in rows:
+                told.setdefault(row.source, []).append(Observation.from_dict(row.observation))
+            for source, observations in sorted(told.items()):
+                _Correlation(work, source).apply(observations)
+    except Exception as error:
+        if is_outage(error):
+            raise
+        if len(rows) > 1:
+            middle = len(rows) // 2
+            _correlate(units, rows[:middle])
+            _correlate(units, rows[middle:])
+            return
+        log.error("observation set aside", seq=rows[0].seq, error=type(error).__name__)
+        told_wrong = {"source": rows[0].source, "door": "correlation", "body": str(rows[0].observation), "reason": type(error).__name__}
+        with units() as work:
+            work.connection.execute(insert(store.refused).values(**told_wrong, received_at=clock.now()))
+            store.mark_processed(work.connection, [rows[0].seq], clock.now())
 
 
 class _Correlation:
@@ -319,6 +342,7 @@ class _Correlation:
 
     def _merge(self, other: ContactRow, into: ContactRow) -> None:
         into.observations += other.observations
+        into.required_skills = {**other.required_skills, **into.required_skills}
         other.observations, other.merged_into = [], into.id
         self.touched |= {other.id, into.id}
         moved = {told for kept in into.observations for told in Observation.from_dict(kept).identifiers}

@@ -8,6 +8,7 @@ import orjson
 from sqlalchemy import Boolean, Column, Connection, Index, Integer, MetaData, RowMapping, Table, Text, UniqueConstraint, select, text
 
 from shared.db import bulk
+from shared.db.engine import LeaseLostError
 from shared.db.types import Document, Id, Moment, Serial
 
 metadata = MetaData()
@@ -93,8 +94,8 @@ PENDING = {
     "sqlite": "select seq, source, observation from intake where processed_at is null order by seq limit :most",
 }
 MARK = {
-    "postgresql": "update intake set processed_at = :at where seq in (select value::bigint from json_array_elements_text(:items))",
-    "sqlite": "update intake set processed_at = :at where seq in (select value from json_each(:items))",
+    "postgresql": "update intake set processed_at = :at where processed_at is null and seq in (select value::bigint from json_array_elements_text(:items))",
+    "sqlite": "update intake set processed_at = :at where processed_at is null and seq in (select value from json_each(:items))",
 }
 ALIASES = {
     "postgresql": "select a.source, a.alias, a.contact from call_alias a join json_to_recordset(:items) as i(source text, alias text) "
@@ -135,7 +136,10 @@ def pending(connection: Connection, most: int) -> Sequence[Any]:
 
 
 def mark_processed(connection: Connection, seqs: Sequence[int], at: float) -> None:
-    connection.execute(text(MARK[connection.dialect.name]), {"items": orjson.dumps(seqs).decode(), "at": at})
+    """Claims the rows for this transaction. Raises LeaseLostError when another process was quicker."""
+    claimed = connection.execute(text(MARK[connection.dialect.name]), {"items": orjson.dumps(seqs).decode(), "at": at}).rowcount
+    if claimed != len(seqs):
+        raise LeaseLostError("another gateway process is correlating")
 
 
 def contacts_of(connection: Connection, aliases: Iterable[tuple[str, str]]) -> dict[tuple[str, str], str]:

@@ -17,6 +17,7 @@ from services.routing.domain.entities import Queue
 from shared import clock, errors
 from shared.bus.envelope import Event
 from shared.bus.outbox import UnitOfWork, Work
+from shared.db.engine import LeaseLostError
 from shared.ids import new_id
 
 log = structlog.get_logger()
@@ -32,10 +33,6 @@ ANSWERED = ("talking", "completed", "transferred")
 TAKEN_OVER = "another routing process has taken over"
 
 Command = Callable[[Desk, float], Any]
-
-
-class Superseded(RuntimeError):
-    """Another process has taken the desk over; this one must stop."""
 
 
 class LiveDesk:
@@ -59,12 +56,12 @@ class LiveDesk:
         work.afterwards(self._end_turn)
         now = clock.now()
         if self._superseded:
-            raise Superseded(TAKEN_OVER)
+            raise LeaseLostError(TAKEN_OVER)
         if self._desk is None:
             self._desk, self._epoch = store.open_desk(work.connection, POOL, REMEMBER_SECONDS, now)
         elif not store.still_ours(work.connection, POOL, self._epoch):
             self._superseded = True
-            raise Superseded(TAKEN_OVER)
+            raise LeaseLostError(TAKEN_OVER)
         yield self._desk
         now = clock.now()
         self._desk.expire(now)

@@ -10,6 +10,9 @@ from services.routing import store
 from shared.db.engine import Database, is_outage
 from shared.runtime.context import Context
 
+MOST_QUEUES = 500
+"""Queues are named by whoever posts events; a scrape must stay small whatever they post."""
+
 
 class RoutingMetrics(Collector):
     """How the queues stand when scraped."""
@@ -25,9 +28,10 @@ class RoutingMetrics(Collector):
         contacts = GaugeMetricFamily("answerline_routing_contacts", "Contacts waiting or talking now.", labels=["queue", "state"])
         agents = GaugeMetricFamily("answerline_routing_agents", "Agents of the directory by state.", labels=["state"])
         open_legs = select(store.leg.c.queue, store.leg.c.outcome, func.count()).where(store.leg.c.outcome.in_(("waiting", "talking")))
+        busiest = open_legs.group_by(store.leg.c.queue, store.leg.c.outcome).order_by(func.count().desc()).limit(MOST_QUEUES)
         try:
             with self.database.reading() as connection:
-                for queue, outcome, count in connection.execute(open_legs.group_by(store.leg.c.queue, store.leg.c.outcome)):
+                for queue, outcome, count in connection.execute(busiest):
                     contacts.add_metric([queue, outcome], count)
                 for state, count in connection.execute(select(store.agent.c.state, func.count()).group_by(store.agent.c.state)):
                     agents.add_metric([state], count)

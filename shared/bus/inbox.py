@@ -16,7 +16,6 @@ from typing import Any
 import orjson
 import structlog
 from sqlalchemy import Connection, delete, exists, func, select, text, update
-from sqlalchemy.exc import DBAPIError
 
 from shared import clock, contracts
 from shared.bus.envelope import BadEnvelope, Event, parse
@@ -140,8 +139,7 @@ class Inbox:
         bulk.insert(connection, self.units.tables.set_aside, rows)
 
     def _set_aside_culprit(self, delivery: Delivery, error: Exception) -> None:
-        where = None if isinstance(error, DBAPIError) else error  # a database's own words quote the data
-        log.warning("event set aside", event_id=delivery.id, type=delivery.type, cause=_cause(error), exc_info=where)
+        log.warning("event set aside", event_id=delivery.id, type=delivery.type, cause=_cause(error), exc_info=error)
         with self.units() as work:
             self._put_aside(work.connection, [delivery], culprit=_cause(error))
             count(work.connection, Counter(received=1))

@@ -56,9 +56,13 @@ class Database:
         self.engine.dispose()
 
 
+class LeaseLostError(RuntimeError):
+    """Another process does our work now: what was asked was not wrong, it is only no longer ours to do."""
+
+
 def is_outage(error: BaseException) -> bool:
-    """Whether the database itself, and not what was asked of it, is the trouble: worth waiting and trying again."""
-    if isinstance(error, PoolTimeout):
+    """Whether the database itself (or our right to it), and not what was asked of it, is the trouble: worth waiting and trying again."""
+    if isinstance(error, PoolTimeout | LeaseLostError):
         return True
     if isinstance(error, DBAPIError) and error.connection_invalidated:
         return True

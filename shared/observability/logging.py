@@ -2,9 +2,23 @@
 
 import logging
 import sys
+import traceback
 from typing import Any
 
 import structlog
+from sqlalchemy.exc import DBAPIError
+
+
+def without_data(_logger: Any, _method: str, event: Any) -> Any:
+    """A database's own words quote the rows: its errors are logged by name and place in the code alone."""
+    error = event.get("exc_info")
+    error = sys.exc_info()[1] if error is True else error
+    if isinstance(error, DBAPIError):
+        event["exc_info"] = None
+        last = traceback.extract_tb(error.__traceback__)[-1] if error.__traceback__ else None
+        event["database_error"] = type(error.orig).__name__
+        event["at"] = f"{last.filename}:{last.lineno}" if last else ""
+    return event
 
 
 def configure(level: str, service: str | None = None) -> None:
@@ -13,6 +27,7 @@ def configure(level: str, service: str | None = None) -> None:
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
+        without_data,
         structlog.processors.format_exc_info,
     ]
     person = sys.stderr.isatty()

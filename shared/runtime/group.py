@@ -43,7 +43,7 @@ class GroupCommit(Generic[Item, Result]):
     def _write(self, batch: list[tuple[Item, Event]]) -> None:
         try:
             settled = list(zip(batch, self._commit([item for item, _ in batch]), strict=True))
-        except Exception as error:  # noqa: BLE001 - every one who waits raises it
+        except BaseException as error:  # noqa: BLE001 - every one who waits raises it
             for _, done in batch:
                 done.send_exception(error)
             return

@@ -449,7 +449,7 @@ _INSTANTS = frozenset({"arrived_at", "answered_at", "ended_at"})
 
 
 def diff(before: Sequence[Leg], after: Sequence[Leg]) -> list[Change]:
-    """What to publish when `after` replaces `before`: natural steps forward, or `corrected` where a published fact changed."""
+    """What to publish when `after` replaces `before`: natural steps forward, after `corrected` where a published fact changed."""
     known = {leg.number: leg for leg in before}
     changes: list[Change] = []
     for leg in after:
@@ -459,17 +459,14 @@ def diff(before: Sequence[Leg], after: Sequence[Leg]) -> list[Change]:
 
 def _steps_forward(before: Leg | None, leg: Leg) -> list[Change]:
     done, now = _steps(before), _steps(leg)
-    if before is not None and (now[: len(done)] != done or any(_differs(before, leg, step) for step in done)):
-        done = now
+    missed_before, missed_now = (before.missed or {}) if before else {}, leg.missed or {}
+    was_wrong = before is not None and (now[: len(done)] != done or any(_differs(before, leg, step) for step in done))
+    changes: list[Change] = []
+    if was_wrong or any(missed_now.get(agent, 0) < count for agent, count in missed_before.items()):
         changes = [Change("corrected", leg)]
-    else:
-        changes = []
-        missed_before, missed_now = (before.missed or {}) if before else {}, leg.missed or {}
-        if any(missed_now.get(agent, 0) < count for agent, count in missed_before.items()):
-            changes = [Change("corrected", leg)]
-        elif missed_now != missed_before:
-            changes = [Change("missed", leg)]
-    steps = [Change(step, leg) for step in now[len(done) :]]
+    elif missed_now != missed_before:
+        changes = [Change("missed", leg)]
+    steps = [Change(step, leg) for step in now if step not in done]
     at = 1 if steps and steps[0].what == "arrived" else 0
     return [*steps[:at], *changes, *steps[at:]]
 

@@ -43,9 +43,9 @@ def test_a_changed_or_retracted_fact_is_a_correction() -> None:
     assert steps([ENDED], [replace(ENDED, talk_seconds=24)]) == ["corrected"]
     assert steps([TALKING], [replace(TALKING, agent="Bob")]) == ["corrected"]
     assert steps([replace(WAITING, outcome="abandoned")], [replace(WAITING, outcome="timed_out")]) == ["corrected"]
-    assert steps([replace(WAITING, outcome="abandoned")], [ENDED]) == ["corrected"]
+    assert steps([replace(WAITING, outcome="abandoned")], [ENDED]) == ["corrected", "answered", "ended"]
     assert steps([replace(WAITING, missed={"Bob": 2})], [WAITING]) == ["corrected"]
-    assert steps([replace(TALKING, agent=None)], [ENDED]) == ["corrected"]
+    assert steps([replace(TALKING, agent=None)], [ENDED]) == ["corrected", "ended"]
 
 
 def test_clocks_that_differ_by_a_second_correct_nothing() -> None:

@@ -9,9 +9,10 @@ from sqlalchemy import select
 
 from services.routing import handlers, store
 from services.routing.domain.desk import Desk
-from services.routing.handlers import FRESH_SECONDS, PARKED_SECONDS, LiveDesk, Superseded
+from services.routing.handlers import FRESH_SECONDS, PARKED_SECONDS, LiveDesk
 from shared.bus.envelope import Event
 from shared.bus.outbox import UnitOfWork
+from shared.db.engine import LeaseLostError
 from shared.errors import AnswerlineError, Conflict, Invalid, NotFound
 from shared.ids import new_id
 from tests.unit.conftest import MakeUnits, SetClock
@@ -156,7 +157,7 @@ def test_whose_desk_was_taken_over_must_not_write_any_more(house: House) -> None
     contact = house.arrive()
     old_house_state = house.rows(store.contact), house.announced()
     for _ in range(2):
-        with pytest.raises(Superseded):
+        with pytest.raises(LeaseLostError):
             old.execute([lambda desk, now: desk.hang_up(contact, now)])
     assert (house.rows(store.contact), house.announced()) == old_house_state
     assert house.state(contact) == "offered"
