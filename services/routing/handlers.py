@@ -167,15 +167,18 @@ def receive(live: LiveDesk, work: Work, events: Sequence[Event]) -> None:
     of_contacts = [event for event in events if "leg" in event.data]
     modes = store.known_queues(work.connection, {event.data["leg"]["queue"] for event in of_contacts}) if of_contacts else {}
     routed = [event for event in of_contacts if modes.get(event.data["leg"]["queue"]) == "routed"]
-    store.save_legs(work.connection, [_leg_row(event) for event in of_contacts])
     watched = [event for event in of_contacts if modes.get(event.data["leg"]["queue"]) != "routed"]
     for event in watched:
         _pass_on(work, event)
     _note_agents(work, events)
+    rows = [_leg_row(event) for event in of_contacts]
     if routed:
-        with live.turn(work) as desk:
+        with live.turn(work) as desk:  # the desk before the legs, as in every command: in the other order two would wait for each other for ever
+            store.save_legs(work.connection, rows)
             for event in routed:
                 _to_desk(desk, event)
+    else:
+        store.save_legs(work.connection, rows)
 
 
 def _leg_row(event: Event) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import orjson
 import structlog
 
 from shared import clock
-from shared.db.engine import is_outage
+from shared.db.engine import for_the_log, is_outage
 from shared.errors import AnswerlineError, Forbidden, Invalid, Malformed, TooLarge, Unauthenticated, Unavailable, UnsupportedMediaType
 from shared.http.endpoint import PUBLIC, Principal, Response, Route, Router, check
 
@@ -74,9 +74,12 @@ class Application:
             if is_outage(error):
                 response = problem(Unavailable("the database is out of reach"))
             else:
-                log.exception("a door failed", path=route.endpoint.path if route else "", method=method, error=type(error).__name__)
+                path = route.endpoint.path if route else ""
+                log.error("a door failed", path=path, method=method, error=type(error).__name__, exc_info=for_the_log(error))
                 response = problem(AnswerlineError("the request failed here; the log says how"))
-        self.observe(route.endpoint.path if route else "none", method, response.status, clock.monotonic() - began)
+        # a method that no door takes may be any word, and every word would be kept as a label
+        place = (route.endpoint.path, method) if route else ("none", "none")
+        self.observe(*place, response.status, clock.monotonic() - began)
         return send(response, method, start_response)
 
     def _answer(self, route: Route, parameters: Mapping[str, str], environ: dict[str, Any]) -> Response:
@@ -165,7 +168,7 @@ def _query(route: Route, text: str) -> dict[str, Any]:
     except ValueError as error:
         raise Malformed(f"the query string cannot be read: {error}") from error
     values = dict(pairs)
-    if "%00" in text and _holds_nul(values):
+    if _holds_nul(values):
         raise Invalid("no text may hold the character U+0000")
     if len(values) < len(pairs):
         raise Invalid("a query parameter is given twice")

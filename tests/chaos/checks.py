@@ -35,7 +35,10 @@ def settled(system: Chaos, within: float = RECOVERY_SECONDS, set_aside: int = 0)
         }
         assert not any(left.values()), left
 
-    eventually(lambda: check() is None, within, every=0.2)
+    try:
+        eventually(lambda: check() is None, within, every=0.2)
+    except AssertionError as failure:
+        raise AssertionError(f"{failure}\n{system.story()}") from None
 
 
 def nothing_lost_or_twice(system: Chaos) -> dict[str, int]:

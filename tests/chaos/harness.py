@@ -134,6 +134,15 @@ class Chaos(System):
     def ids(self, service: str, what: str) -> set[str]:
         return {str(row[0]) for row in self.sql(service, f"select id from {what}")}
 
+    def story(self) -> str:
+        """What may explain a failure."""
+        told = [f"done: {dict(self.done)}"]
+        for table in ("tally", "checkpoint"):
+            told.append(f"{table}: {[tuple(row) for row in self.sql('routing', f'select * from {table}')]}")
+        if self.broker:
+            told.append(self.broker.ctl("list_queues", "name", "messages", "messages_unacknowledged", "consumers"))
+        return "\n".join([*told, *(f"--- {service}:\n{self.log(service, 5000)}" for service in self.apart)])
+
 
 class Zygote:
     """A process that has everything imported and forks an Answerline when asked: more time for load, and more kills in it."""

@@ -9,6 +9,7 @@ from typing import Any
 from kombu import Connection
 
 from shared.contracts import topology
+from shared.ids import new_id
 from tests.chaos import checks, synthetic
 from tests.chaos.harness import Chaos
 from tests.chaos.load import DOOR, Pbx, call
@@ -91,7 +92,8 @@ def poison() -> dict[str, dict[str, Any]]:
     )
 
     def changed(**values: Any) -> dict[str, Any]:
-        return {"body": json.dumps({name: value for name, value in {**good, **values}.items() if value is not ...}).encode()}
+        told = {**good, "id": new_id(), **values}
+        return {"body": json.dumps({name: value for name, value in told.items() if value is not ...}).encode()}
 
     bodies = {
         "nothing": b"",
@@ -118,10 +120,10 @@ def poison() -> dict[str, dict[str, Any]]:
         "time nonsense": changed(time="yesterday"),
         "sequence too large": changed(sequence=2**80),
         "NUL in the subject": changed(subject="a\0b"),
-        "an unknown encoding": {"body": b"{}", "content_encoding": "klingon"},
+        "an unknown encoding": {"body": b"{ }", "content_encoding": "klingon"},
         "an unknown content type": {"body": b"{}", "content_type": "application/x-python-serialize"},
-        "an unknown compression": {"body": b"{}", "headers": {"compression": "application/x-nonsense"}},
-        "a broken compression": {"body": b"{}", "headers": {"compression": "application/x-gzip"}},
+        "an unknown compression": {"body": b"{  }", "headers": {"compression": "application/x-nonsense"}},
+        "a broken compression": {"body": b"{   }", "headers": {"compression": "application/x-gzip"}},
     }
 
 
