@@ -71,10 +71,8 @@ def up(sample: bool, speed: float) -> None:
 
     def welcome(_contexts: Any) -> None:
         click.echo(f"\nAnswerline is up.\n  live page  {address}/\n  API        {address}/docs\n  metrics    {address}/metrics")
-        where = f"kept in {settings.data / 'admin.key'}"
-        click.echo(
-            f"  admin key  {key}  ({'made now, ' if made else ''}{where})" if made or not settings.admin_key else "  admin key  as set"
-        )
+        kept = f"({'made now, ' if made else ''}kept in {settings.data / 'admin.key'})"
+        click.echo("  admin key  as set" if settings.admin_key else f"  admin key  {key}  {kept}")
         for definition in definitions if sample else ():
             if definition.sample:
                 definition.sample(address, key, speed)

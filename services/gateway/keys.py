@@ -19,7 +19,7 @@ from shared.ids import is_id, new_id
 
 ROLES = ("admin", "supervisor", "agent", "expert", "evaluator", "trainer", "telephony", "metrics")
 KNOWN_FOR_SECONDS = 5.0
-SCHEME = "Bearer "
+SCHEME = "bearer"
 
 
 def digest(key: str) -> str:
@@ -61,10 +61,10 @@ class Keyring:
         self._known: dict[str, tuple[float, Principal | None]] = {}
 
     def authenticate(self, environ: Mapping[str, Any]) -> Principal | None:
-        header = environ.get("HTTP_AUTHORIZATION", "")
-        if not header.startswith(SCHEME):
+        scheme, _, key = environ.get("HTTP_AUTHORIZATION", "").partition(" ")
+        if scheme.lower() != SCHEME:
             return None
-        offered = digest(header[len(SCHEME) :].strip())
+        offered = digest(key.strip())
         if hmac.compare_digest(offered, self._bootstrap):
             return Principal("bootstrap", frozenset(("admin",)))
         until, principal = self._known.get(offered, (0.0, None))

@@ -57,7 +57,7 @@ class Wait(Input):
 
 class Assignment(Data):
     contact = fields.String()
-    state = fields.String(metadata={"description": "waiting, offered, assigned, parked, ended or abandoned"})
+    state = fields.String(metadata={"description": "waiting, offered, assigned, ended, abandoned or observed"})
     queue = fields.String()
     agent = fields.String(allow_none=True)
     name = fields.String(allow_none=True)

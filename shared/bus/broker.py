@@ -12,7 +12,6 @@ from shared.contracts import topology
 HEARTBEAT_SECONDS = 20
 NOT_FOUND = "(404)"
 PERSISTENT = {"content_type": "application/json", "content_encoding": "utf-8", "delivery_mode": 2}
-TRANSIENT = {**PERSISTENT, "delivery_mode": 1}
 # RabbitMQ 4 drops a message after 20 redeliveries unless told otherwise; what is never applied ends in our own dead letters instead.
 QUORUM = {"x-queue-type": "quorum", "x-delivery-limit": 1_000_000_000}
 

@@ -51,7 +51,8 @@ def drop(units: UnitOfWork, id: str) -> None:
     subject = show(units, id)["subject"]
     aside = units.tables.set_aside
     with units() as work:
-        work.connection.execute(delete(aside).where(aside.c.id == id))
+        if not work.connection.execute(delete(aside).where(aside.c.id == id)).rowcount:
+            raise NotFound(f"event {id} is not set aside any more: it has just been applied")
         if is_id(id):
             bulk.insert(work.connection, units.tables.inbox, [{"id": id, "at": clock.now()}], key=("id",))
         count(work.connection, Counter(dropped=1))

@@ -15,7 +15,7 @@ from typing import Any
 
 import orjson
 import structlog
-from sqlalchemy import Connection, delete, exists, func, select, text, update
+from sqlalchemy import Connection, delete, exists, func, select, text, union_all, update
 
 from shared import clock, contracts
 from shared.bus.envelope import BadEnvelope, Event, parse
@@ -235,12 +235,10 @@ def count(connection: Connection, tally: Counter[str]) -> None:
 
 def sums(connection: Connection, units: UnitOfWork) -> dict[str, int]:
     """How many events are in each bucket. `received` equals the sum of all others."""
-    tables = units.tables
-    result = dict.fromkeys((*COUNTED, *SET_ASIDE), 0)
-    result.update({row.bucket: row.events for row in connection.execute(select(tables.tally))})
-    states = select(tables.set_aside.c.state, func.count().label("events")).group_by(tables.set_aside.c.state)
-    result.update({row.state: row.events for row in connection.execute(states)})
-    return result
+    tally, aside = units.tables.tally, units.tables.set_aside
+    states = select(aside.c.state, func.count()).group_by(aside.c.state)
+    in_one_moment = union_all(select(tally.c.bucket, tally.c.events), states)  # between two queries an event may change its bucket
+    return dict.fromkeys((*COUNTED, *SET_ASIDE), 0) | dict(connection.execute(in_one_moment).tuples().all())
 
 
 def _read(body: bytes | str) -> Delivery:

@@ -8,7 +8,7 @@ import orjson
 import structlog
 
 from shared import clock
-from shared.db.engine import for_the_log, is_outage
+from shared.db.engine import is_outage
 from shared.errors import AnswerlineError, Forbidden, Invalid, Malformed, TooLarge, Unauthenticated, Unavailable, UnsupportedMediaType
 from shared.http.endpoint import PUBLIC, Principal, Response, Route, Router, check
 
@@ -74,8 +74,7 @@ class Application:
             if is_outage(error):
                 response = problem(Unavailable("the database is out of reach"))
             else:
-                path = route.endpoint.path if route else ""
-                log.error("a door failed", path=path, method=method, error=type(error).__name__, exc_info=for_the_log(error))
+                log.exception("a door failed", path=route.endpoint.path if route else "", method=method, error=type(error).__name__)
                 response = problem(AnswerlineError("the request failed here; the log says how"))
         # a method that no door takes may be any word, and every word would be kept as a label
         place = (route.endpoint.path, method) if route else ("none", "none")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import resource
 import socket
+from collections.abc import Callable
 from typing import Any
 
 import eventlet
@@ -24,7 +25,6 @@ from shared.runtime import bootstrap
 log = structlog.get_logger()
 
 IDLE_SECONDS = 75.0
-HEADER_SECONDS = 15.0
 BACKLOG = 1024
 SPARE_DESCRIPTORS = 128
 ACCEPT_PAUSE = 0.05
@@ -128,9 +128,9 @@ class _Silence:
 
 
 class Watch:
-    """Notices within a moment that a waiting client has gone: `with Watch(request) as watch: ... watch.gone`."""
+    """Notices within a moment that a waiting client has gone: `with Watch(request, on_gone): …`."""
 
-    def __init__(self, request: Request, on_gone: Any) -> None:
+    def __init__(self, request: Request, on_gone: Callable[[], None]) -> None:
         self.socket: GreenSocket = request.environ["eventlet.input"].get_socket()
         self.on_gone = on_gone
 

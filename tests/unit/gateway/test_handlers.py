@@ -220,7 +220,8 @@ def test_two_contacts_that_turn_out_to_be_one_call_become_one(gateway: Gateway) 
     assert rows[first, "gateway.contact_corrected.v1"]["leg"]["outcome"] == "talking"
     assert {handlers.find_contact(gateway.units, name) for name in ("pbx1:5.1", "pbx1:5.0", second, first)} == {first}
     gateway.post(END)
-    assert gateway.news() == [("contact_corrected", "sales completed")]  # the agent of the answer is known by name now
+    # the agent of the answer is known by name now
+    assert gateway.news() == [("contact_corrected", "sales completed"), ("contact_ended", "sales completed")]
 
 
 def test_a_contact_merged_twice_is_found_by_its_first_name(gateway: Gateway) -> None:
