@@ -119,11 +119,12 @@ def _definition(name: str) -> Definition:
 
 
 @main.command()
-def doctor() -> None:
+@click.option("--service", "service_name", envvar="ANSWERLINE_SERVICE", help="Only this one; otherwise all.")
+def doctor(service_name: str | None) -> None:
     """Check settings, databases and broker, and whether the sums of events agree. Exits with 1 when something is wrong."""
     from shared import doctor as checks
 
-    findings = checks.examine(_settings(), list(installed().values()))
+    findings = checks.examine(_settings(), [_definition(service_name)] if service_name else list(installed().values()))
     for finding in findings:
         click.echo(f"{'ok  ' if finding.fine else 'BAD '} {finding.what}: {finding.detail}")
     sys.exit(0 if all(finding.fine for finding in findings) else 1)
@@ -143,7 +144,9 @@ def _units(service: str) -> UnitOfWork:
     return context.build(_definition(service).name, _settings()).units
 
 
-SERVICE = click.option("--service", "service_name", default="routing", show_default=True, help="Whose dead letters.")
+SERVICE = click.option(
+    "--service", "service_name", envvar="ANSWERLINE_SERVICE", default="routing", show_default=True, help="Whose dead letters."
+)
 
 
 @dlq.command("list")

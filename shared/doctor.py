@@ -15,6 +15,9 @@ from shared.runtime import context
 from shared.runtime.context import Context
 from shared.runtime.definition import Definition
 
+NEWEST = 5000
+"""What is still on its way is among the last published."""
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -77,13 +80,13 @@ def _arrived(name: str, ours: Context, services: dict[str, Context]) -> Iterator
         heard = outbox.c.type.in_(topology.SUBSCRIPTIONS[name])
         try:
             with services[publisher].database.reading() as connection:
-                ids = {row.id for row in connection.execute(select(outbox.c.id).where(heard, outbox.c.published_at.is_not(None)))}
+                newest = select(outbox.c.id).where(heard, outbox.c.published_at.is_not(None)).order_by(outbox.c.seq.desc()).limit(NEWEST)
+                ids = set(connection.scalars(newest))
             inbox, aside = ours.units.tables.inbox, ours.units.tables.set_aside
             with ours.database.reading() as connection:
-                known = {row.id for row in connection.execute(select(inbox.c.id))} | {
-                    row.id for row in connection.execute(select(aside.c.id))
-                }
+                known = set(connection.scalars(select(inbox.c.id).where(inbox.c.id.in_(ids))))
+                known |= set(connection.scalars(select(aside.c.id).where(aside.c.id.in_(ids))))
         except Exception as error:  # noqa: BLE001 - the finding says it
             yield Finding(f"{publisher} to {name}", False, type(error).__name__)
             continue
-        yield Finding(f"{publisher} to {name}", True, f"{len(ids)} published, {len(ids - known)} on their way")
+        yield Finding(f"{publisher} to {name}", True, f"of the last {len(ids)} published {len(ids - known)} are on their way")

@@ -242,9 +242,13 @@ def _known_id(connection: Any, reference: str) -> str | None:
 
 
 def call_of(units: UnitOfWork, contact: str) -> tuple[str, str]:
-    """(source, call id) under which a contact was first announced. Raises NotFound."""
+    """(source, call id) of a contact: that of its last leg, or while it has none, that under which it was announced. Raises NotFound."""
     query = select(store.call_alias.c.source, store.call_alias.c.alias).where(store.call_alias.c.contact == contact).limit(1)
     with units.database.reading() as connection:
+        known = store.load_contacts(connection, [contact]).get(contact)
+        calls = [leg["call"] for leg in known.legs if leg["call"]] if known else []
+        if known and calls:
+            return known.source, calls[-1]
         row = connection.execute(query).first()
     if row is None:
         raise NotFound(f"no contact {contact}")

@@ -20,10 +20,10 @@ from typing import Any
 import click
 import orjson
 from kombu import Connection, Consumer, Exchange, Producer, Queue
-from sqlalchemy import create_engine, text
+from sqlalchemy import create_engine, make_url, text
 
 from shared import clock, config
-from shared.bus.broker import Broker, declare_for, inbox
+from shared.bus.broker import Broker, declare_for, exists, inbox
 from shared.bus.envelope import Event
 from shared.bus.relay import Sender
 from shared.config import SettingError, Settings
@@ -31,6 +31,7 @@ from shared.db import migrate
 from shared.db.engine import Database
 from shared.ids import new_id
 
+SCHEMA = "answerline_bench"
 STEPS = ("arrived", "answered", "ended")
 READY_SECONDS = 30.0
 PATIENCE_SECONDS = 120.0
@@ -44,13 +45,14 @@ PATIENCE_SECONDS = 120.0
 def pipeline(events: int, batch: int, rounds: int, as_json: bool) -> None:
     """Event in, inbox + state + outbox in one transaction, confirmed publish: over RabbitMQ and PostgreSQL.
 
-    Uses the broker and database of the settings; makes and drops databases and queues of its own names.
+    Uses the database of the settings in a schema of its own, and the broker only where no routing service uses it.
     """
     settings = config.load()
     if settings.embedded or not settings.database_url.startswith("postgresql"):
         raise SettingError(
             "ANSWERLINE_BROKER_URL and ANSWERLINE_DATABASE_URL: this measures RabbitMQ and PostgreSQL; set both (`make bench` does)"
         )
+    _require_unused(Broker(settings.broker_url))
     ceilings, speeds = [], []
     for _ in range(rounds):
         ceilings.append(_ceiling(settings, events, batch))
@@ -70,20 +72,20 @@ def pipeline(events: int, batch: int, rounds: int, as_json: bool) -> None:
 
 def _service(settings: Settings, events: int) -> float:
     """Events a second of the real service: it is stopped while its queue is filled, and timed from its release to the last confirm."""
-    url = settings.database_of("routing")
-    database = Database(url)
-    with database.engine.execution_options(isolation_level="AUTOCOMMIT").connect() as connection:
-        connection.execute(text("drop schema public cascade"))
-        connection.execute(text("create schema public"))
+    url = make_url(settings.database_of("routing")).update_query_dict({"options": f"-csearch_path={SCHEMA}"})
+    own_url = url.render_as_string(hide_password=False)
+    database = Database(own_url)
+    with database.transaction() as connection:
+        connection.execute(text(f"drop schema if exists {SCHEMA} cascade"))
+        connection.execute(text(f"create schema {SCHEMA}"))
     from services.routing import definition
 
     migrate.upgrade(database, definition.migrations)
     broker = Broker(settings.broker_url)
     with broker.connect() as connection:
-        inbox("routing")(connection.channel()).delete()
         declare_for(connection, ["routing"], ["gateway"])
     with tempfile.TemporaryFile() as log:
-        environment = {**os.environ, "ANSWERLINE_METRICS": f"127.0.0.1:{_free_port()}"}
+        environment = {**os.environ, "ANSWERLINE_DATABASE_URL": own_url, "ANSWERLINE_METRICS": f"127.0.0.1:{_free_port()}"}
         process = subprocess.Popen([sys.executable, "-m", "services.routing"], env=environment, stdout=log, stderr=log)
         try:
             _wait_for_consumer(broker)
@@ -97,7 +99,23 @@ def _service(settings: Settings, events: int) -> float:
             process.send_signal(signal.SIGCONT)
             process.terminate()
             process.wait(30)
+            with broker.connect() as connection:
+                inbox("routing")(connection.channel()).delete()
+            with database.transaction() as connection:
+                connection.execute(text(f"drop schema {SCHEMA} cascade"))
             database.close()
+
+
+def _require_unused(broker: Broker) -> None:
+    """The service has its real queues here: the bench must neither take a running one's events nor throw away what waits for one."""
+    with broker.connect() as connection:
+        if not exists(connection, inbox("routing")):
+            return
+        found = inbox("routing")(connection.channel()).queue_declare(passive=True)
+    if found.consumer_count or found.message_count:
+        raise SettingError(
+            "ANSWERLINE_BROKER_URL: a routing service uses this broker; give the bench a broker or a virtual host of its own"
+        )
 
 
 def _free_port() -> int:

@@ -173,7 +173,8 @@ def receive(live: LiveDesk, work: Work, events: Sequence[Event]) -> None:
     _note_agents(work, events)
     rows = [_leg_row(event) for event in of_contacts]
     if routed:
-        with live.turn(work) as desk:  # the desk before the legs, as in every command: in the other order two would wait for each other for ever
+        # the desk before the legs, as in every command: in the other order two would wait for each other for ever
+        with live.turn(work) as desk:
             store.save_legs(work.connection, rows)
             for event in routed:
                 _to_desk(desk, event)

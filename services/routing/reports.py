@@ -6,7 +6,8 @@ from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, and_, case, func, or_, select, true
+import orjson
+from sqlalchemy import ColumnElement, Connection, Select, Text, and_, case, cast, func, or_, select, true
 
 from services.routing import store
 from services.routing.domain.evidence import LegFacts, Suspicion, suspicions
@@ -29,7 +30,11 @@ Filters = Mapping[str, Any]
 def queues(connection: Connection, filters: Filters) -> dict[str, Any]:
     """Per queue: contacts offered and what became of them. Seconds are the telephony system's own where it tells them;
     columns named in `estimated` hold some that were taken from clocks. `uncertain` lists the legs whose end is in doubt."""
-    doubts = _doubts(connection, filters, _suspicions(connection, filters.get("source")))
+    return {"queues": _queues(connection, filters, _suspicions(connection, filters.get("source")))}
+
+
+def _queues(connection: Connection, filters: Filters, suspected: Suspicions) -> list[dict[str, Any]]:
+    doubts = _doubts(connection, filters, suspected)
     rows = {row["queue"]: dict(row) for row in connection.execute(_queue_query(filters)).mappings()}
     missed = _missed_by(connection, leg.c.queue, filters)
     estimated = _estimated(connection, filters)
@@ -42,7 +47,7 @@ def queues(connection: Connection, filters: Filters) -> dict[str, Any]:
         for doubt in row["uncertain"]:
             if doubt["over"]:
                 row[doubt["state"]] -= 1
-    return {"queues": [rows[name] for name in sorted(rows)]}
+    return [rows[name] for name in sorted(rows)]
 
 
 def _queue_query(filters: Filters) -> Select[Any]:
@@ -98,7 +103,8 @@ def agents(connection: Connection, filters: Filters) -> dict[str, Any]:
 
 def live(connection: Connection, since: float) -> dict[str, Any]:
     """The wallboard: queues since `since` (epoch seconds) and how they stand, agents and what they do."""
-    report = queues(connection, {"from": since})["queues"]
+    suspected = _suspicions(connection)
+    report = _queues(connection, {"from": since}, suspected)
     known = {row.name: row.mode for row in connection.execute(select(store.queue.c.name, store.queue.c.mode))}
     longest = select(leg.c.queue, func.min(leg.c.arrived_at)).where(leg.c.outcome == "waiting").group_by(leg.c.queue)
     waits = dict(connection.execute(longest).tuples().all())
@@ -109,10 +115,10 @@ def live(connection: Connection, since: float) -> dict[str, Any]:
     for name, row in rows.items():
         row["mode"] = known.get(name, "observed")
         row["longest_wait_since"] = waits.get(name) if row["waiting"] else None
-    return {"queues": [rows[name] for name in sorted(rows)], "agents": _agents_now(connection)}
+    return {"queues": [rows[name] for name in sorted(rows)], "agents": _agents_now(connection, suspected)}
 
 
-def _agents_now(connection: Connection) -> list[dict[str, Any]]:
+def _agents_now(connection: Connection, suspected: Suspicions) -> list[dict[str, Any]]:
     names = _directory(connection)
     states: dict[str, dict[str, Any]] = {}
 
@@ -130,7 +136,6 @@ def _agents_now(connection: Connection) -> list[dict[str, Any]]:
     for row in connection.execute(select(store.agent)):
         if row.state != "offline" or name_of(row.id) not in states:
             note(row.id, row.state, row.reason, row.since or None)
-    suspected = _suspicions(connection)
     for row in connection.execute(select(leg).where(leg.c.outcome.in_(OPEN), leg.c.observed)):
         if (suspicion := suspected.get((row.contact, row.number))) and suspicion.over:
             continue
@@ -177,9 +182,10 @@ def _missed_by(connection: Connection, column: Any, filters: Filters) -> dict[st
 
 def _estimated(connection: Connection, filters: Filters) -> dict[str, set[str]]:
     found: dict[str, set[str]] = defaultdict(set)
-    query = select(leg.c.queue, leg.c.estimated).where(_within(filters), leg.c.outcome.in_(ANSWERED), leg.c.estimated.is_not(None))
-    for row in connection.execute(query.distinct() if connection.dialect.name == "sqlite" else query):
-        found[row.queue].update(name for name in row.estimated if name in ("hold_seconds", "talk_seconds"))
+    names = cast(leg.c.estimated, Text)  # as text, for PostgreSQL compares no JSON; most are empty
+    query = select(leg.c.queue, names).where(_within(filters), leg.c.outcome.in_(ANSWERED), names != "[]").distinct()
+    for queue, estimated in connection.execute(query):
+        found[queue].update(name for name in orjson.loads(estimated) if name in ("hold_seconds", "talk_seconds"))
     return found
 
 
@@ -205,7 +211,9 @@ def _suspicions(connection: Connection, of_source: str | None = None) -> Suspici
     is_open = and_(leg.c.outcome.in_(OPEN), leg.c.observed, leg.c.source == of_source if of_source else true())
     for source in connection.scalars(select(leg.c.source).where(is_open).distinct()).all():
         recent = func.coalesce(select(func.max(leg.c.arrived_at)).where(leg.c.source == source).scalar_subquery(), 0.0) - LOOK_BACK_SECONDS
-        told = select(leg).where(leg.c.source == source, leg.c.outcome != "void", or_(is_open, leg.c.arrived_at >= recent))
+        told = select(*(leg.c[name] for name in FACTS)).where(
+            leg.c.source == source, leg.c.outcome != "void", or_(is_open, leg.c.arrived_at >= recent)
+        )
         facts = [LegFacts(*(row[name] for name in FACTS)) for row in connection.execute(told).mappings()]
         found |= suspicions(facts, clock.now())
     return found

@@ -70,11 +70,6 @@ def is_outage(error: BaseException) -> bool:
     return isinstance(error, OperationalError | InterfaceError) and not limit_exceeded
 
 
-def for_the_log(error: BaseException) -> BaseException | None:
-    """The error, to be logged with its traceback, or None: a database's own words quote the data, which no log may hold."""
-    return None if isinstance(error, DBAPIError) else error
-
-
 def _begin_immediately(connection: Connection) -> None:
     deadline = time.monotonic() + SQLITE_LOCK_PATIENCE
     while True:

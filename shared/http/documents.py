@@ -2,6 +2,7 @@
 
 import re
 from functools import cache
+from importlib.metadata import version
 from typing import Any
 
 from apispec import APISpec
@@ -13,7 +14,7 @@ from shared.contracts.fields import Time
 from shared.http.endpoint import Endpoint, endpoints_of
 
 TITLE = "Answerline"
-VERSION = "0.1.0"
+VERSION = version("answerline")
 PROBLEM = {
     "type": "object",
     "required": ["type", "title", "status", "detail"],

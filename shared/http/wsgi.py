@@ -77,8 +77,8 @@ class Application:
                 log.exception("a door failed", path=route.endpoint.path if route else "", method=method, error=type(error).__name__)
                 response = problem(AnswerlineError("the request failed here; the log says how"))
         # a method that no door takes may be any word, and every word would be kept as a label
-        place = (route.endpoint.path, method) if route else ("none", "none")
-        self.observe(*place, response.status, clock.monotonic() - began)
+        place, verb = (route.endpoint.path, method) if route else ("none", "none")
+        self.observe(place, verb, response.status, clock.monotonic() - began)
         return send(response, method, start_response)
 
     def _answer(self, route: Route, parameters: Mapping[str, str], environ: dict[str, Any]) -> Response:

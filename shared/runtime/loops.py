@@ -21,7 +21,7 @@ from shared.bus.inbox import Inbox
 from shared.bus.outbox import Work
 from shared.bus.relay import Sender
 from shared.contracts import topology
-from shared.db.engine import for_the_log, is_outage
+from shared.db.engine import is_outage
 from shared.ids import new_id
 from shared.runtime import bootstrap
 
@@ -77,7 +77,7 @@ class Loop(Extension):
                     service=self.container.service_name,
                     error=type(error).__name__,
                     detail=str(error).splitlines()[0][:200] if str(error) else "",
-                    exc_info=None if outage else for_the_log(error),
+                    exc_info=None if outage else error,
                 )
                 pause = FIRST_PAUSE if clock.monotonic() - began > 10 * LAST_PAUSE else min(pause * 2, LAST_PAUSE)
                 time.sleep(pause)

@@ -30,6 +30,7 @@ log = structlog.get_logger()
 
 WORKERS = 500
 WATCH_SECONDS = 1.0
+LONGEST_PAUSE = 2.0
 LOST_LEASE_EXIT = 75
 
 
@@ -91,18 +92,19 @@ def _wait(runner: ServiceRunner, stopped: Event) -> None:
         stopped.send(None)
 
 
-def _patiently(step: Callable[[], Any], service: str) -> Any:
-    """Services start in any order and wait for what they need."""
+def _patiently(step: Callable[[], Any], service: str, stopped: Event | None = None) -> Any:
+    """Services start in any order and wait for what they need. None when told to stop meanwhile."""
     pause = 0.2
-    while True:
+    while stopped is None or not stopped.ready():
         try:
             return step()
         except Exception as error:
             if not is_outage(error):
                 raise
-            log.info("waiting for the database", service=service, error=type(error).__name__)
+            log.warning("waiting for the database", service=service, cause=str(getattr(error, "orig", error)).splitlines()[0])
             time.sleep(pause)
-            pause = min(pause * 2, 5.0)
+            pause = min(pause * 2, LONGEST_PAUSE)
+    return None
 
 
 def _become_active(settings: Settings, ours: Context, stopped: Event) -> bool:
@@ -110,7 +112,7 @@ def _become_active(settings: Settings, ours: Context, stopped: Event) -> bool:
     process makes no sense: all of an embedded centre is in one."""
     told = False
     while not stopped.ready():
-        if _patiently(ours.lease.acquire, ours.name):
+        if _patiently(ours.lease.acquire, ours.name, stopped):
             return True
         if settings.embedded:
             raise SettingError(
