@@ -164,6 +164,7 @@ def _translated(error: domain.RoutingError) -> errors.AnswerlineError:
 
 def receive(live: LiveDesk, work: Work, events: Sequence[Event]) -> None:
     """A batch from the gateway: contacts of routed queues go to the desk, all others are kept as they were observed."""
+    events = sorted(events, key=lambda event: event.sequence)  # what a lost broker had held comes again behind what is newer
     of_contacts = [event for event in events if "leg" in event.data]
     modes = store.known_queues(work.connection, {event.data["leg"]["queue"] for event in of_contacts}) if of_contacts else {}
     routed = [event for event in of_contacts if modes.get(event.data["leg"]["queue"]) == "routed"]
@@ -175,9 +176,9 @@ def receive(live: LiveDesk, work: Work, events: Sequence[Event]) -> None:
     if routed:
         # the desk before the legs, as in every command: in the other order two would wait for each other for ever
         with live.turn(work) as desk:
-            store.save_legs(work.connection, rows)
+            news = store.save_legs(work.connection, rows)
             for event in routed:
-                _to_desk(desk, event)
+                _to_desk(desk, event, is_news=(event.data["contact"], event.data["leg"]["number"]) in news)
     else:
         store.save_legs(work.connection, rows)
 
@@ -196,13 +197,15 @@ def _leg_row(event: Event) -> dict[str, Any]:
     return row
 
 
-def _to_desk(desk: Desk, event: Event) -> None:
-    """A routed contact arrives or hangs up. Late news change nothing here: they are in the leg already."""
+def _to_desk(desk: Desk, event: Event, is_news: bool) -> None:
+    """A routed contact arrives or hangs up. An arrival that is late, or comes behind newer events, changes nothing here: it is in the
+    leg already."""
     leg, contact = event.data["leg"], event.data["contact"]
     match event.type:
         case "gateway.contact_arrived.v1":
             arrived_at = leg.get("arrived_at") or event.time
-            if contact not in desk.contacts and leg["outcome"] == "waiting" and clock.now() - arrived_at <= FRESH_SECONDS:
+            is_fresh = is_news and clock.now() - arrived_at <= FRESH_SECONDS
+            if contact not in desk.contacts and leg["outcome"] == "waiting" and is_fresh:
                 required = event.data["required_skills"]
                 desk.arrive(contact, leg["queue"], min(arrived_at, clock.now()), channel=event.data["channel"], required_skills=required)
         case (

@@ -173,10 +173,14 @@ def save_desk(connection: Connection, changes: Changes) -> None:
             bulk.insert(connection, table, rows, columns=columns, key=(key,), update=[column for column in columns if column != key])
 
 
-def save_legs(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
-    """The last of several rows of one leg counts, as it will in the table."""
+def save_legs(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> set[tuple[str, int]]:
+    """The last of several rows of one leg counts. Returns the legs (contact, number) of which we did not know anything newer."""
     last = {(row["contact"], row["number"]): row for row in rows}
-    bulk.insert(connection, leg, list(last.values()), columns=LEG_COLUMNS, key=("contact", "number"), update=LEG_FACTS, newer="sequence")
+    key = ("contact", "number")
+    written = bulk.insert(
+        connection, leg, list(last.values()), columns=LEG_COLUMNS, key=key, update=LEG_FACTS, newer="sequence", returning=key
+    )
+    return {(str(row.contact), row.number) for row in written}
 
 
 def save_routed_legs(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:

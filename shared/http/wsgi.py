@@ -20,6 +20,7 @@ STATUS = {
     409: "409 Conflict", 410: "410 Gone", 413: "413 Content Too Large", 415: "415 Unsupported Media Type", 422: "422 Unprocessable Content",
     429: "429 Too Many Requests", 500: "500 Internal Server Error", 503: "503 Service Unavailable",
 }  # fmt: skip
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 SECURITY_HEADERS = [("X-Content-Type-Options", "nosniff"), ("Cache-Control", "no-store")]
 RETRY_AFTER_SECONDS = "2"
 # curl -d and Asterisk's CURL() call every body a form unless told otherwise; what is JSON is read as JSON
@@ -76,9 +77,8 @@ class Application:
             else:
                 log.exception("a door failed", path=route.endpoint.path if route else "", method=method, error=type(error).__name__)
                 response = problem(AnswerlineError("the request failed here; the log says how"))
-        # a method that no door takes may be any word, and every word would be kept as a label
-        place, verb = (route.endpoint.path, method) if route else ("none", "none")
-        self.observe(place, verb, response.status, clock.monotonic() - began)
+        known = method if method in METHODS else "other"  # anybody may send any word, and each would be kept as a label
+        self.observe(route.endpoint.path if route else "none", known, response.status, clock.monotonic() - began)
         return send(response, method, start_response)
 
     def _answer(self, route: Route, parameters: Mapping[str, str], environ: dict[str, Any]) -> Response:
