@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,28 @@ class Commands(click.Group):
             return super().invoke(ctx)
         except (SettingError, AnswerlineError) as error:
             raise click.ClickException(str(error)) from error
+        except Exception as error:
+            if ctx.invoked_subcommand not in LOOKING and not isinstance(error, PermissionError):
+                raise
+            mendable = _mendable(error)
+            if mendable is None:
+                raise
+            raise mendable from error
+
+
+LOOKING = ("key", "dlq", "doctor")
+"""Commands that work with the data of a running centre; the likeliest mistake is to call them elsewhere."""
+
+
+def _mendable(error: Exception) -> click.ClickException | None:
+    from sqlalchemy.exc import OperationalError, ProgrammingError
+
+    if isinstance(error, PermissionError):
+        return click.ClickException(f"no permission: {error.filename or error}")
+    if not isinstance(error, OperationalError | ProgrammingError):
+        return None
+    data = f"; the data are looked for in {_settings().data.resolve()} (ANSWERLINE_DATA)" if not _settings().database_url else ""
+    return click.ClickException(f"the database: {str(error.orig).strip().splitlines()[0]}{data}")
 
 
 @click.group(cls=Commands)
@@ -63,6 +86,9 @@ def up(sample: bool, speed: float) -> None:
 
     settings = _settings()
     logging.configure(settings.log_level)
+    settings.data.mkdir(parents=True, exist_ok=True)
+    if not os.access(settings.data, os.W_OK | os.X_OK):
+        raise SettingError(f"ANSWERLINE_DATA: no permission to write to {settings.data.resolve()}")
     definitions = list(installed().values())
     web.listen(settings.http_address).close()  # a taken address is said before anything else is touched
     runner.migrate_all(settings, definitions)
@@ -157,7 +183,10 @@ def dlq_list(service_name: str, state: str | None) -> None:
     from shared import clock
     from shared.bus import deadletters
 
-    for row in deadletters.listing(_units(service_name), state):
+    rows = deadletters.listing(_units(service_name), state)
+    if not rows:
+        click.echo(f"{service_name}: nothing is set aside", err=True)
+    for row in rows:
         click.echo(
             f"{row['id']}  {row['state']:8}  {row['attempts']} tries  {clock.to_text(row['at'])}  {row['type'] or '-'}  {row['cause']}"
         )

@@ -47,14 +47,14 @@ class Settings:
         except (KeyError, ValueError, OSError) as error:
             raise SettingError(f"ANSWERLINE_TIMEZONE: no time zone is called {self.timezone!r}") from error
 
-    @property
-    def watching_is_public(self) -> bool:
-        """The live page and the metrics need no key only where nobody but this machine can reach it, unless the operator decides."""
+    def watching_is_public(self, forwarded: bool = False) -> bool:
+        """The live page and the metrics need no key only where nobody but this machine can reach it (so not through a proxy, which
+        forwards for others), unless the operator decides."""
         if self.public_watching:
             return self.public_watching.lower() in ("1", "true", "yes")
         host = self.http_address[0]
         try:
-            return host == "localhost" or ip_address(host).is_loopback
+            return not forwarded and (host == "localhost" or ip_address(host).is_loopback)
         except ValueError:  # a name, which may stand for anything
             return False
 

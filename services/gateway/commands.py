@@ -3,7 +3,7 @@
 import click
 
 from services.gateway import keys
-from shared import config
+from shared import clock, config
 from shared.bus.outbox import UnitOfWork
 from shared.runtime import context
 
@@ -26,9 +26,17 @@ def create(name: str, roles: tuple[str, ...]) -> None:
     click.echo(f"id   {made['id']}\nkey  {made['key']}")
 
 
+@key.command("list")
+def list_keys() -> None:
+    """Which keys there are: id, name, roles. The keys themselves are not kept."""
+    for row in keys.listing(_units()):
+        ended = f"  revoked {clock.to_text(row['revoked_at'])}" if row["revoked_at"] else ""
+        click.echo(f"{row['id']}  {row['name']}  {','.join(row['roles'])}  made {clock.to_text(row['created_at'])}{ended}")
+
+
 @key.command()
 @click.argument("id")
 def revoke(id: str) -> None:
-    """End a key. It stops working within seconds."""
+    """End the key with this id (`answerline key list` shows it). It stops working within seconds."""
     keys.revoke(_units(), id)
     click.echo("revoked")

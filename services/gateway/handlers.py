@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import io
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
+from itertools import islice
 from typing import Any
 
 import structlog
@@ -28,7 +31,9 @@ log = structlog.get_logger()
 
 BATCH = 300
 SAME_RESTART_SECONDS = 2.0
-YIELD_EVERY = 200
+SLICE = 250
+"""Lines read and made durable in one go: others have their turn between."""
+AMI_CHUNK = 256 * 1024
 REASONS_SHOWN = 100
 LONGEST_NAME = 200
 
@@ -69,58 +74,69 @@ class Reading:
             self.observations.append(told)
 
 
-def read_queue_log(body: bytes, pause: Callable[[], None]) -> Reading:
-    """Lines of Asterisk's queue_log. `pause` lets others have their turn in a long body."""
-    reading = Reading()
-    for number, raw in enumerate(body.split(b"\n"), 1):
-        if number % YIELD_EVERY == 0:
-            pause()
-        if not raw.strip():
-            continue
-        try:
-            line = raw.decode("utf-8")
-        except UnicodeDecodeError:
-            reading.rejected.append((number, "the line is not valid UTF-8", raw.decode("utf-8", "backslashreplace")))
-            continue
-        reading.read(number, line, lambda line=line: queue_log.parse(line))  # type: ignore[misc]
-    return reading
+def read_queue_log(body: bytes) -> Iterator[Reading]:
+    """Lines of Asterisk's queue_log, slice by slice."""
+    for lines in _slices(_lines(body)):
+        reading = Reading()
+        for number, raw in lines:
+            try:
+                line = raw.decode("utf-8")
+            except UnicodeDecodeError:
+                reading.rejected.append((number, "the line is not valid UTF-8", raw.decode("utf-8", "backslashreplace")))
+                continue
+            reading.read(number, line, partial(queue_log.parse, line))
+        yield reading
 
 
-def read_ami(body: bytes, received: float, pause: Callable[[], None]) -> Reading:
-    """AMI messages, as the bytes of a session or as JSON lines."""
-    if body.lstrip()[:1] == b"{":
-        return _read_ami_json(body, received, pause)
-    reading = Reading()
-    try:
-        messages, rest = ami.split(body)
-    except Malformed as fault:
-        reading.rejected.append((1, str(fault), body[:2000].decode("utf-8", "backslashreplace")))
-        return reading
+def read_ami(body: bytes, received: float) -> Iterator[Reading]:
+    """AMI messages, as the bytes of a session or as JSON lines, slice by slice."""
     times = ami.Times(body, received)
-    for number, message in enumerate(messages, 1):
-        if number % YIELD_EVERY == 0:
-            pause()
-        reading.read(number, str(dict(message)), lambda message=message: ami.interpret(message, times.of(message)))  # type: ignore[misc]
-    if rest.strip():
-        reason = "the last message is not complete: it must end with an empty line; send it whole"
-        reading.rejected.append((len(messages) + 1, reason, rest.decode("utf-8", "backslashreplace")))
-    return reading
+    return _read_ami_json(body, times) if body.lstrip()[:1] == b"{" else _read_ami_bytes(body, times)
 
 
-def _read_ami_json(body: bytes, received: float, pause: Callable[[], None]) -> Reading:
-    reading = Reading()
-    times = ami.Times(body, received)
-
+def _read_ami_json(body: bytes, times: ami.Times) -> Iterator[Reading]:
     def interpret(line: bytes) -> Observation | Ignored:
         message, noted = ami.read_json(line)
         return ami.interpret(message, noted or times.of(message))
 
-    for number, line in enumerate(body.split(b"\n"), 1):
-        if number % YIELD_EVERY == 0:
-            pause()
+    for lines in _slices(_lines(body)):
+        reading = Reading()
+        for number, line in lines:
+            reading.read(number, line.decode("utf-8", "backslashreplace"), partial(interpret, line))
+        yield reading
+
+
+def _read_ami_bytes(body: bytes, times: ami.Times) -> Iterator[Reading]:
+    number, rest = 0, b""
+    for start in range(0, len(body), AMI_CHUNK):
+        reading = Reading()
+        try:
+            messages, rest = ami.split(rest + body[start : start + AMI_CHUNK])
+        except Malformed as fault:
+            reading.rejected.append((number + 1, str(fault), body[start : start + 2000].decode("utf-8", "backslashreplace")))
+            yield reading
+            return
+        for message in messages:
+            number += 1
+            reading.read(number, str(dict(message)), partial(ami.interpret, message, times.of(message)))
+        yield reading
+    if rest.strip():
+        reason = "the last message is not complete: it must end with an empty line (CR LF CR LF); send it whole"
+        if not number:
+            reason += ". There is no whole message in it: is this an AMI stream? A queue_log goes to /v1/telephony/asterisk/queue-log"
+        yield Reading(rejected=[(number + 1, reason, rest.decode("utf-8", "backslashreplace"))])
+
+
+def _lines(body: bytes) -> Iterator[tuple[int, bytes]]:
+    """Lines that are not blank, numbered from 1, without a copy of them all."""
+    for number, line in enumerate(io.BytesIO(body), 1):
         if line.strip():
-            reading.read(number, line.decode("utf-8", "backslashreplace"), lambda line=line: interpret(line))  # type: ignore[misc]
-    return reading
+            yield number, line.rstrip(b"\r\n")
+
+
+def _slices(lines: Iterator[tuple[int, bytes]]) -> Iterator[list[tuple[int, bytes]]]:
+    while part := list(islice(lines, SLICE)):
+        yield part
 
 
 def read_dialplan(body: bytes, content_type: str, received: float) -> Reading:
@@ -158,7 +174,18 @@ class Receipt:
     duplicate: int
     ignored: int
     rejected: list[dict[str, Any]]
+    rejected_total: int = 0
     contact: str | None = None
+
+    def __add__(self, other: Receipt) -> Receipt:
+        return Receipt(
+            self.accepted + other.accepted,
+            self.duplicate + other.duplicate,
+            self.ignored + other.ignored,
+            [*self.rejected, *other.rejected][:REASONS_SHOWN],
+            self.rejected_total + other.rejected_total,
+            self.contact or other.contact,
+        )
 
 
 def take_in(units: UnitOfWork, posts: Sequence[Taken]) -> list[Receipt]:
@@ -190,7 +217,7 @@ def take_in(units: UnitOfWork, posts: Sequence[Taken]) -> list[Receipt]:
 
 def _receipt(reading: Reading, accepted: int, contact: str | None) -> Receipt:
     rejected = [{"line": number, "reason": reason} for number, reason, _ in reading.rejected[:REASONS_SHOWN]]
-    return Receipt(accepted, len(reading.observations) - accepted, reading.ignored, rejected, contact)
+    return Receipt(accepted, len(reading.observations) - accepted, reading.ignored, rejected, len(reading.rejected), contact)
 
 
 def _keep_refused(work: Work, posts: Iterable[Taken], moment: float) -> None:
@@ -206,6 +233,7 @@ def _welcome(work: Work, arrivals: Sequence[tuple[str, Observation, Arrival]]) -
     """Give announced contacts their id at once, so that the poster can ask about them before the rest of us know."""
     if not arrivals:
         return {}
+    store.lock_aliases(work.connection, [source for source, _, _ in arrivals])
     ours = {(source, told.call or ""): arrival for source, told, arrival in arrivals}
     aliases = [{"source": source, "alias": call, "contact": arrival.contact} for (source, call), arrival in ours.items()]
     bulk.insert(work.connection, store.call_alias, aliases, key=("source", "alias"))
@@ -292,7 +320,7 @@ def _correlate(units: UnitOfWork, rows: Sequence[Any]) -> None:
             _correlate(units, rows[:middle])
             _correlate(units, rows[middle:])
             return
-        log.error("observation set aside", seq=rows[0].seq, error=type(error).__name__)
+        log.error("observation set aside", seq=rows[0].seq, error=type(error).__name__, exc_info=error)
         told_wrong = {"source": rows[0].source, "door": "correlation", "body": str(rows[0].observation), "reason": type(error).__name__}
         with units() as work:
             work.connection.execute(insert(store.refused).values(**told_wrong, received_at=clock.now()))
@@ -314,6 +342,7 @@ class _Correlation:
         self._note_restarts([told for told in observations if told.kind in SOURCE_KINDS])
         self._note_agents([told for told in observations if told.kind in AGENT_KINDS])
         of_calls = [told for told in observations if told.kind not in SOURCE_KINDS and told.kind not in AGENT_KINDS]
+        store.lock_aliases(self.work.connection, [self.source])
         self.aliases = store.contacts_of(self.work.connection, {(self.source, id) for told in of_calls for id in told.identifiers})
         self.contacts |= store.load_contacts(self.work.connection, self.aliases.values())
         for told in of_calls:
@@ -345,11 +374,11 @@ class _Correlation:
         return self.contacts[id]
 
     def _merge(self, other: ContactRow, into: ContactRow) -> None:
+        moved = {kept[name] for kept in other.observations for name in ("call", "linked", "member_call") if kept.get(name)}
         into.observations += other.observations
         into.required_skills = {**other.required_skills, **into.required_skills}
         other.observations, other.merged_into = [], into.id
         self.touched |= {other.id, into.id}
-        moved = {told for kept in into.observations for told in Observation.from_dict(kept).identifiers}
         for name in [(self.source, alias) for alias in moved]:
             self.aliases[name] = self.new_aliases[name] = into.id
 
@@ -374,14 +403,17 @@ class _Correlation:
             data["merged_into"] = contact.merged_into
         self.work.announce(Event(EVENT_OF[change.what], contact.id, data, _moment(change), contact.sequence))
 
-    def _note_restarts(self, restarts: Iterable[Observation]) -> None:
-        known = store.restarts_of(self.work.connection, self.source)
+    def _note_restarts(self, restarts: Sequence[Observation]) -> None:
+        known = store.restarts_of(self.work.connection, self.source) if restarts else []
+        any_new = False
         for at in sorted(told.at for told in restarts if told.at is not None):
             if any(abs(at - other) <= SAME_RESTART_SECONDS for other in known):
                 continue
             known.append(at)
             self.work.connection.execute(insert(store.source_restart).values(source=self.source, at=at))
             self.work.announce(Event("gateway.source_restarted.v1", self.source, {"source": self.source, "at": at}, at, int(at)))
+            any_new = True
+        if any_new:
             self.contacts |= store.open_contacts(self.work.connection, self.source)
             self.touched |= set(self.contacts)
 

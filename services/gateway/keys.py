@@ -40,6 +40,13 @@ def create(units: UnitOfWork, name: str, roles: list[str]) -> dict[str, Any]:
     return {"id": id, "name": name, "roles": sorted(roles), "key": key}
 
 
+def listing(units: UnitOfWork) -> list[dict[str, Any]]:
+    """All keys ever made, oldest first; never the keys themselves."""
+    columns = (api_key.c.id, api_key.c.name, api_key.c.roles, api_key.c.created_at, api_key.c.revoked_at)
+    with units.database.reading() as connection:
+        return [dict(row) for row in connection.execute(select(*columns).order_by(api_key.c.created_at)).mappings()]
+
+
 def revoke(units: UnitOfWork, id: str) -> None:
     """A key stops working, everywhere within seconds. Raises NotFound."""
     if not is_id(id):

@@ -23,6 +23,7 @@ class Receipt(Data):
     duplicate = fields.Integer(metadata={"description": "known already; nothing changed"})
     ignored = fields.Integer(metadata={"description": "understood, but of no concern here"})
     rejected = fields.List(fields.Dict(), metadata={"description": "line and reason of what could not be read; it is kept for inspection"})
+    rejected_total = fields.Integer(metadata={"description": "how many there are; `rejected` shows the first hundred"})
     contact = fields.String(allow_none=True)
 
 

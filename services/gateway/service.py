@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from threading import Event as Flag
@@ -42,7 +42,7 @@ TEXT = ("text/plain", "application/x-ndjson", "application/json", "application/o
 CALLING = ("telephony",)
 STAFF = ("agent", "supervisor")
 WATCHING = ("supervisor", "metrics")
-OVER = ("assigned", "ended", "abandoned")
+OVER = ("assigned", "ended", "abandoned", "released")
 
 
 class GatewayCore:
@@ -56,7 +56,7 @@ class GatewayCore:
         self.board = Switchboard()
         self.taken = Flag()
         self.prune_at = clock.monotonic() + PRUNE_EVERY
-        self.intake: GroupCommit[Taken, Receipt] = GroupCommit(self._take_in)
+        self.intake: GroupCommit[Taken, Receipt] = GroupCommit(self._take_in, most=100)
 
     def _take_in(self, posts: Sequence[Taken]) -> list[Receipt]:
         receipts = handlers.take_in(self.units, posts)
@@ -133,7 +133,7 @@ class GatewayService:
     )
     def post_queue_log(self, request: Request) -> Response:
         """Lines of Asterisk's queue_log, any number at once; lines posted before change nothing."""
-        return self._take(request, "queue-log", handlers.read_queue_log(request.raw, _pause))
+        return self._take(request, "queue-log", handlers.read_queue_log(request.raw))
 
     @endpoint(
         "POST",
@@ -147,7 +147,7 @@ class GatewayService:
     )
     def post_ami(self, request: Request) -> Response:
         """Messages of Asterisk's manager interface: the bytes of a session, or JSON lines."""
-        return self._take(request, "ami", handlers.read_ami(request.raw, clock.now(), _pause))
+        return self._take(request, "ami", handlers.read_ami(request.raw, clock.now()))
 
     @endpoint("POST", "/v1/telephony/asterisk/dialplan", query=schemas.Source, answer=schemas.Receipt, roles=CALLING,
               takes=("application/json", "application/x-www-form-urlencoded"), tag="telephony")  # fmt: skip
@@ -155,12 +155,14 @@ class GatewayService:
         """One post of the dialplan's CURL(): call.arrived, call.answered or call.hangup, as JSON or form."""
         reading = handlers.read_dialplan(request.raw, request.header("Content-Type"), clock.now())
         arrived = bool(reading.observations) and reading.observations[0].kind == "arrived"
-        return self._take(request, "dialplan", reading, Arrival(new_id()) if arrived else None)
+        return self._take(request, "dialplan", [reading], Arrival(new_id()) if arrived else None)
 
-    def _take(self, request: Request, door: str, reading: Reading, arrival: Arrival | None = None) -> Response:
-        receipt = self.core.take(Taken(request.query["source"], door, reading, arrival))
+    def _take(self, request: Request, door: str, readings: Iterable[Reading], arrival: Arrival | None = None) -> Response:
+        receipt = Receipt(0, 0, 0, [])
+        for reading in readings:
+            receipt += self.core.take(Taken(request.query["source"], door, reading, arrival))
         answer = {name: value for name, value in asdict(receipt).items() if value is not None}
-        if receipt.rejected and not reading.observations and not reading.ignored:
+        if receipt.rejected and not receipt.accepted + receipt.duplicate + receipt.ignored:
             raise Malformed(receipt.rejected[0]["reason"], **answer)
         return _json(answer)
 
@@ -322,7 +324,8 @@ class GatewayService:
         return pages.stream(self.core.board, lambda: self.routing.report_live(since=self.core.today()), request)
 
     def _require_watcher(self, request: Request) -> None:
-        if not self.core.settings.watching_is_public:
+        forwarded = bool(request.header("X-Forwarded-For") or request.header("Forwarded"))
+        if not self.core.settings.watching_is_public(forwarded):
             require(self.authenticate(request.environ), WATCHING)
 
     # About this installation
@@ -357,10 +360,6 @@ class GatewayService:
     def get_docs(self, _request: Request) -> Response:
         """The API for reading."""
         return pages.docs()
-
-
-def _pause() -> None:
-    time.sleep(0)
 
 
 def _filters(request: Request) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import structlog
 
 from services.routing import store
 from services.routing.domain import errors as domain
-from services.routing.domain.desk import Changes, Desk
+from services.routing.domain.desk import Desk
 from services.routing.domain.entities import Queue
 from shared import clock, errors
 from shared.bus.envelope import Event
@@ -66,7 +66,7 @@ class LiveDesk:
         now = clock.now()
         self._desk.expire(now)
         self._desk.assign_pending(now, new_id)
-        self._write(work, self._desk.take_changes())
+        self.write(work)
         if now > self._forget_at:
             self._forget_at = now + 60
             self._desk.forget(now - REMEMBER_SECONDS)
@@ -77,13 +77,16 @@ class LiveDesk:
         self._lock.release()
         self.changed.set()
 
-    def _write(self, work: Work, changes: Changes) -> None:
+    def write(self, work: Work) -> None:
+        """Write what changed on the desk so far, and announce it."""
+        assert self._desk is not None
+        changes = self._desk.take_changes()
         store.save_desk(work.connection, changes)
-        store.save_routed_legs(work.connection, [self._leg(row) for row in changes.contacts])
+        store.save_routed_legs(work.connection, [self._leg(row) for row in changes.contacts if row["state"] != "released"])
         for event in changes.events:
-            work.announce(Event(f"routing.{event.name}.v1", event.subject, event.data, event.data["at"], self._next()))
+            work.announce(Event(f"routing.{event.name}.v1", event.subject, event.data, event.data["at"], self.next_sequence()))
 
-    def _next(self) -> int:
+    def next_sequence(self) -> int:
         """Numbers that rise for every subject, over restarts too: microseconds, or one more than the last."""
         self._sequence = max(self._sequence + 1, int(clock.now() * 1e6))
         return self._sequence
@@ -100,7 +103,7 @@ class LiveDesk:
         return {
             **dict.fromkeys(store.LEG_COLUMNS),
             "contact": row["id"],
-            "number": 1,
+            "number": row["leg"],
             "source": "",
             "queue": row["queue"],
             "channel": row["channel"],
@@ -117,7 +120,7 @@ class LiveDesk:
             "missed": {self._name(id): passed["missed"] for id, passed in row["passed"].items() if passed["missed"]},
             "ringing": [self._name(ringing)] if ringing else [],
             "estimated": [],
-            "sequence": self._next(),
+            "sequence": self.next_sequence(),
         }
 
     def _name(self, agent_id: str) -> str:
@@ -170,7 +173,7 @@ def receive(live: LiveDesk, work: Work, events: Sequence[Event]) -> None:
     routed = [event for event in of_contacts if modes.get(event.data["leg"]["queue"]) == "routed"]
     watched = [event for event in of_contacts if modes.get(event.data["leg"]["queue"]) != "routed"]
     for event in watched:
-        _pass_on(work, event)
+        _pass_on(work, event, event.sequence)
     _note_agents(work, events)
     rows = [_leg_row(event) for event in of_contacts]
     if routed:
@@ -178,7 +181,15 @@ def receive(live: LiveDesk, work: Work, events: Sequence[Event]) -> None:
         with live.turn(work) as desk:
             news = store.save_legs(work.connection, rows)
             for event in routed:
+                if _leaves_another_queue(desk, event):
+                    desk.hang_up(event.data["contact"], clock.now(), "transfer")
+                    live.write(work)
                 _to_desk(desk, event, is_news=(event.data["contact"], event.data["leg"]["number"]) in news)
+            foreign = [event for event in routed if not _is_ours(desk, event)]
+        for event in foreign:
+            store.hand_back(work.connection, event.data["contact"], event.data["leg"]["number"])
+            store.save_legs(work.connection, [_leg_row(event)])
+            _pass_on(work, event, live.next_sequence())
     else:
         store.save_legs(work.connection, rows)
 
@@ -198,26 +209,47 @@ def _leg_row(event: Event) -> dict[str, Any]:
 
 
 def _to_desk(desk: Desk, event: Event, is_news: bool) -> None:
-    """A routed contact arrives or hangs up. An arrival that is late, or comes behind newer events, changes nothing here: it is in the
-    leg already."""
-    leg, contact = event.data["leg"], event.data["contact"]
+    """A routed contact arrives, hangs up, or is served by somebody else. An arrival that is late, or comes behind newer events, changes
+    nothing here: it is in the leg already."""
+    leg, contact, now = event.data["leg"], event.data["contact"], clock.now()
+    known = desk.contacts.get(contact)
     match event.type:
         case "gateway.contact_arrived.v1":
             arrived_at = leg.get("arrived_at") or event.time
-            is_fresh = is_news and clock.now() - arrived_at <= FRESH_SECONDS
-            if contact not in desk.contacts and leg["outcome"] == "waiting" and is_fresh:
-                required = event.data["required_skills"]
-                desk.arrive(contact, leg["queue"], min(arrived_at, clock.now()), channel=event.data["channel"], required_skills=required)
+            is_fresh = is_news and now - arrived_at <= FRESH_SECONDS
+            if leg["outcome"] == "waiting" and is_fresh and (known is None or leg["number"] > known.leg):
+                required, channel = event.data["required_skills"], event.data["channel"]
+                desk.arrive(contact, leg["queue"], min(arrived_at, now), channel=channel, required_skills=required, leg=leg["number"])
+        case "gateway.contact_answered.v1":
+            if known is not None and known.leg == leg["number"]:
+                desk.release(contact, now, "answered_elsewhere")
         case (
             "gateway.contact_abandoned.v1" | "gateway.contact_ended.v1" | "gateway.contact_transferred.v1" | "gateway.contact_corrected.v1"
         ):
             merged = event.data.get("merged_into") is not None
             is_over = merged if leg["outcome"] == "void" else leg["outcome"] not in ("waiting", "talking")
-            if is_over and contact in desk.contacts:
-                desk.hang_up(contact, clock.now(), leg.get("ended_by") or "caller")
+            if is_over and known is not None and known.leg == leg["number"]:
+                desk.hang_up(contact, now, leg.get("ended_by") or "caller")
 
 
-def _pass_on(work: Work, event: Event) -> None:
+def _leaves_another_queue(desk: Desk, event: Event) -> bool:
+    """Whether a contact that arrives is still on the desk for the queue that it was in before."""
+    known = desk.contacts.get(event.data["contact"])
+    return (
+        event.type == "gateway.contact_arrived.v1"
+        and known is not None
+        and not known.is_finished
+        and event.data["leg"]["number"] > known.leg
+    )
+
+
+def _is_ours(desk: Desk, event: Event) -> bool:
+    """Whether the desk says what becomes of this leg; if not (it came too late, or is served elsewhere), the telephony system does."""
+    known = desk.contacts.get(event.data["contact"])
+    return known is not None and known.leg >= event.data["leg"]["number"] and known.state != "released"
+
+
+def _pass_on(work: Work, event: Event, sequence: int) -> None:
     """What we only watch is announced too: an agent may ask an expert about any call, and every call may be evaluated."""
     leg = event.data["leg"]
     data: dict[str, Any] = {
@@ -251,9 +283,7 @@ def _pass_on(work: Work, event: Event) -> None:
             }
         case _:
             return
-    work.announce(
-        Event(f"routing.{name}.v1", data["contact"], data, event.time, event.sequence, correlation=event.correlation, cause=event.id)
-    )
+    work.announce(Event(f"routing.{name}.v1", data["contact"], data, event.time, sequence, correlation=event.correlation, cause=event.id))
 
 
 def _note_agents(work: Work, events: Sequence[Event]) -> None:

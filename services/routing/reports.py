@@ -107,7 +107,7 @@ def live(connection: Connection, since: float) -> dict[str, Any]:
     report = _queues(connection, {"from": since}, suspected)
     known = {row.name: row.mode for row in connection.execute(select(store.queue.c.name, store.queue.c.mode))}
     longest = select(leg.c.queue, func.min(leg.c.arrived_at)).where(leg.c.outcome == "waiting").group_by(leg.c.queue)
-    waits = dict(connection.execute(longest).tuples().all())
+    waits = {row[0]: row[1] for row in connection.execute(longest)}
     shown = ("queue", "offered", "waiting", "talking", "answered", "abandoned", "timed_out", "left_by_key", "service_level")
     rows = {row["queue"]: {name: row[name] for name in shown} for row in report}
     for name in known.keys() - rows.keys():

@@ -125,6 +125,7 @@ class Relay:
             if len(sender.send([(row.seq, row.id, row.body, "", topology.inbox_queue(receiver)) for row in rows])) < len(rows):
                 raise ConnectionError("the broker did not confirm a replay")  # not acknowledged, so the request comes again
             after = rows[-1].seq
+            self._publish_pending(sender)  # a long replay does not hold up what is live
         request.ack()
 
     def _send_checkpoints(self, connection: Connection) -> None:

@@ -14,6 +14,9 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 UUID_AS_TEXT = new_type((2950,), "UUID_AS_TEXT", lambda value, _cursor: value)
 """Ids are text in Python, in rows of textual statements too, where SQLAlchemy's column types have no say."""
+# a server that vanished without a word is given up after half a minute, not after two hours
+KEEPALIVE = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3, "tcp_user_timeout": 20_000}
+SERVER_KEEPALIVE = "set tcp_keepalives_idle = 10; set tcp_keepalives_interval = 5; set tcp_keepalives_count = 3"
 SQLITE_LOCK_PAUSE = 0.005
 SQLITE_LOCK_PATIENCE = 10.0
 
@@ -112,12 +115,15 @@ def _postgres_engine(url: str) -> Engine:
         max_overflow=20,
         pool_pre_ping=True,
         pool_timeout=5,
-        connect_args={"connect_timeout": 5},
+        connect_args={"connect_timeout": 5, **KEEPALIVE},
         hide_parameters=True,
     )
 
     @event.listens_for(engine, "connect")
     def _prepare(connection: Any, _record: Any) -> None:
         register_type(UUID_AS_TEXT, connection)
+        with connection.cursor() as cursor:
+            cursor.execute(SERVER_KEEPALIVE)
+        connection.commit()
 
     return engine

@@ -195,6 +195,8 @@ def _read_body(environ: Environ, limit: int) -> bytes:
         body: bytes = stream.read(limit + 1 if length is None else length)
     except ValueError as error:
         raise Malformed("a chunk of the body does not begin with its length") from error
+    except OSError as error:  # it broke off between two chunks, was reset, or dawdled for too long
+        raise Malformed("the connection ended before the body did") from error
     if len(body) > limit:
         raise TooLarge(f"at most {limit} bytes are taken here")
     if length is not None and len(body) < length:

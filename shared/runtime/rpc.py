@@ -18,7 +18,6 @@ from eventlet.semaphore import Semaphore
 from kombu import Connection, Queue
 from nameko.extensions import DependencyProvider, Entrypoint, ProviderCollector, SharedExtension
 
-from shared import clock
 from shared.bus import broker as brokers
 from shared.contracts import topology
 from shared.db.engine import is_outage
@@ -30,6 +29,7 @@ from shared.runtime.loops import Loop
 log = structlog.get_logger()
 
 DEADLINE_SECONDS = 2.0
+FAREWELL_SECONDS = 0.1
 
 
 class _Link(SharedExtension, Loop):
@@ -90,14 +90,14 @@ class _Link(SharedExtension, Loop):
             except Exception as error:
                 self._hang_up()
                 raise Unavailable("the message broker is out of reach") from error
+            except BaseException:  # out of time in the middle of a frame: this connection cannot be used any more
+                self._hang_up()
+                raise
 
     def _hang_up(self) -> None:
         connection, self.writing = self.writing, None
         if connection is not None:
-            try:
-                connection.release()
-            except brokers.errors(connection):
-                log.debug("connection was already broken")
+            connection.collect(FAREWELL_SECONDS)
 
     def queue(self) -> Queue:
         raise NotImplementedError
@@ -117,8 +117,6 @@ class CommandServer(_Link, ProviderCollector):
 
     def receive(self, message: Any) -> None:
         request = orjson.loads(message.body)
-        if request["deadline"] < clock.now():
-            return
         provider = next((one for one in self._providers if one.method_name == request["method"]), None)
         if provider is None:
             self.answer(request, error={"name": "NotFound", "detail": f"no such command: {request['method']}"})
@@ -189,12 +187,11 @@ class Client(DependencyProvider):
             "method": method,
             "arguments": arguments,
             "reply_to": self.replies.name,
-            "deadline": clock.now() + deadline,
         }
         waiter = self.replies.waiting[request["id"]] = Event()
         try:
-            self.replies.send(request, topology.command_queue(self.target), expiration=str(int(deadline * 1000)))
             with Timeout(deadline, False):
+                self.replies.send(request, topology.command_queue(self.target), expiration=str(int(deadline * 1000)))
                 return _unpack(waiter.wait())
             raise Unavailable(f"{self.target} did not answer within {deadline:g} s")
         finally:

@@ -34,8 +34,15 @@ LONGEST_PAUSE = 2.0
 LOST_LEASE_EXIT = 75
 
 
+def check_databases(settings: Settings, names: Sequence[str]) -> None:
+    """Raises SettingError when services would share a database: each has tables of its own there, some of the same name."""
+    if len({settings.database_of(name) for name in names}) < len(names):
+        raise SettingError("ANSWERLINE_DATABASE_URL: each service needs a database of its own; write {service} where its name belongs")
+
+
 def migrate_all(settings: Settings, definitions: Sequence[Definition]) -> None:
     """Bring every service's database to its newest revision, waiting for a database that is not there yet."""
+    check_databases(settings, [definition.name for definition in definitions])
     for definition in definitions:
         database = context.build(definition.name, settings).database
         _patiently(partial(migrate.upgrade, database, definition.migrations), definition.name)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import eventlet
 import orjson
 from eventlet import Timeout
 from eventlet.event import Event
@@ -18,6 +19,10 @@ from shared.runtime.web import Watch
 
 ASK_AGAIN_SECONDS = 10.0, 20.0
 """Between these, drawn for each wait: news reach us by event, and a thousand who wait must not ask in step."""
+
+
+COMES_BACK_SECONDS = 3.0
+"""Whoever still wants news asks again within this time after its own was up."""
 
 
 class Line:
@@ -59,6 +64,9 @@ class Switchboard:
             for line in tuple(self._lines.get(subject, ())):
                 line.ring()
 
+    def is_listened_to(self, subject: str) -> bool:
+        return subject in self._lines
+
     @contextmanager
     def listening(self, subject: str) -> Iterator[Line]:
         line = Line()
@@ -93,5 +101,12 @@ def poll(
                 if not gone and is_news(answer := ask()):
                     return answer
     if gone:
-        on_gone()
+        _unless_back(board, subject, on_gone)
+    else:
+        eventlet.spawn_after(COMES_BACK_SECONDS, _unless_back, board, subject, on_gone)
     return answer
+
+
+def _unless_back(board: Switchboard, subject: str, on_gone: Callable[[], None]) -> None:
+    if not board.is_listened_to(subject):
+        on_gone()

@@ -28,6 +28,7 @@ IDLE_SECONDS = 75.0
 BACKLOG = 1024
 SPARE_DESCRIPTORS = 128
 ACCEPT_PAUSE = 0.05
+LONGEST_CHUNK_LINE = 4096
 
 
 class AddressTaken(SettingError):
@@ -45,11 +46,41 @@ class Protocol(wsgi.HttpProtocol):
         environ: dict[str, Any] = super().get_environ()
         if self.headers.get("content-type") is None:
             environ["CONTENT_TYPE"] = ""
+        environ["eventlet.input"].rfile = _BodyFile(self.rfile)
+        lengths = self.headers.get_all("content-length", [])
+        if len(set(lengths)) > 1:
+            environ["CONTENT_LENGTH"] = ", ".join(lengths)  # refused where a body is read
+        coding = environ.get("HTTP_TRANSFER_ENCODING", "chunked").lower()
+        if coding != "chunked" or len(set(lengths)) > 1 or not all(length.isascii() and length.isdigit() for length in lengths):
+            self.close_connection = True  # where the body ends is in doubt, so what follows is no request
         return environ
+
+    def parse_request(self) -> bool:
+        """A line among the headers that is none hides all that follow it, the body's length among them."""
+        if not super().parse_request():
+            return False
+        if self.headers.defects:
+            self.send_error(400, "Bad header")
+            return False
+        return True
 
     def handle_one_request(self) -> None:
         super().handle_one_request()
         eventlet.sleep(0)  # a connection that always has a next request ready must not starve the others
+
+
+class _BodyFile:
+    """What a body is read from. eventlet reads the lines between chunks whole, however long: anybody could fill the memory with one."""
+
+    def __init__(self, file: Any) -> None:
+        self.read = file.read
+        self._file = file
+
+    def readline(self, size: int = -1) -> bytes:
+        line: bytes = self._file.readline(LONGEST_CHUNK_LINE if size < 0 else min(size, LONGEST_CHUNK_LINE))
+        if len(line) == LONGEST_CHUNK_LINE and not line.endswith(b"\n"):
+            raise wsgi.ChunkReadError("a line between chunks is too long")
+        return line
 
 
 def listen(address: tuple[str, int], setting: str = "ANSWERLINE_HTTP") -> GreenSocket:
@@ -93,6 +124,7 @@ class HttpServer:
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self.connections += 1
             eventlet.spawn_n(self._serve_one, connection, address)
+            eventlet.sleep(0)  # while more are waiting, accept() does not yield by itself
 
     def _serve_one(self, connection: GreenSocket, address: Any) -> None:
         try:

@@ -44,3 +44,26 @@ def test_what_was_in_the_queues_is_sent_again(deployed: Chaos, seed: int, first:
     checks.pbx(system, before)
     checks.pbx(system, lost)
     say({"in the queue when it was wiped": in_queue, **figures})
+
+
+def test_an_arrival_that_comes_again_behind_its_end_is_offered_to_nobody(deployed: Chaos) -> None:
+    """The arrival was in the queue that was lost; the end was not yet published, and so comes first (G4)."""
+    system = deployed
+    system.put("/v1/queues/q", {"mode": "routed"}).ok()
+    system.put("/v1/agents/a", {"channels": ["voice"], "queues": ["q"], "address": "PJSIP/1"}).ok()
+    system.put("/v1/agents/a/state", {"state": "available"}).ok()
+    system.kill("routing")
+    contact = system.post("/v1/contacts", {"queue": "q", "source": "s", "call": "1"}).ok()["contact"]
+    eventually(lambda: system.count("gateway", "outbox where published_at is not null"))
+    system.kill_broker()
+    system.post(f"/v1/contacts/{contact}/end", {}).ok()
+    eventually(lambda: system.count("gateway", "outbox where published_at is null") == 1)
+    system.wipe_broker()
+    eventually(lambda: not system.count("gateway", "outbox where published_at is null"))
+    system.start("routing")
+    checks.settled(system)
+    assert not system.get("/v1/agents/a/offers").ok()["offers"]
+    assert not system.count("routing", "offer")
+    row = eventually(lambda: system.get("/v1/reports/queues", source="s").ok()["queues"])[0]
+    assert (row["offered"], row["abandoned"], row["waiting"]) == (1, 1, 0)
+    checks.nothing_lost_or_twice(system)

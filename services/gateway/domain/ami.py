@@ -69,7 +69,8 @@ def read_json(line: str | bytes) -> tuple[Message, float | None]:
         message, received = read["ami"], _epoch(read.get("recv"))
         if not isinstance(message, dict):
             raise Malformed('"ami" must be a JSON object: header names and values')
-    if message.get("Event") in _RULES:
+    event = message.get("Event")
+    if isinstance(event, str) and event in _RULES:
         message = {header: _text(value) for header, value in message.items()}
     return message, received
 

@@ -12,7 +12,7 @@ AMI's over the dialplan's.
 
 from __future__ import annotations
 
-from bisect import insort
+from bisect import bisect_right, insort
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -90,6 +90,7 @@ class Leg:
 def fold(observations: Iterable[Observation], restarts: Sequence[float] = ()) -> list[Leg]:
     """The legs of one contact, by time. `restarts` are the instants at which its PBX started anew."""
     facts = _distinct(observations)
+    restarts = sorted(restarts)
     stays = _stays(facts)
     gone = _attach(stays, facts)
     return [_settle(number, stay, _moved_on(stay, stays[number:]), gone, restarts) for number, stay in enumerate(stays, 1)]
@@ -359,8 +360,8 @@ def _end_of_wait(told: _Told) -> _Ending:
 
 def _lost(told: _Told, restarts: Sequence[float]) -> _Ending | None:
     last = max(map(_at, told.facts), default=inf)
-    restart = min((instant for instant in restarts if instant > last), default=None)
-    return None if restart is None else _Ending("lost", restart, "the PBX restarted before the end was told")
+    later = bisect_right(restarts, last)
+    return _Ending("lost", restarts[later], "the PBX restarted before the end was told") if later < len(restarts) else None
 
 
 class _Times(NamedTuple):

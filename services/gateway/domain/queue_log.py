@@ -6,6 +6,7 @@ else repeats within a second, so two equal lines are one fact read twice.
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from services.gateway.domain.observation import Ignored, Kind, Malformed, Observation, storable
@@ -38,6 +39,8 @@ _EVENTS: dict[str, tuple[Kind, int, tuple[str, ...]]] = {
     "PENALTY": ("member_penalty", 1, ("penalty",)),
     "QUEUESTART": ("restarted", 0, ()),
 }
+_MOST_FIELDS = 10  # of one line, but for reasons and names that hold the separator
+_ANOTHER_LINE = re.compile(r"\d{10}\|(?:[^|]*\|){3}(?:" + "|".join(_EVENTS) + r")(?:\||$)")
 _BY = {"COMPLETEAGENT": "agent", "COMPLETECALLER": "caller"}
 _NAMES_THE_DEVICE = frozenset({"ADDMEMBER", "REMOVEMEMBER", "PENALTY"})
 _WITHOUT_CALL = frozenset({"PAUSE", "PAUSEALL", "UNPAUSE", "UNPAUSEALL", "QUEUESTART"}) | _NAMES_THE_DEVICE
@@ -51,6 +54,8 @@ def parse(line: str) -> Observation | Ignored:
     parts = line.split("|")
     if len(parts) < 5:
         raise Malformed(f"a queue_log line is epoch|callid|queue|agent|EVENT|data, this one has {len(parts)} of those fields")
+    if len(parts) > _MOST_FIELDS and _ANOTHER_LINE.search(line, len(parts[0])):
+        raise Malformed("several lines are joined into one: send their line ends too (curl: --data-binary, for -d removes them)")
     epoch, call, queue, agent, event, *data = parts
     shape = _EVENTS.get(event)
     if shape is None:

@@ -230,10 +230,12 @@ class Desk:
         customer: str = "",
         caller: str = "",
         direction: Direction = "inbound",
+        leg: int = 1,
     ) -> Contact:
-        """A contact joins a queue. Said again, it changes nothing."""
+        """A contact joins a queue. Said again, it changes nothing; once it is over there, it may join the next (a higher `leg`)."""
         known = self.contacts.get(contact_id)
-        if known is not None:
+        comes_again = known is not None and known.is_finished and leg > known.leg
+        if known is not None and not comes_again:
             if known.queue != queue:
                 raise Conflict(f"Contact {contact_id} has already arrived in queue {known.queue}.")
             return known
@@ -247,11 +249,14 @@ class Desk:
             queue,
             channel or target.channel,
             arrived_at=now,
+            leg=leg,
             required_skills=dict(required_skills or {}),
             customer=customer,
             caller=caller,
             direction=direction,
         )
+        if comes_again:
+            self._finished.remove(contact_id)
         self.contacts[contact.id] = contact
         self._save_contact(contact)
         skills = dict(Need.of(contact, target).skills)
@@ -335,6 +340,15 @@ class Desk:
         if contact.state == "assigned":
             return self.complete(contact_id, now, ended_by)
         return self.abandon(contact_id, now)
+
+    def release(self, contact_id: str, now: float, reason: str) -> Contact:
+        """Somebody else serves the contact, perhaps the PBX's own queue: it is ours no longer, and so is what becomes of it."""
+        contact = self._contact(contact_id)
+        if contact.state in ("waiting", "offered", "parked"):
+            self._withdraw_offer(contact, reason, now)
+            contact.state = "released"
+            self._finish(contact, now)
+        return contact
 
     # Offers
 
@@ -595,4 +609,5 @@ class Desk:
 
 
 def _fate(contact: Contact) -> str:
-    return "was abandoned" if contact.state == "abandoned" else f"was completed by agent {contact.agent}"
+    fates = {"abandoned": "was abandoned", "released": "is served elsewhere"}
+    return fates.get(contact.state, f"was completed by agent {contact.agent}")

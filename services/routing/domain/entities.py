@@ -17,7 +17,7 @@ Row = dict[str, Any]
 
 QueueMode = Literal["observed", "routed"]
 AgentState = Literal["offline", "available", "offered", "busy", "wrap_up", "paused"]
-ContactState = Literal["waiting", "offered", "assigned", "ended", "abandoned", "parked"]
+ContactState = Literal["waiting", "offered", "assigned", "ended", "abandoned", "parked", "released"]
 OfferState = Literal["open", "accepted", "declined", "expired", "withdrawn"]
 Direction = Literal["inbound", "outbound"]
 
@@ -97,6 +97,7 @@ class Contact(Record):
     queue: str
     channel: str
     arrived_at: float
+    leg: int = 1  # which of the contact's queues this is
     required_skills: Skills = field(default_factory=dict)  # its own; the queue's are added when it is routed
     customer: str = ""
     caller: str = ""
@@ -119,7 +120,7 @@ class Contact(Record):
 
     @property
     def is_finished(self) -> bool:
-        return self.state in ("ended", "abandoned")
+        return self.state in ("ended", "abandoned", "released")
 
     def waited(self, until: float) -> float:
         return max(0.0, round(until - self.arrived_at, 3))

@@ -37,6 +37,7 @@ def upgrade() -> None:
         sa.Column("queue", sa.Text, nullable=False),
         sa.Column("channel", sa.Text, nullable=False),
         sa.Column("arrived_at", Moment, nullable=False),
+        sa.Column("leg", sa.Integer, nullable=False),
         sa.Column("required_skills", Document, nullable=False),
         sa.Column("customer", sa.Text, nullable=False),
         sa.Column("caller", sa.Text, nullable=False),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,6 +30,16 @@ ANSWER = "1795296256|5.1|sales|Ann|CONNECT|6|5.9|3"
 END = "1795296281|5.1|sales|Ann|COMPLETEAGENT|6|25|1"
 
 
+def whole(readings: Iterable[Reading]) -> Reading:
+    """The slices of a post as one."""
+    joined = Reading()
+    for reading in readings:
+        joined.observations += reading.observations
+        joined.ignored += reading.ignored
+        joined.rejected += reading.rejected
+    return joined
+
+
 @dataclass
 class Gateway:
     units: UnitOfWork
@@ -38,10 +49,10 @@ class Gateway:
 
     def post(self, *lines: str, source: str = "") -> Receipt:
         body = "\n".join(lines).encode("utf-8", "surrogateescape")
-        return self.take(handlers.read_queue_log(body, lambda: None), "queue-log", source=source)
+        return self.take(whole(handlers.read_queue_log(body)), "queue-log", source=source)
 
     def ami(self, *messages: dict[str, Any]) -> Receipt:
-        return self.take(handlers.read_ami(b"\n".join(map(orjson.dumps, messages)), 1795296250.0, lambda: None), "ami")
+        return self.take(whole(handlers.read_ami(b"\n".join(map(orjson.dumps, messages)), 1795296250.0)), "ami")
 
     def dialplan(self, body: bytes, arrival: Arrival | None = None) -> Receipt:
         return self.take(handlers.read_dialplan(body, "application/json", 1795296250.0), "dialplan", arrival)
@@ -112,7 +123,7 @@ def test_posted_again_nothing_is_new(gateway: Gateway) -> None:
 
 def test_posts_of_one_commit_each_have_their_own_receipt(gateway: Gateway) -> None:
     def post(*lines: str, source: str = "pbx1") -> Taken:
-        return Taken(source, "queue-log", handlers.read_queue_log("\n".join(lines).encode(), lambda: None))
+        return Taken(source, "queue-log", whole(handlers.read_queue_log("\n".join(lines).encode())))
 
     receipts = handlers.take_in(gateway.units, [post(LINE, END), post(LINE, ANSWER), post(LINE, source="pbx2"), post()])
     assert [(one.accepted, one.duplicate) for one in receipts] == [(2, 0), (1, 1), (1, 0), (0, 0)]
@@ -369,7 +380,7 @@ def test_the_queue_log_gives_the_true_figures_and_posted_again_changes_nothing(c
 
 def test_so_does_ami_without_timestamps(centre: Centre) -> None:
     body = b"\n".join(ami_lines("ami_without_timestamps"))
-    centre.gateway.take(handlers.read_ami(body, 1.0, lambda: None), "ami")
+    centre.gateway.take(whole(handlers.read_ami(body, 1.0)), "ami")
     centre.settle()
     check(centre, "run2")
 
@@ -378,7 +389,7 @@ def test_one_call_told_by_three_reporters_is_one_contact_in_the_reports(centre: 
     """Each reporter's post as it would come: piece by piece, taking turns, in different order."""
     lines, messages, told = queue_log_lines(), ami_lines("ami_with_timestamps"), posts()
     for part in range(4):
-        centre.gateway.take(handlers.read_ami(b"\n".join(messages[part::4]), 1.0, lambda: None), "ami")
+        centre.gateway.take(whole(handlers.read_ami(b"\n".join(messages[part::4]), 1.0)), "ami")
         centre.gateway.post(*lines[part * len(lines) // 4 : (part + 1) * len(lines) // 4])
         for post in told[part::4]:
             reading = handlers.read_dialplan(post["body"].encode(), post["content_type"], 1.0)

@@ -360,3 +360,39 @@ def test_a_look_writes_nothing(house: House) -> None:
     assert house.desk.look(lambda desk, _now: handlers.assignment(desk, contact))["state"] == "offered"
     assert isinstance(house.desk.look(lambda desk, _now: handlers.assignment(desk, "nobody")), NotFound)
     assert (house.rows(store.desk_epoch), house.announced()) == before
+
+
+# ---- what the telephony system does with a routed contact itself
+
+
+def test_a_contact_that_the_pbx_serves_after_all_is_offered_to_nobody_and_told_as_the_pbx_tells_it(house: House) -> None:
+    contact = house.arrive()
+    house.hear(house.event("contact_answered", contact, 2, outcome="talking", agent="Bob", answered_at=house.at() + 5, hold_seconds=5.0))
+    assert (house.state(contact), house.offer()) == ("released", None)
+    house.hear(house.event("contact_ended", contact, 3, outcome="completed", agent="Bob", hold_seconds=5.0, talk_seconds=60.0))
+    assert house.told() == ["contact_queued", "offer_made", "offer_withdrawn", "contact_assigned", "contact_completed"]
+    (leg,) = house.rows(store.leg)
+    assert (leg.agent, leg.outcome, leg.talk_seconds, leg.missed, bool(leg.observed)) == ("Bob", "completed", 60.0, {}, True)
+
+
+def test_a_contact_may_join_a_second_routed_queue_once_it_is_over_in_the_first(house: House) -> None:
+    house.do(lambda desk, _now: handlers.put_queue(desk, {"name": "support", "wrap_up": False}))
+    contact = house.arrive()
+    offer = house.offer()
+    assert offer is not None
+    house.do(lambda desk, now: desk.accept(offer["id"], "ann", now))
+    house.hear(house.event("contact_arrived", contact, 2, number=2, queue="support"))
+    again = house.offer()
+    assert again is not None and (again["contact"], again["queue"]) == (contact, "support")
+    assert [(leg.number, leg.queue, leg.outcome) for leg in house.rows(store.leg)] == [(1, "sales", "completed"), (2, "support", "waiting")]
+
+
+def test_the_leg_of_an_observed_queue_stays_when_the_contact_goes_on_to_a_routed_one(house: House) -> None:
+    contact = new_id()
+    house.hear(house.event("contact_arrived", contact, 1, queue="phone"))
+    house.hear(house.event("contact_answered", contact, 2, queue="phone", outcome="talking", agent="Bob"))
+    house.hear(house.event("contact_arrived", contact, 3, number=2))
+    house.hear(house.event("contact_transferred", contact, 4, queue="phone", outcome="transferred", agent="Bob"))
+    assert house.state(contact) == "offered"
+    legs = [(leg.number, leg.queue, leg.outcome, bool(leg.observed)) for leg in house.rows(store.leg)]
+    assert legs == [(1, "phone", "transferred", True), (2, "sales", "waiting", False)]

@@ -103,4 +103,4 @@ def test_an_empty_key_file_is_never_a_key(tmp_path: Path) -> None:
     ],
 )
 def test_watching_needs_no_key_only_where_nobody_else_can(http: str, decided: str, public: bool) -> None:
-    assert Settings(http=http, public_watching=decided).watching_is_public is public
+    assert Settings(http=http, public_watching=decided).watching_is_public() is public
