@@ -52,6 +52,10 @@ def _broker(settings: Settings) -> Finding:
     )
 
 
+def _cause(error: Exception) -> str:
+    return (str(getattr(error, "orig", None) or "") or type(error).__name__).strip().splitlines()[0]
+
+
 def _service(ours: Context) -> list[Finding]:
     try:
         with ours.database.reading() as connection:
@@ -59,7 +63,13 @@ def _service(ours: Context) -> list[Finding]:
             outbox = ours.units.tables.outbox
             pending = connection.scalar(select(func.count()).select_from(outbox).where(outbox.c.published_at.is_(None)))
     except Exception as error:  # noqa: BLE001 - the finding says it
-        return [Finding(f"{ours.name} database", False, f"{type(error).__name__}; `answerline migrate` makes its tables")]
+        return [
+            Finding(
+                f"{ours.name} database",
+                False,
+                f"{_cause(error)} ({ours.database.url.render_as_string()}); `answerline migrate` makes its tables",
+            )
+        ]
     received = buckets.pop("received")
     told = ", ".join(f"{bucket} {events}" for bucket, events in buckets.items())
     return [

@@ -166,12 +166,14 @@ def _translated(error: domain.RoutingError) -> errors.AnswerlineError:
 
 
 def receive(live: LiveDesk, work: Work, events: Sequence[Event]) -> None:
-    """A batch from the gateway: contacts of routed queues go to the desk, all others are kept as they were observed."""
+    """A batch from the gateway: contacts of routed queues go to the desk, all others are kept as they were observed. What is on the
+    desk stays its own when its queue is observed from now on: else its agent would be busy for ever."""
     events = sorted(events, key=lambda event: event.sequence)  # what a lost broker had held comes again behind what is newer
     of_contacts = [event for event in events if "leg" in event.data]
     modes = store.known_queues(work.connection, {event.data["leg"]["queue"] for event in of_contacts}) if of_contacts else {}
-    routed = [event for event in of_contacts if modes.get(event.data["leg"]["queue"]) == "routed"]
-    watched = [event for event in of_contacts if modes.get(event.data["leg"]["queue"]) != "routed"]
+    on_desk = store.on_desk(work.connection, {event.data["contact"] for event in of_contacts})
+    routed = [event for event in of_contacts if modes.get(event.data["leg"]["queue"]) == "routed" or event.data["contact"] in on_desk]
+    watched = [event for event in of_contacts if modes.get(event.data["leg"]["queue"]) != "routed" and event.data["contact"] not in on_desk]
     for event in watched:
         _pass_on(work, event, event.sequence)
     _note_agents(work, events)
@@ -217,7 +219,8 @@ def _to_desk(desk: Desk, event: Event, is_news: bool) -> None:
         case "gateway.contact_arrived.v1":
             arrived_at = leg.get("arrived_at") or event.time
             is_fresh = is_news and now - arrived_at <= FRESH_SECONDS
-            if leg["outcome"] == "waiting" and is_fresh and (known is None or leg["number"] > known.leg):
+            is_routed = leg["queue"] in desk.queues and desk.queues[leg["queue"]].mode == "routed"
+            if leg["outcome"] == "waiting" and is_routed and is_fresh and (known is None or leg["number"] > known.leg):
                 required, channel = event.data["required_skills"], event.data["channel"]
                 desk.arrive(contact, leg["queue"], min(arrived_at, now), channel=channel, required_skills=required, leg=leg["number"])
         case "gateway.contact_answered.v1":
@@ -303,7 +306,12 @@ def _agent_row(event: Event) -> dict[str, Any]:
 
 
 def put_queue(desk: Desk, queue: dict[str, Any]) -> dict[str, Any]:
-    return desk.put_queue(Queue(**queue)).to_row()
+    """Whoever waits in a queue that is observed from now on is the PBX's again."""
+    row = desk.put_queue(Queue(**queue)).to_row()
+    if row["mode"] == "observed":
+        for contact in [contact for contact in desk.contacts.values() if contact.queue == row["name"]]:
+            desk.release(contact.id, clock.now(), "queue_observed")
+    return row
 
 
 def listen(desk: Desk, contact_id: str, now: float) -> dict[str, Any]:

@@ -213,5 +213,11 @@ def known_queues(connection: Connection, names: Iterable[str]) -> dict[str, str]
     return {row.name: row.mode for row in connection.execute(select(queue.c.name, queue.c.mode).where(queue.c.name.in_(set(names))))}
 
 
+def on_desk(connection: Connection, contacts: Iterable[str]) -> set[str]:
+    """Those that the desk holds, or has handed back."""
+    held = or_(contact.c.ended_at.is_(None), contact.c.state == "released")
+    return {row.id for row in connection.execute(select(contact.c.id).where(contact.c.id.in_(set(contacts)), held))}
+
+
 def _rows(connection: Connection, query: Any) -> list[Mapping[str, Any]]:
     return [dict(row) for row in connection.execute(query).mappings()]

@@ -19,10 +19,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.chaos)
 
 
-@pytest.fixture(scope="session")
+SEED = int(os.environ.get("ANSWERLINE_CHAOS_SEED") or random.SystemRandom().randrange(10**6))
+
+
+@pytest.fixture
 def seed() -> int:
     """Printed with every failure; give it as ANSWERLINE_CHAOS_SEED to have the same plan again (moments still differ)."""
-    return int(os.environ.get("ANSWERLINE_CHAOS_SEED") or random.SystemRandom().randrange(10**6))
+    print(f"ANSWERLINE_CHAOS_SEED={SEED}")
+    return SEED
 
 
 @pytest.fixture

@@ -413,6 +413,33 @@ def test_requests_sent_ahead_on_one_connection_are_answered_in_order(system: Sys
     ]
 
 
+@pytest.mark.parametrize(
+    "head",
+    ["Content-Length: 2\r\nContent-Length: 44\r\n", "Transfer-Encoding: xchunked\r\n", "Transfer-Encoding : chunked\r\nContent-Length: 2\r\n",
+     "Content-Length: 2\r\nTransfer-Encoding: chunked\r\n"],
+)  # fmt: skip
+def test_where_the_end_of_a_body_is_in_doubt_nothing_that_follows_is_a_request(system: System, head: str) -> None:
+    first = f"POST /v1/contacts HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {system.key}\r\n{head}\r\n{{}}"
+    answer = raw_request(system.address, (first + "GET /livez HTTP/1.1\r\nHost: x\r\n\r\n").encode())
+    assert status_of(answer) == 400
+    assert b'"status":"ok"' not in answer
+    assert answer.count(b"HTTP/1.") == 1
+
+
+@pytest.mark.parametrize("start", ["", "0\r\n", "2;"])
+def test_a_line_without_end_between_chunks_fills_no_memory(system: System, start: str) -> None:
+    head = f"POST /v1/contacts HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n{start}"
+    with socket.create_connection(system.address, timeout=10) as connection, pytest.raises(ConnectionError):
+        connection.sendall(head.encode())
+        for _ in range(100):
+            connection.sendall(b"a" * 1_000_000)
+
+
+@pytest.mark.parametrize("body", [b"ffffffffffffffff\r\n{}\r\n0\r\n\r\n", b"5\r\nab"])
+def test_a_chunk_that_breaks_off_is_the_clients_fault(system: System, name: str, body: bytes) -> None:
+    assert status_of(wire(system, "Transfer-Encoding: chunked\r\n", body, name=name)) == 400
+
+
 def test_a_connection_goes_on_after_a_refused_request(system: System) -> None:
     connection = HTTPConnection(*system.address, timeout=10)
     for body, status in ((b"nonsense", 400), (b"x" * 1000, 400), (b"{}", 422)):

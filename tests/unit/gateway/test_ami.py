@@ -3,6 +3,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -114,6 +115,12 @@ def test_a_pause_has_two_directions() -> None:
 )
 def test_everything_else_is_ignored(message: dict[str, str]) -> None:
     assert isinstance(interpret(message), Ignored)
+
+
+@pytest.mark.parametrize("event", [[], ["Hangup"], {"a": 1}, None, 5])
+def test_an_event_whose_name_is_no_text_is_ignored(event: Any) -> None:
+    message, _ = read_json(json.dumps({"ami": {"Event": event}, "recv": 1}))
+    assert isinstance(interpret(message, 1.0), Ignored)
 
 
 def test_a_message_without_its_call_is_malformed() -> None:

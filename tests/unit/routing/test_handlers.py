@@ -396,3 +396,31 @@ def test_the_leg_of_an_observed_queue_stays_when_the_contact_goes_on_to_a_routed
     assert house.state(contact) == "offered"
     legs = [(leg.number, leg.queue, leg.outcome, bool(leg.observed)) for leg in house.rows(store.leg)]
     assert legs == [(1, "phone", "transferred", True), (2, "sales", "waiting", False)]
+
+
+# ---- a queue that is observed from now on
+
+
+def observe(house: House) -> None:
+    house.do(lambda desk, _now: handlers.put_queue(desk, {"name": "sales", "mode": "observed", "wrap_up": False}))
+
+
+def test_who_talks_when_the_queue_becomes_observed_is_free_after_the_hang_up(house: House) -> None:
+    contact = house.arrive()
+    offer = house.offer()
+    assert offer
+    house.do(lambda desk, now: desk.accept(offer["id"], "ann", now))
+    observe(house)
+    house.hear(house.event("contact_ended", contact, sequence=2, outcome="completed", ended_by="caller"))
+    assert house.do(lambda desk, _now: desk.agents["ann"].state) == "available"
+    assert [leg.outcome for leg in house.rows(store.leg)] == ["completed"]
+
+
+def test_who_waits_when_the_queue_becomes_observed_is_the_pbx_s(house: House) -> None:
+    contact = house.arrive()
+    observe(house)
+    assert (house.state(contact), house.offer()) == ("released", None)
+    house.hear(house.event("contact_abandoned", contact, sequence=2, outcome="abandoned", ended_at=house.at()))
+    assert [(leg.outcome, bool(leg.observed)) for leg in house.rows(store.leg)] == [("abandoned", True)]
+    house.arrive()
+    assert house.offer() is None
