@@ -29,7 +29,12 @@ from shared.ids import is_id, new_id
 
 log = structlog.get_logger()
 
-BATCH = 300
+BATCH = 60
+"""Observations correlated in one go: others have their turn between."""
+MOST_RINGS = 2000
+"""Of a contact with more observations than that, further rings are not kept: each would make the whole contact be worked out anew."""
+RINGS = frozenset({"called", "missed", "cancelled", "waiting"})
+AHEAD_SECONDS = 86400.0
 SAME_RESTART_SECONDS = 2.0
 SLICE = 250
 """Lines read and made durable in one go: others have their turn between."""
@@ -347,6 +352,8 @@ class _Correlation:
         self.contacts |= store.load_contacts(self.work.connection, self.aliases.values())
         for told in of_calls:
             contact = self._contact_of(told)
+            if told.kind in RINGS and len(contact.observations) >= MOST_RINGS:
+                continue
             contact.observations.append(told.to_dict())
             self.touched.add(contact.id)
         restarts = store.restarts_of(self.work.connection, self.source)
@@ -384,7 +391,9 @@ class _Correlation:
 
     def _refold(self, contact: ContactRow, restarts: Sequence[float]) -> None:
         before = [_leg(stored) for stored in contact.legs]
-        after = fold(map(Observation.from_dict, contact.observations), restarts)
+        last = max((told.get("at") or 0.0 for told in contact.observations), default=0.0)
+        believable = max(clock.now(), last) + AHEAD_SECONDS
+        after = fold(map(Observation.from_dict, contact.observations), [at for at in restarts if at <= believable])
         for change in diff(before, after):
             self._announce(contact, change)
         contact.legs = [asdict(leg) for leg in after]

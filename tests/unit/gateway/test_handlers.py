@@ -419,3 +419,21 @@ def test_history_offers_nobody(centre: Centre, at: SetClock) -> None:
     with centre.units.database.reading() as connection:
         assert connection.scalar(select(func.count()).select_from(routing_store.offer)) == 0
         assert connection.scalar(select(func.count()).select_from(routing_store.contact)) == 0
+
+
+def test_a_restart_days_ahead_of_every_clock_ends_no_call(gateway: Gateway, at: SetClock) -> None:
+    at.seconds = 1795296260.0
+    gateway.post("1795728250|NONE|NONE|NONE|QUEUESTART|")
+    gateway.correlate()
+    gateway.post(LINE, ANSWER)
+    assert ("contact_answered", "sales talking") in gateway.news()
+
+
+def test_a_call_that_rings_for_ever_is_worked_out_from_a_bounded_number_of_facts(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(handlers, "MOST_RINGS", 3)
+    gateway.post(LINE, *(f"{1795296251 + second}|5.1|sales|Bob|RINGNOANSWER|900" for second in range(5)))
+    gateway.correlate()
+    gateway.post(ANSWER, END)
+    assert gateway.news()[-1] == ("contact_ended", "sales completed")
+    (contact,) = gateway.kept(store.contact)
+    assert len(contact.observations) <= 6
