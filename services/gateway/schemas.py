@@ -7,6 +7,7 @@ from marshmallow import fields, validate
 from shared.contracts.fields import Data, Input, Time
 
 NAME = validate.Length(min=1, max=200)
+SOURCE = validate.And(NAME, validate.Regexp(r"[^:/]+\Z", error="a source's name holds no : or /"))
 LEVEL = validate.Range(min=1, max=5)
 SECONDS = validate.Range(min=0.001, max=86400)
 SKILLS: dict[str, Any] = {"keys": fields.String(validate=NAME), "values": fields.Integer(strict=True, validate=LEVEL)}
@@ -14,7 +15,7 @@ SKILLS: dict[str, Any] = {"keys": fields.String(validate=NAME), "values": fields
 
 class Source(Input):
     source = fields.String(
-        load_default="default", validate=NAME, metadata={"description": "the name of the telephony system that tells this"}
+        load_default="default", validate=SOURCE, metadata={"description": "the name of the telephony system that tells this"}
     )
 
 
@@ -30,7 +31,7 @@ class Receipt(Data):
 class NewContact(Input):
     queue = fields.String(required=True, validate=NAME)
     channel = fields.String(load_default="voice", validate=NAME)
-    source = fields.String(load_default="api", validate=NAME)
+    source = fields.String(load_default="api", validate=SOURCE)
     call = fields.String(validate=NAME, metadata={"description": "your own id of the call; posting it again finds the same contact"})
     caller = fields.String(validate=validate.Length(max=200))
     required_skills = fields.Dict(**SKILLS, load_default=dict)

@@ -194,9 +194,10 @@ class GatewayService:
                 return self._not_routed(contact)
 
         with metrics.WAITING_REQUESTS.labels("assignment").track_inprogress():
-            return poll(
+            found = poll(
                 self.core.board, request, contact, ask, lambda found: found["state"] in (*OVER, "observed"), lambda: self._left(contact)
             )
+        return {name: value for name, value in found.items() if value is not None}  # JSON_DECODE() would make "null" an address
 
     def _not_routed(self, contact: str) -> dict[str, Any]:
         """Either its arrival is still under way, or its queue is observed, or it arrived too long ago to be served."""

@@ -98,6 +98,10 @@ def agents(connection: Connection, filters: Filters) -> dict[str, Any]:
         mine["talk_seconds"] += found["talk_seconds"]
     for agent, count in _missed_by(connection, None, filters).items():
         row(agent)["ring_no_answer"] += count
+    heard = connection.scalar(select(leg.c.contact).where(_within(filters), leg.c.missed.is_not(None)).limit(1))
+    if heard is None:  # nobody who would know has told anything
+        for figure in figures.values():
+            figure["ring_no_answer"] = None
     return {"agents": [figures[name] for name in sorted(figures)]}
 
 
@@ -112,6 +116,10 @@ def live(connection: Connection, since: float) -> dict[str, Any]:
     rows = {row["queue"]: {name: row[name] for name in shown} for row in report}
     for name in known.keys() - rows.keys():
         rows[name] = {**dict.fromkeys(shown, 0), "queue": name, "service_level": None}
+    for row in report:
+        for doubt in row["uncertain"]:
+            if doubt["state"] in OPEN and not doubt["over"]:  # nobody knows whether it goes on: nothing to show as live
+                rows[row["queue"]][doubt["state"]] -= 1
     for name, row in rows.items():
         row["mode"] = known.get(name, "observed")
         row["longest_wait_since"] = waits.get(name) if row["waiting"] else None
@@ -137,7 +145,7 @@ def _agents_now(connection: Connection, suspected: Suspicions) -> list[dict[str,
         if row.state != "offline" or name_of(row.id) not in states:
             note(row.id, row.state, row.reason, row.since or None)
     for row in connection.execute(select(leg).where(leg.c.outcome.in_(OPEN), leg.c.observed)):
-        if (suspicion := suspected.get((row.contact, row.number))) and suspicion.over:
+        if (row.contact, row.number) in suspected:
             continue
         if row.outcome == "talking" and (row.agent or row.address):
             note(row.agent or row.address, "busy", None, row.answered_at, row.queue)

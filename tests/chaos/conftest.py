@@ -17,8 +17,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "chaos" in item.path.parts:
             item.add_marker(pytest.mark.chaos)
+            item.add_marker(pytest.mark.timeout(120 * ROUNDS))
 
 
+ROUNDS = int(os.environ.get("ANSWERLINE_CHAOS_ROUNDS") or 1)
 SEED = int(os.environ.get("ANSWERLINE_CHAOS_SEED") or random.SystemRandom().randrange(10**6))
 
 
@@ -31,7 +33,7 @@ def seed() -> int:
 
 @pytest.fixture
 def rounds() -> int:
-    return int(os.environ.get("ANSWERLINE_CHAOS_ROUNDS") or 1)
+    return ROUNDS
 
 
 @pytest.fixture

@@ -168,8 +168,9 @@ class Zygote:
         return Forked(pid, self._log.with_name(f"exit.{pid}"))
 
     def __exit__(self, *_: object) -> None:
-        self._process.kill()
-        self._process.wait()
+        assert self._process.stdin
+        self._process.stdin.close()
+        self._process.wait(10)
 
 
 class Forked:

@@ -9,6 +9,7 @@ import signal
 import sys
 from pathlib import Path
 
+living: set[int] = set()
 WAITPID = os.waitpid  # before eventlet makes a patient one of it
 
 
@@ -29,13 +30,17 @@ def main() -> None:
         pid = os.fork()
         if not pid:
             _become(order, cli)
+        living.add(pid)
         print(pid, flush=True)
+    for pid in living:  # whoever ordered them is gone
+        os.kill(pid, signal.SIGKILL)
 
 
 def _reap(*_: object) -> None:
     """Note how they ended: exit.<pid> in the working directory."""
     with contextlib.suppress(ChildProcessError):
         while (ended := WAITPID(-1, os.WNOHANG))[0]:
+            living.discard(ended[0])
             Path(f"exit.{ended[0]}").write_text(str(os.waitstatus_to_exitcode(ended[1])))
 
 

@@ -49,14 +49,26 @@ def known_to_ami(run: str = "run1") -> dict[str, dict[str, float]]:
 
 def test_the_queue_log_gives_exactly_the_true_figures_and_again_changes_nothing(system: System, name: str) -> None:
     lines = len(samples.queue_log_lines())
-    assert post(system, name, "queue-log", LOG).ok() == {"accepted": lines, "duplicate": 0, "ignored": 0, "rejected": []}
+    assert post(system, name, "queue-log", LOG).ok() == {
+        "accepted": lines,
+        "duplicate": 0,
+        "ignored": 0,
+        "rejected": [],
+        "rejected_total": 0,
+    }
     system.settle()
     assert queues(system, name) == true_queues()
     assert agents(system, name) == true_agents()
     assert doubts(system, name) == STILL_WAITING
 
     before = system.get("/v1/reports/queues", source=name).json
-    assert post(system, name, "queue-log", LOG).ok() == {"accepted": 0, "duplicate": lines, "ignored": 0, "rejected": []}
+    assert post(system, name, "queue-log", LOG).ok() == {
+        "accepted": 0,
+        "duplicate": lines,
+        "ignored": 0,
+        "rejected": [],
+        "rejected_total": 0,
+    }
     system.settle()
     assert system.get("/v1/reports/queues", source=name).json == before
     assert agents(system, name) == true_agents()
