@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from threading import Event as Flag
-from threading import Lock
 from typing import Any
 
 import structlog
@@ -40,8 +39,9 @@ class LiveDesk:
 
     def __init__(self, units: UnitOfWork) -> None:
         self.units = units
-        self.changed = Flag()
-        self._lock = Lock()
+        # looked up when made: a lock bound before the process is made cooperative would stop all of it
+        self.changed = threading.Event()
+        self._lock = threading.Lock()
         self._desk: Desk | None = None
         self._epoch = 0
         self._sequence = 0

@@ -21,7 +21,7 @@ log = structlog.get_logger()
 BATCH = 500
 IDLE_SECONDS = 0.5
 CHECKPOINT_SECONDS = 10.0
-CONFIRM_SECONDS = 30.0
+CONFIRM_SECONDS = 15.0
 RETURNED_PAUSE = 0.5
 
 MARK = {
@@ -38,6 +38,7 @@ class Relay:
         self.units = units
         self.publisher = publisher
         self.receivers = topology.receivers_of(publisher)
+        self.beat: Callable[[], None] = lambda: None
         self._work = Flag()
         self._position = -1
         self._checkpoint_at = 0.0
@@ -74,6 +75,7 @@ class Relay:
                     self._work.wait(IDLE_SECONDS)
 
     def _publish_pending(self, sender: "Sender") -> int:
+        self.beat()
         outbox = self.units.tables.outbox
         pending = (
             select(outbox.c.seq, outbox.c.type, outbox.c.id, cast(outbox.c.body, String).label("body"))

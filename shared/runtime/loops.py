@@ -29,6 +29,8 @@ log = structlog.get_logger()
 
 FIRST_PAUSE, LAST_PAUSE = 0.1, 5.0
 DRAIN_SECONDS = 20.0
+STUCK_SECONDS = 20.0
+FAREWELL_SECONDS = 0.5
 BATCH = 200
 FILL_SECONDS = 0.002
 RETRY_EVERY = 1.0
@@ -86,6 +88,7 @@ class Loop(Extension):
         """Let the connection's consumers work until the loop must stop."""
         beat_at = clock.monotonic()
         while self.running:
+            self.beat()
             with suppress(TimeoutError):
                 connection.drain_events(timeout=0.5)
             if clock.monotonic() > beat_at:
@@ -103,16 +106,26 @@ class Loop(Extension):
         ours.links[link] = False
         connection = ours.broker.connect()
         ours.links[link] = True
+        self.watchdog, self.beat_at = Timeout(STUCK_SECONDS), clock.monotonic()
         try:
             work(connection)
         except brokers.errors(connection) as error:
             raise ConnectionError(f"broker: {type(error).__name__}: {error}") from error
+        except Timeout as stuck:
+            if stuck is not self.watchdog:
+                raise
+            raise ConnectionError(f"broker: no answer for {STUCK_SECONDS:g} s") from None
         finally:
+            self.watchdog.cancel()
             ours.links[link] = False
-            try:
-                connection.release()
-            except brokers.errors(connection):
-                log.debug("connection was already broken")
+            connection.collect(FAREWELL_SECONDS)
+
+    def beat(self) -> None:
+        """To be called by the loop itself, again and again: it is not stuck. A broker that is recovering may leave a question
+        (the declaration of a queue, say) unanswered for ever, and the library would wait as long."""
+        if clock.monotonic() - self.beat_at > 1.0:
+            self.watchdog.cancel()
+            self.watchdog, self.beat_at = Timeout(STUCK_SECONDS), clock.monotonic()
 
 
 class RelayLoop(DependencyProvider, Loop):
@@ -121,6 +134,7 @@ class RelayLoop(DependencyProvider, Loop):
     def setup(self) -> None:
         Loop.setup(self)
         self.context = bootstrap.of(self.container)
+        self.context.relay.beat = self.beat
         self.pruned_at = clock.monotonic()
 
     def run(self) -> None:
@@ -174,6 +188,7 @@ class Consume(Entrypoint, Loop):
             consumer.qos(prefetch_count=2 * BATCH)
             with consumer:
                 while self.running:
+                    self.beat()
                     self._fill(connection)
                     if self.buffer:
                         batch, self.buffer[:] = self.buffer[:BATCH], self.buffer[BATCH:]
@@ -213,6 +228,7 @@ class Consume(Entrypoint, Loop):
             except Exception as error:
                 if not is_outage(error) or not self.running:
                     raise
+                self.beat()
                 log.warning("database out of reach", error=type(error).__name__)
                 time.sleep(pause)
                 pause = min(pause * 2, LAST_PAUSE)
