@@ -61,8 +61,16 @@ class Application:
         self.router = router
         self.authenticate = authenticate
         self.observe = observe
+        self.in_progress = 0
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        self.in_progress += 1
+        try:
+            return self._respond(environ, start_response)
+        finally:
+            self.in_progress -= 1
+
+    def _respond(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         began = clock.monotonic()
         method, route = environ["REQUEST_METHOD"], None
         try:

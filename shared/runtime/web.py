@@ -17,6 +17,7 @@ from eventlet import hubs, wsgi
 from eventlet.greenio import GreenSocket
 from nameko.extensions import DependencyProvider
 
+from shared import clock
 from shared.config import SettingError
 from shared.http.endpoint import Router
 from shared.http.wsgi import Application, Request
@@ -28,6 +29,7 @@ IDLE_SECONDS = 75.0
 BACKLOG = 1024
 SPARE_DESCRIPTORS = 128
 ACCEPT_PAUSE = 0.05
+FINISH_SECONDS = 2.0
 LONGEST_CHUNK_LINE = 4096
 
 
@@ -142,13 +144,17 @@ class WebServer(DependencyProvider):
 
     def start(self) -> None:
         service = bootstrap.instance(self.container)
-        application = Application(Router(service), service.authenticate, service.observe)
-        self.server = HttpServer(listen(bootstrap.of(self.container).settings.http_address), application)
+        self.application = Application(Router(service), service.authenticate, service.observe)
+        self.server = HttpServer(listen(bootstrap.of(self.container).settings.http_address), self.application)
         self.accepting = self.container.spawn_managed_thread(self.server.serve)
 
     def stop(self) -> None:
+        """Take no more connections, and give requests in progress a moment; those that wait for news are cut off with the process."""
         self.accepting.kill()
         self.server.socket.close()
+        deadline = clock.monotonic() + FINISH_SECONDS
+        while self.application.in_progress and clock.monotonic() < deadline:
+            eventlet.sleep(0.02)
 
     def get_dependency(self, worker_ctx: Any) -> WebServer:  # noqa: ARG002 - nameko's signature
         return self
