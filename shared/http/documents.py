@@ -15,6 +15,19 @@ from shared.http.endpoint import Endpoint, endpoints_of
 
 TITLE = "Answerline"
 VERSION = version("answerline")
+ENVELOPE: dict[str, Any] = {
+    "specversion": {"const": "1.0"},
+    "id": {"type": "string", "format": "uuid"},
+    "source": {"type": "string"},
+    "subject": {"type": "string", "description": "the aggregate that it happened to"},
+    "time": {"type": "string", "format": "date-time"},
+    "datacontenttype": {"const": "application/json"},
+    "sequence": {"type": "integer", "description": "rises for each subject: of two events the later holds"},
+    "correlationid": {"type": "string"},
+    "causationid": {"type": "string"},
+    "traceparent": {"type": "string"},
+}
+OPTIONAL = {"correlationid", "causationid", "traceparent"}
 PROBLEM = {
     "type": "object",
     "required": ["type", "title", "status", "detail"],
@@ -108,7 +121,8 @@ def asyncapi() -> dict[str, Any]:
     messages, channels, operations = {}, {}, {}
     for name, schema in sorted(contracts.SCHEMAS.items()):
         key = re.sub(r"\W", "_", name)
-        envelope = {"type": "object", "properties": {"type": {"const": name}, "data": _schema(schema, plugin.converter)}}
+        attributes = {**ENVELOPE, "type": {"const": name}, "data": _schema(schema, plugin.converter)}
+        envelope = {"type": "object", "required": sorted({*attributes} - OPTIONAL), "properties": attributes}
         messages[key] = {
             "name": name,
             "summary": (schema.__doc__ or "").strip(),
