@@ -41,9 +41,14 @@ CONTROL = b'{"control"'
 
 
 class Loop(Extension):
-    """A managed thread that is started with the container, lives through every outage, and finishes its step before it stops."""
+    """A managed thread that is started with the container, lives through every outage, and finishes its step before it stops.
+    Where it `must_be_linked`, the service is not ready before its consumers are in place."""
+
+    must_be_linked = False
 
     def setup(self) -> None:
+        if self.must_be_linked:
+            bootstrap.of(self.container).links[type(self).__name__] = False
         self.running = False
         self.thread: Any = None
 
@@ -105,7 +110,6 @@ class Loop(Extension):
         link = type(self).__name__
         ours.links[link] = False
         connection = ours.broker.connect()
-        ours.links[link] = True
         self.watchdog, self.beat_at = Timeout(STUCK_SECONDS), clock.monotonic()
         try:
             work(connection)
@@ -123,6 +127,7 @@ class Loop(Extension):
     def beat(self) -> None:
         """To be called by the loop itself, again and again: it is not stuck. A broker that is recovering may leave a question
         (the declaration of a queue, say) unanswered for ever, and the library would wait as long."""
+        bootstrap.of(self.container).links[type(self).__name__] = True  # not before: what it consumes from is declared now
         if clock.monotonic() - self.beat_at > 1.0:
             self.watchdog.cancel()
             self.watchdog, self.beat_at = Timeout(STUCK_SECONDS), clock.monotonic()
@@ -155,6 +160,8 @@ class RelayLoop(DependencyProvider, Loop):
 
 class Consume(Entrypoint, Loop):
     """The inbox: the decorated method gets `(work, events)`, a batch in one transaction."""
+
+    must_be_linked = True
 
     def setup(self) -> None:
         Loop.setup(self)
@@ -263,6 +270,8 @@ class Consume(Entrypoint, Loop):
 class Feed(Entrypoint, Loop):
     """A passing view of events for what is live only (waiting requests, streams): every process gets all, nothing is kept.
     Whoever listens must ask for the present state after `missed`, which is called whenever the view may have had a gap."""
+
+    must_be_linked = True
 
     def __init__(self, *patterns: str, **kwargs: Any) -> None:
         self.patterns = patterns

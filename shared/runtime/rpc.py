@@ -35,6 +35,8 @@ FAREWELL_SECONDS = 0.1
 class _Link(SharedExtension, Loop):
     """One connection to read from and one to write to; writers take turns."""
 
+    must_be_linked = True
+
     def setup(self) -> None:
         if not hasattr(self, "running"):
             Loop.setup(self)
