@@ -197,7 +197,7 @@ class GatewayService:
             found = poll(
                 self.core.board, request, contact, ask, lambda found: found["state"] in (*OVER, "observed"), lambda: self._left(contact)
             )
-        return {name: value for name, value in found.items() if value is not None}  # JSON_DECODE() would make "null" an address
+        return {name: value for name, value in found.items() if name != "address" or value}  # JSON_DECODE() would make "null" an address
 
     def _not_routed(self, contact: str) -> dict[str, Any]:
         """Either its arrival is still under way, or its queue is observed, or it arrived too long ago to be served."""
