@@ -247,7 +247,7 @@ def sums(connection: Connection, units: UnitOfWork) -> dict[str, int]:
     tally, aside = units.tables.tally, units.tables.set_aside
     states = select(aside.c.state, func.count()).group_by(aside.c.state)
     in_one_moment = union_all(select(tally.c.bucket, tally.c.events), states)  # between two queries an event may change its bucket
-    return dict.fromkeys((*COUNTED, *SET_ASIDE), 0) | dict(connection.execute(in_one_moment).tuples().all())
+    return dict.fromkeys((*COUNTED, *SET_ASIDE), 0) | dict(connection.execute(in_one_moment).all())
 
 
 def _read(body: bytes | str) -> Delivery:

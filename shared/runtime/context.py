@@ -1,6 +1,7 @@
 """What a service is given to work with."""
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 from sqlalchemy import MetaData
 
@@ -24,6 +25,7 @@ class Context:
     broker: Broker
     relay: Relay
     lease: Lease
+    phase: Literal["starting", "standing by", "started"] = "starting"
     links: dict[str, bool] = field(default_factory=dict)
     """Which of the service's loops are connected to the broker now."""
 
@@ -32,7 +34,8 @@ class Context:
 
     @property
     def connected(self) -> bool:
-        return all(self.links.values())
+        """Whether it does its work, or would at once if the active process ended."""
+        return self.phase == "standing by" or (self.phase == "started" and all(self.links.values()))
 
 
 def build(name: str, settings: Settings) -> Context:

@@ -58,6 +58,8 @@ class _Link(SharedExtension, Loop):
             connection.channel() as channel,
             connection.Consumer([self.queue()(channel)], channel=channel, on_message=self._take, no_ack=True, accept=["json"]),
         ):
+            with self.turn:
+                self._open_writing()
             self.drain(connection, self._keep_writing)
 
     def _take(self, message: Any) -> None:
@@ -82,9 +84,7 @@ class _Link(SharedExtension, Loop):
         message = orjson.dumps(body, default=str, option=orjson.OPT_NON_STR_KEYS)
         with self.turn:
             try:
-                if self.writing is None:
-                    self.writing = bootstrap.of(self.container).broker.connect()
-                    self.channel = self.writing.channel()
+                self._open_writing()
                 prepared = self.channel.prepare_message(
                     message, content_type="application/json", content_encoding="utf-8", properties=properties
                 )
@@ -95,6 +95,11 @@ class _Link(SharedExtension, Loop):
             except BaseException:  # out of time in the middle of a frame: this connection cannot be used any more
                 self._hang_up()
                 raise
+
+    def _open_writing(self) -> None:
+        if self.writing is None:
+            self.writing = bootstrap.of(self.container).broker.connect()
+            self.channel = self.writing.channel()
 
     def _hang_up(self) -> None:
         connection, self.writing = self.writing, None

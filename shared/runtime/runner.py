@@ -72,6 +72,8 @@ def run(
     for definition in definitions:
         runner.add_service(definition.load())
     runner.start()
+    for one in contexts.values():
+        one.phase = "started"
     log.info("started", services=sorted(contexts))
     watcher = eventlet.spawn(_watch_leases, [contexts[definition.name] for definition in definitions if definition.single_active])
     if on_ready:
@@ -120,6 +122,7 @@ def _become_active(settings: Settings, ours: Context, stopped: Event) -> bool:
     told = False
     while not stopped.ready():
         if _patiently(ours.lease.acquire, ours.name, stopped):
+            ours.phase = "starting"
             return True
         if settings.embedded:
             raise SettingError(
@@ -128,6 +131,7 @@ def _become_active(settings: Settings, ours: Context, stopped: Event) -> bool:
         if not told:
             log.info("standing by: another process is active", service=ours.name)
             told = True
+            ours.phase = "standing by"
         time.sleep(WATCH_SECONDS)
     return False
 
