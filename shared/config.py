@@ -1,12 +1,15 @@
 """Settings from the environment. `NAME_FILE` names a file that holds the value, for secrets."""
 
 import os
+import re
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
 from zoneinfo import ZoneInfo
+
+MOST_SHARDS = 64
 
 
 class SettingError(ValueError):
@@ -24,13 +27,26 @@ class Settings:
     data: Path = Path("data")
     admin_key: str = ""
     timezone: str = "UTC"
+    country: str = ""
     public_watching: str = ""
+    public_url: str = ""
     log_level: str = "INFO"
+    routing_shards: str = "1"
 
     @property
     def embedded(self) -> bool:
         """Whether all services share this one process and its in-memory bus."""
         return self.broker_url.startswith("memory://")
+
+    @property
+    def shards_of_routing(self) -> int:
+        """Into how many parts the pools of agents and queues are divided; an embedded centre is never divided."""
+        text = self.routing_shards
+        if not (text.isascii() and text.isdigit()) or not 1 <= int(text) <= MOST_SHARDS:
+            raise SettingError(f"ANSWERLINE_ROUTING_SHARDS: {text!r} is not a whole number from 1 to {MOST_SHARDS}")
+        if int(text) > 1 and not self.embedded and not self.database_of("routing").startswith("postgresql"):
+            raise SettingError("ANSWERLINE_ROUTING_SHARDS: more than one needs PostgreSQL (ANSWERLINE_DATABASE_URL)")
+        return 1 if self.embedded else int(text)
 
     @property
     def http_address(self) -> tuple[str, int]:
@@ -39,6 +55,20 @@ class Settings:
     @property
     def metrics_address(self) -> tuple[str, int]:
         return parse_address("ANSWERLINE_METRICS", self.metrics)
+
+    @property
+    def home_country(self) -> str:
+        """Two letters (ISO 3166): where a telephone number without a country code belongs. Empty: such a number says nothing."""
+        if self.country and not (len(self.country) == 2 and self.country.isascii() and self.country.isalpha()):
+            raise SettingError(f"ANSWERLINE_COUNTRY: {self.country!r} is no country's two letters, for example DE")
+        return self.country.upper()
+
+    @property
+    def public_address(self) -> str:
+        """The address under which others reach us, as in https://calls.example.com or https://example.com/answerline; empty: not known."""
+        if self.public_url and not re.fullmatch(r"https?://[^\s/?#@]+(/[^\s?#]*)?", self.public_url):
+            raise SettingError(f"ANSWERLINE_PUBLIC_URL: {self.public_url!r} is no address such as https://calls.example.com")
+        return self.public_url.rstrip("/")
 
     @property
     def zone(self) -> ZoneInfo:
@@ -105,5 +135,12 @@ def load(environment: Mapping[str, str] = os.environ) -> Settings:
         if text:
             values[field] = Path(text) if default.type is Path else text
     settings = Settings(**values)  # type: ignore[arg-type]
-    _ = settings.http_address, settings.metrics_address, settings.zone
+    _ = (
+        settings.http_address,
+        settings.metrics_address,
+        settings.zone,
+        settings.home_country,
+        settings.shards_of_routing,
+        settings.public_address,
+    )
     return settings

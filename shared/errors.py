@@ -59,4 +59,12 @@ class Unavailable(AnswerlineError):
     status, title = 503, "Not available at the moment"
 
 
+class Elsewhere(Exception):
+    """What a command is about belongs to another shard of this service: whoever brought the command takes it there."""
+
+    def __init__(self, shard: int) -> None:
+        super().__init__(f"belongs to shard {shard}")
+        self.shard = shard
+
+
 BY_NAME = {kind.__name__: kind for kind in AnswerlineError.__subclasses__()}

@@ -16,6 +16,12 @@ def new_id() -> str:
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
+def lowest_id(at: float) -> str:
+    """Below all ids made at that moment (epoch seconds) or later, above all made before."""
+    text = max(0, int(at * 1000)).to_bytes(6, "big").hex()
+    return f"{text[:8]}-{text[8:]}-7000-8000-000000000000"
+
+
 def is_id(text: str) -> bool:
     """Whether it has the form of an id: a database refuses to look for anything else."""
     return FORM.fullmatch(text) is not None

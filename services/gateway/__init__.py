@@ -15,8 +15,9 @@ def _benches() -> list[Command]:
 
 def _commands() -> list[Command]:
     from services.gateway import commands
+    from services.gateway.bridges import bridge
 
-    return [commands.key]
+    return [commands.key, bridge]
 
 
 def _sample(address: str, key: str, speed: float) -> None:

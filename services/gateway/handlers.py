@@ -6,6 +6,7 @@ import hashlib
 import io
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from datetime import tzinfo
 from functools import partial
 from itertools import islice
 from typing import Any
@@ -13,12 +14,13 @@ from typing import Any
 import structlog
 from sqlalchemy import delete, insert, select
 
-from services.gateway import store
-from services.gateway.domain import ami, dialplan, queue_log
+from services.gateway import customers, sources, store
+from services.gateway.domain import ami, ari, dialplan, freeswitch, queue_log
 from services.gateway.domain.agents import AgentReport, agent_reports
 from services.gateway.domain.legs import OPEN, Change, Leg, diff, fold
 from services.gateway.domain.observation import AGENT_KINDS, SOURCE_KINDS, Ignored, Malformed, Observation
-from services.gateway.store import ContactRow
+from services.gateway.sources import Source
+from services.gateway.store import LONGEST_NAME, ContactRow
 from shared import clock
 from shared.bus.envelope import Event
 from shared.bus.outbox import UnitOfWork, Work
@@ -33,14 +35,19 @@ BATCH = 60
 """Observations correlated in one go: others have their turn between."""
 MOST_RINGS = 2000
 """Of a contact with more observations than that, further rings are not kept: each would make the whole contact be worked out anew."""
+ARRIVALS = frozenset({"arrived", "entered"})
+"""Their caller is the customer; elsewhere it may be an agent."""
 RINGS = frozenset({"called", "missed", "cancelled", "waiting"})
+MAY_WRITE = frozenset({"api", "events", "taskrouter"})
+"""Reporters that tell of matters in writing too."""
 AHEAD_SECONDS = 86400.0
 SAME_RESTART_SECONDS = 2.0
+SILENT_SECONDS = 86400.0
+KEEP_SNAPSHOTS = 86400.0
 SLICE = 250
 """Lines read and made durable in one go: others have their turn between."""
 AMI_CHUNK = 256 * 1024
 REASONS_SHOWN = 100
-LONGEST_NAME = 200
 
 EVENT_OF = {
     "arrived": "gateway.contact_arrived.v1",
@@ -64,6 +71,8 @@ class Reading:
     ignored: int = 0
     rejected: list[tuple[int, str, str]] = field(default_factory=list)
     """(line or message number from 1, reason, text)"""
+    customer: str = ""
+    """whom the dialplan says that an arrival is of"""
 
     def read(self, number: int, text: str, interpret: Callable[[], Observation | Ignored]) -> None:
         try:
@@ -73,7 +82,9 @@ class Reading:
             return
         if isinstance(told, Ignored):
             self.ignored += 1
-        elif any(name and len(name) > LONGEST_NAME for name in (*told.identifiers, told.queue, told.agent, told.interface)):
+        elif any(
+            name and len(name) > LONGEST_NAME for name in (*told.identifiers, told.queue, told.agent, told.interface, *(told.calls or ()))
+        ):
             self.rejected.append((number, f"the name of a call, queue or agent has more than {LONGEST_NAME} characters", text))
         else:
             self.observations.append(told)
@@ -100,9 +111,11 @@ def read_ami(body: bytes, received: float) -> Iterator[Reading]:
 
 
 def _read_ami_json(body: bytes, times: ami.Times) -> Iterator[Reading]:
+    channels = ami.Channels()
+
     def interpret(line: bytes) -> Observation | Ignored:
         message, noted = ami.read_json(line)
-        return ami.interpret(message, noted or times.of(message))
+        return channels.interpret(message, noted or times.of(message))
 
     for lines in _slices(_lines(body)):
         reading = Reading()
@@ -112,7 +125,7 @@ def _read_ami_json(body: bytes, times: ami.Times) -> Iterator[Reading]:
 
 
 def _read_ami_bytes(body: bytes, times: ami.Times) -> Iterator[Reading]:
-    number, rest = 0, b""
+    number, rest, channels = 0, b"", ami.Channels()
     for start in range(0, len(body), AMI_CHUNK):
         reading = Reading()
         try:
@@ -123,13 +136,23 @@ def _read_ami_bytes(body: bytes, times: ami.Times) -> Iterator[Reading]:
             return
         for message in messages:
             number += 1
-            reading.read(number, str(dict(message)), partial(ami.interpret, message, times.of(message)))
+            reading.read(number, str(dict(message)), partial(channels.interpret, message, times.of(message)))
         yield reading
     if rest.strip():
         reason = "the last message is not complete: it must end with an empty line (CR LF CR LF); send it whole"
         if not number:
             reason += ". There is no whole message in it: is this an AMI stream? A queue_log goes to /v1/telephony/asterisk/queue-log"
         yield Reading(rejected=[(number + 1, reason, rest.decode("utf-8", "backslashreplace"))])
+
+
+def read_ari(body: bytes, received: float) -> Iterator[Reading]:
+    """ARI events as JSON lines, one object or an array, slice by slice."""
+    numbered = enumerate(ari.messages(body), 1)
+    while part := list(islice(numbered, SLICE)):
+        reading = Reading()
+        for number, (text, message) in part:
+            reading.read(number, text, partial(ari.interpret, message, received))
+        yield reading
 
 
 def _lines(body: bytes) -> Iterator[tuple[int, bytes]]:
@@ -144,21 +167,62 @@ def _slices(lines: Iterator[tuple[int, bytes]]) -> Iterator[list[tuple[int, byte
         yield part
 
 
-def read_dialplan(body: bytes, content_type: str, received: float) -> Reading:
-    """One post of the dialplan's CURL()."""
+def read_dialplan(body: bytes, content_type: str, received: float, zone: tzinfo | None = None) -> Reading:
+    """One post of the dialplan's CURL(). `zone`: its PBX's, for times without one."""
     reading = Reading()
     text = body.decode("utf-8", "backslashreplace")
-    reading.read(1, text, lambda: dialplan.interpret(dialplan.decode(body, content_type), received))
+
+    def interpret() -> Observation:
+        fields = dialplan.decode(body, content_type)
+        told = dialplan.interpret(fields, received, zone)
+        customer = dialplan.customer(fields)
+        reading.customer = customer if len(customer) <= LONGEST_NAME else ""
+        return told
+
+    reading.read(1, text, interpret)
+    return reading
+
+
+def read_freeswitch_events(body: bytes, received: float) -> Iterator[Reading]:
+    """mod_callcenter's events, as JSON lines or as the event socket's plain blocks, slice by slice."""
+    if body.lstrip()[:1] == b"{":
+        for lines in _slices(_lines(body)):
+            reading = Reading()
+            for number, line in lines:
+                text = line.decode("utf-8", "backslashreplace")
+                reading.read(number, text, lambda line=line: freeswitch.interpret(freeswitch.read_json(line), received))  # type: ignore[misc]
+            yield reading
+        return
+    events = enumerate(freeswitch.read_blocks(body), 1)
+    while part := list(islice(events, SLICE)):
+        reading = Reading()
+        for number, message in part:
+            reading.read(number, str(dict(message)), partial(freeswitch.interpret, message, received))
+        yield reading
+
+
+def read_freeswitch_cdr(body: bytes, received: float) -> Reading:
+    """One call detail record of FreeSWITCH; a record tells several things at once."""
+    reading, text = Reading(), body.decode("utf-8", "backslashreplace")
+    try:
+        told = freeswitch.interpret_cdr(freeswitch.read_cdr(body), received)
+    except Malformed as fault:
+        reading.rejected.append((1, str(fault), text))
+        return reading
+    for one in [told] if isinstance(told, Ignored) else told:
+        reading.read(1, text, lambda one=one: one)  # type: ignore[misc]
     return reading
 
 
 @dataclass(frozen=True)
 class Arrival:
-    """What the door knows of a contact beyond its observation."""
+    """What the door knows of a contact beyond its observation. `wishes`: `customer` (id), `thread`, `wants` (preferred_skills, language,
+    region, site) and `facts` (value, tier, …), each where it is known; they travel in every event of the contact."""
 
     contact: str
     channel: str = "voice"
     required_skills: Mapping[str, int] = field(default_factory=dict)
+    wishes: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -244,7 +308,7 @@ def _welcome(work: Work, arrivals: Sequence[tuple[str, Observation, Arrival]]) -
     bulk.insert(work.connection, store.call_alias, aliases, key=("source", "alias"))
     known = store.contacts_of(work.connection, ours)
     fresh = [
-        ContactRow(arrival.contact, source, arrival.channel, dict(arrival.required_skills)).to_row()
+        ContactRow(arrival.contact, source, arrival.channel, dict(arrival.required_skills), dict(arrival.wishes)).to_row()
         for (source, call), arrival in ours.items()
         if known[source, call] == arrival.contact
     ]
@@ -288,26 +352,55 @@ def call_of(units: UnitOfWork, contact: str) -> tuple[str, str]:
     return row.source, row.alias
 
 
+def is_open(units: UnitOfWork, contact: str) -> bool:
+    """Whether anybody waits or talks in it, as far as telephony tells. One just announced is open."""
+    with units.database.reading() as connection:
+        known = store.load_contacts(connection, [contact]).get(contact)
+    return known is None or known.is_open
+
+
 def prune(units: UnitOfWork, before: float) -> None:
     """Forget what was posted before then: a line so old, posted again, still changes nothing in its contact."""
     with units() as work:
         work.connection.execute(delete(store.intake).where(store.intake.c.processed_at < before))
         work.connection.execute(delete(store.refused).where(store.refused.c.received_at < before))
+        store.forget_snapshots(work.connection, clock.now() - KEEP_SNAPSHOTS)
+
+
+def expire(units: UnitOfWork) -> int:
+    """Say of the calls that began more than a day ago and of which nothing was heard for a day that they cannot be open any more.
+    Matters in writing, and what is announced by API alone, may take longer. Returns of how many."""
+    silent_since = clock.now() - SILENT_SECONDS
+    with units.database.reading() as connection:
+        old = store.open_since(connection, silent_since)
+    posts = []
+    for contact in old:
+        told = [Observation.from_dict(kept) for kept in contact.observations]
+        call = next((leg["call"] for leg in reversed(contact.legs) if leg["call"]), None) or next((o.call for o in told if o.call), None)
+        last = max((one.at or 0.0 for one in told), default=0.0)
+        of_telephony = contact.channel == "voice" and any(one.reporter != "api" for one in told)
+        if call and last < silent_since and (of_telephony or any(one.reporter not in MAY_WRITE for one in told)):
+            over = Observation("gateway", "expired", f"gateway|expired|{contact.id}|{last!r}", last + SILENT_SECONDS, call=call)
+            posts.append(Taken(contact.source, "expiry", Reading([over])))
+    if posts:
+        take_in(units, posts)
+    return len(posts)
 
 
 # ---- making sense of it
 
 
-def correlate(units: UnitOfWork) -> int:
-    """Turn the next pending observations into contacts and agents' states, and announce what changed. Returns how many were worked on."""
+def correlate(units: UnitOfWork, country: str = "") -> int:
+    """Turn the next pending observations into contacts and agents' states, and announce what changed. Returns how many were worked on.
+    `country`: where a caller's number without a country code belongs."""
     with units.database.reading() as connection:
         rows = store.pending(connection, BATCH)
     if rows:
-        _correlate(units, rows)
+        _correlate(units, rows, country)
     return len(rows)
 
 
-def _correlate(units: UnitOfWork, rows: Sequence[Any]) -> None:
+def _correlate(units: UnitOfWork, rows: Sequence[Any], country: str) -> None:
     """In one transaction; where that fails the batch is halved, until the culprit stands alone and is set aside with the refused."""
     try:
         with units() as work:
@@ -315,15 +408,16 @@ def _correlate(units: UnitOfWork, rows: Sequence[Any]) -> None:
             told: dict[str, list[Observation]] = {}
             for row in rows:
                 told.setdefault(row.source, []).append(Observation.from_dict(row.observation))
+            registered = sources.of(work.connection, told)
             for source, observations in sorted(told.items()):
-                _Correlation(work, source).apply(observations)
+                _Correlation(work, registered[source], country).apply(observations)
     except Exception as error:
         if is_outage(error):
             raise
         if len(rows) > 1:
             middle = len(rows) // 2
-            _correlate(units, rows[:middle])
-            _correlate(units, rows[middle:])
+            _correlate(units, rows[:middle], country)
+            _correlate(units, rows[middle:], country)
             return
         log.error("observation set aside", seq=rows[0].seq, error=type(error).__name__, exc_info=error)
         told_wrong = {"source": rows[0].source, "door": "correlation", "body": str(rows[0].observation), "reason": type(error).__name__}
@@ -335,16 +429,22 @@ def _correlate(units: UnitOfWork, rows: Sequence[Any]) -> None:
 class _Correlation:
     """One source's new observations against what is known of its calls."""
 
-    def __init__(self, work: Work, source: str) -> None:
+    def __init__(self, work: Work, source: Source, country: str) -> None:
         self.work = work
-        self.source = source
+        self.source = source.name
+        self.country = source.country or country
+        self.observed = source.mode == "observed"
         self.contacts: dict[str, ContactRow] = {}
         self.touched: set[str] = set()
         self.aliases: dict[tuple[str, str], str] = {}
         self.new_aliases: dict[tuple[str, str], str] = {}
+        self.callers: dict[str, str] = {}
+        self.latest_snapshot: float | None = None
+        """None: not looked up yet"""
 
     def apply(self, observations: list[Observation]) -> None:
-        self._note_restarts([told for told in observations if told.kind in SOURCE_KINDS])
+        self._note_restarts([told for told in observations if told.kind in SOURCE_KINDS and told.kind != "snapshot"])
+        self._note_snapshots([told for told in observations if told.kind == "snapshot"])
         self._note_agents([told for told in observations if told.kind in AGENT_KINDS])
         of_calls = [told for told in observations if told.kind not in SOURCE_KINDS and told.kind not in AGENT_KINDS]
         store.lock_aliases(self.work.connection, [self.source])
@@ -356,6 +456,9 @@ class _Correlation:
                 continue
             contact.observations.append(told.to_dict())
             self.touched.add(contact.id)
+            if told.caller and told.kind in ARRIVALS:
+                self.callers[contact.id] = told.caller
+        self._recognise()
         restarts = store.restarts_of(self.work.connection, self.source)
         for id in sorted(self.touched):
             self._refold(self.contacts[id], restarts)
@@ -384,16 +487,40 @@ class _Correlation:
         moved = {kept[name] for kept in other.observations for name in ("call", "linked", "member_call") if kept.get(name)}
         into.observations += other.observations
         into.required_skills = {**other.required_skills, **into.required_skills}
+        into.wishes = customers.beneath(into.wishes, other.wishes)
+        if caller := self.callers.pop(other.id, None):
+            self.callers.setdefault(into.id, caller)
         other.observations, other.merged_into = [], into.id
         self.touched |= {other.id, into.id}
         for name in [(self.source, alias) for alias in moved]:
             self.aliases[name] = self.new_aliases[name] = into.id
 
+    def _recognise(self) -> None:
+        """Before a contact is first announced: whose it is by its caller's number, and what the directory knows of its customer."""
+        fresh = [contact for id in sorted(self.touched) if not (contact := self.contacts[id]).sequence and not contact.merged_into]
+        callers = {
+            contact.id: self.callers[contact.id] for contact in fresh if "customer" not in contact.wishes and contact.id in self.callers
+        }
+        owners = customers.owners_of(self.work.connection, callers.values(), self.country) if callers else {}
+        for id, caller in callers.items():
+            if owner := owners.get(caller):
+                self.contacts[id].wishes = {**self.contacts[id].wishes, "customer": owner}
+        named = [contact for contact in fresh if contact.wishes.get("customer")]
+        known = customers.wishes_of(self.work.connection, [contact.wishes["customer"] for contact in named]) if named else {}
+        for contact in named:
+            contact.wishes = customers.beneath(contact.wishes, known.get(contact.wishes["customer"], {}))
+
     def _refold(self, contact: ContactRow, restarts: Sequence[float]) -> None:
         before = [_leg(stored) for stored in contact.legs]
         last = max((told.get("at") or 0.0 for told in contact.observations), default=0.0)
         believable = max(clock.now(), last) + AHEAD_SECONDS
-        after = fold(map(Observation.from_dict, contact.observations), [at for at in restarts if at <= believable])
+        told = [Observation.from_dict(kept) for kept in contact.observations]
+        restarts = [at for at in restarts if at <= believable]
+        after = fold(told, restarts)
+        began = [leg.answered_at or leg.arrived_at or 0.0 for leg in after if leg.outcome in OPEN]
+        if began and self._latest_snapshot() > min(began):
+            shots = store.snapshots_of(self.work.connection, self.source, min(began))
+            after = fold(told, restarts, [shot for shot in shots if shot.at <= believable])
         for change in diff(before, after):
             self._announce(contact, change)
         contact.legs = [asdict(leg) for leg in after]
@@ -406,10 +533,13 @@ class _Correlation:
             "source": self.source,
             "channel": contact.channel,
             "required_skills": contact.required_skills,
+            **contact.wishes,
             "leg": published(change.leg),
         }
         if contact.merged_into:
             data["merged_into"] = contact.merged_into
+        if self.observed:
+            data["observed"] = True
         self.work.announce(Event(EVENT_OF[change.what], contact.id, data, _moment(change), contact.sequence))
 
     def _note_restarts(self, restarts: Sequence[Observation]) -> None:
@@ -425,6 +555,24 @@ class _Correlation:
         if any_new:
             self.contacts |= store.open_contacts(self.work.connection, self.source)
             self.touched |= set(self.contacts)
+
+    def _note_snapshots(self, told: Sequence[Observation]) -> None:
+        """Who is not in them may have ended: all open contacts of which that can be so are looked at anew."""
+        snapshots = {one.at: frozenset(one.calls or ()) for one in told if one.at is not None}
+        if not snapshots:
+            return
+        rows = [{"source": self.source, "at": at, "calls": sorted(calls)} for at, calls in snapshots.items()]
+        bulk.insert(self.work.connection, store.source_snapshot, rows, key=("source", "at"))
+        for contact in store.open_contacts(self.work.connection, self.source).values():
+            open_calls = {leg["call"] for leg in contact.legs if leg["outcome"] in OPEN}
+            if any(not open_calls <= calls for calls in snapshots.values()):
+                self.contacts.setdefault(contact.id, contact)
+                self.touched.add(contact.id)
+
+    def _latest_snapshot(self) -> float:
+        if self.latest_snapshot is None:
+            self.latest_snapshot = store.latest_snapshot(self.work.connection, self.source) or 0.0
+        return self.latest_snapshot
 
     def _note_agents(self, told: Sequence[Observation]) -> None:
         if not told:

@@ -2,6 +2,8 @@
 
 from prometheus_client import Counter, Gauge, Histogram
 
+from services.gateway.handlers import Receipt
+
 REQUESTS = Histogram(
     "answerline_gateway_http_request_seconds",
     "Time to answer a request, long polls and streams included, by route.",
@@ -13,6 +15,15 @@ INTAKE = Counter(
 )
 CORRELATED = Counter("answerline_gateway_correlated_observations_total", "Observations turned into contacts and agents' states.")
 WAITING_REQUESTS = Gauge("answerline_gateway_waiting_requests", "Long polls and streams open now.", ["kind"])
+
+
+def count_intake(door: str, receipt: Receipt) -> None:
+    counts = {
+        "accepted": receipt.accepted, "duplicate": receipt.duplicate, "ignored": receipt.ignored, "rejected": receipt.rejected_total,
+    }  # fmt: skip
+    for result, count in counts.items():
+        if count:
+            INTAKE.labels(door, result).inc(count)
 
 
 def observe(route: str, method: str, status: int, seconds: float) -> None:

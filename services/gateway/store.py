@@ -5,13 +5,32 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
-from sqlalchemy import Boolean, Column, Connection, Index, Integer, MetaData, RowMapping, Table, Text, UniqueConstraint, select, text
+from sqlalchemy import (
+    Boolean,
+    Column,
+    Connection,
+    Index,
+    Integer,
+    MetaData,
+    RowMapping,
+    Table,
+    Text,
+    UniqueConstraint,
+    delete,
+    func,
+    select,
+    text,
+)
 
+from services.gateway.domain.legs import Snapshot
 from shared.db import bulk
 from shared.db.engine import LeaseLostError
 from shared.db.types import Document, Id, Moment, Serial
+from shared.ids import lowest_id
 
 metadata = MetaData()
+
+LONGEST_NAME = 200
 
 intake = Table(
     "intake",
@@ -45,6 +64,7 @@ contact = Table(
     Column("source", Text, nullable=False),
     Column("channel", Text, nullable=False),
     Column("required_skills", Document, nullable=False),
+    Column("wishes", Document, nullable=False),
     Column("observations", Document, nullable=False),
     Column("legs", Document, nullable=False),
     Column("sequence", Integer, nullable=False),
@@ -78,6 +98,47 @@ source_restart = Table(
     Column("at", Moment, primary_key=True),
 )
 
+source_snapshot = Table(
+    "source_snapshot",
+    metadata,
+    Column("source", Text, primary_key=True),
+    Column("at", Moment, primary_key=True),
+    Column("calls", Document, nullable=False),
+)
+
+source = Table(
+    "source",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("settings", Document, nullable=False),
+    Column("changed_at", Moment, nullable=False),
+)
+
+source_secret = Table(
+    "source_secret",
+    metadata,
+    Column("source", Text, primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column("value", Text, nullable=False),
+)
+"""What signatures are checked with, and so kept as it is; read by services.gateway.sources alone, and never shown."""
+
+customer = Table(
+    "customer",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("profile", Document, nullable=False),
+    Column("changed_at", Moment, nullable=False),
+)
+
+customer_number = Table(
+    "customer_number",
+    metadata,
+    Column("number", Text, primary_key=True),
+    Column("customer", Text, primary_key=True, index=True),
+)
+"""In E.164. Several customers may share one."""
+
 api_key = Table(
     "api_key",
     metadata,
@@ -107,17 +168,18 @@ CONTACTS = {
     "postgresql": "select * from contact where id in (select value::uuid from json_array_elements_text(:items)) order by id",
     "sqlite": "select * from contact where id in (select value from json_each(:items)) order by id",
 }
-DOCUMENTS = ("required_skills", "observations", "legs")
+DOCUMENTS = ("required_skills", "wishes", "observations", "legs")
 
 
 @dataclass(slots=True)
 class ContactRow:
-    """A contact as stored: all that was observed of it and the legs last announced."""
+    """A contact as stored: all that was observed of it and the legs last announced. `wishes`: customer, thread, wants, facts (see Arrival)."""
 
     id: str
     source: str
     channel: str = "voice"
     required_skills: dict[str, int] = field(default_factory=dict)
+    wishes: dict[str, Any] = field(default_factory=dict)
     observations: list[dict[str, Any]] = field(default_factory=list)
     legs: list[dict[str, Any]] = field(default_factory=list)
     sequence: int = 0
@@ -169,6 +231,12 @@ def open_contacts(connection: Connection, source: str) -> dict[str, ContactRow]:
     return {row["id"]: _contact(row) for row in connection.execute(query).mappings()}
 
 
+def open_since(connection: Connection, before: float) -> list[ContactRow]:
+    """Open contacts made before that moment, of all sources."""
+    query = select(contact).where(contact.c.is_open, contact.c.id < lowest_id(before))
+    return [_contact(row) for row in connection.execute(query).mappings()]
+
+
 def _contact(row: RowMapping) -> ContactRow:
     values = {name: row[name] for name in CONTACT_COLUMNS}
     values["is_open"] = bool(values["is_open"])
@@ -183,6 +251,24 @@ def save_contacts(connection: Connection, rows: Iterable[ContactRow]) -> None:
 def save_aliases(connection: Connection, contact_of: Mapping[tuple[str, str], str]) -> None:
     rows = [{"source": source, "alias": alias, "contact": id} for (source, alias), id in contact_of.items()]
     bulk.insert(connection, call_alias, rows, key=("source", "alias"), update=("contact",))
+
+
+def latest_snapshot(connection: Connection, source: str) -> float | None:
+    return connection.scalar(select(func.max(source_snapshot.c.at)).where(source_snapshot.c.source == source))
+
+
+def snapshots_of(connection: Connection, source: str, since: float) -> list[Snapshot]:
+    """Of this source, later than `since`, by time."""
+    table = source_snapshot
+    query = select(table.c.at, table.c.calls).where(table.c.source == source, table.c.at > since).order_by(table.c.at)
+    return [Snapshot(row.at, frozenset(row.calls)) for row in connection.execute(query)]
+
+
+def forget_snapshots(connection: Connection, before: float) -> None:
+    """All older than that, but for the latest of each source."""
+    table, later = source_snapshot, source_snapshot.alias()
+    latest = select(func.max(later.c.at)).where(later.c.source == table.c.source).scalar_subquery()
+    connection.execute(delete(table).where(table.c.at < before, table.c.at < latest))
 
 
 def restarts_of(connection: Connection, source: str) -> list[float]:

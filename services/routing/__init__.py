@@ -8,9 +8,11 @@ from shared.runtime.definition import Definition
 
 
 def _benches() -> list[Command]:
-    from services.routing import bench
+    from services.routing.bench.decide import decide
+    from services.routing.bench.pipeline import pipeline
+    from services.routing.bench.route import route
 
-    return [bench.pipeline]
+    return [pipeline, decide, route]
 
 
 definition = Definition(
@@ -18,5 +20,6 @@ definition = Definition(
     service="services.routing.service:RoutingService",
     migrations=Path(__file__).parent / "migrations",
     single_active=True,
+    shards=lambda settings: settings.shards_of_routing,
     benches=_benches,
 )

@@ -2,13 +2,25 @@
 
 from collections.abc import Iterator
 
+from prometheus_client import Counter, Histogram
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import REGISTRY, Collector
 from sqlalchemy import func, select
 
-from services.routing import store
+from services.routing import reports, store
 from shared.db.engine import Database, is_outage
 from shared.runtime.context import Context
+
+TURN_SECONDS = Histogram(
+    "answerline_routing_turn_seconds", "One turn of the desk: commands or events, decisions, and their transaction.",
+    buckets=(0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5),
+)  # fmt: skip
+DECISIONS = Counter("answerline_routing_decisions_total", "Offers made, by the rule that led to them.", ["rule"])
+IDLE_WHILE_WAITING = Counter(
+    "answerline_routing_idle_while_waiting_seconds_total",
+    "Seconds for which a contact waited although an agent with room suited it and no stated rule explained it: to be 0.",
+)
+ERRORS = {"absolute": "mean_absolute_error_seconds", "bias": "bias_seconds"}
 
 MOST_QUEUES = 500
 """Queues are named by whoever posts events; a scrape must stay small whatever they post."""
@@ -21,12 +33,20 @@ class RoutingMetrics(Collector):
         self.database: Database = context.database
         REGISTRY.register(self)
 
+    def close(self) -> None:
+        REGISTRY.unregister(self)
+
     def describe(self) -> list[Metric]:
         return []
 
     def collect(self) -> Iterator[Metric]:
         contacts = GaugeMetricFamily("answerline_routing_contacts", "Contacts waiting or talking now.", labels=["queue", "state"])
         agents = GaugeMetricFamily("answerline_routing_agents", "Agents of the directory by state.", labels=["state"])
+        error = GaugeMetricFamily(
+            "answerline_routing_estimate_error_seconds",
+            "Waits foretold on arrival against those that followed: mean absolute error, and bias (above 0: less was waited).",
+            labels=["queue", "kind"],
+        )
         open_legs = select(store.leg.c.queue, store.leg.c.outcome, func.count()).where(store.leg.c.outcome.in_(("waiting", "talking")))
         busiest = open_legs.group_by(store.leg.c.queue, store.leg.c.outcome).order_by(func.count().desc()).limit(MOST_QUEUES)
         try:
@@ -35,9 +55,14 @@ class RoutingMetrics(Collector):
                     contacts.add_metric([queue, outcome], count)
                 for state, count in connection.execute(select(store.agent.c.state, func.count()).group_by(store.agent.c.state)):
                     agents.add_metric([state], count)
+                for row in reports.estimates(connection, {})["estimates"][:MOST_QUEUES]:
+                    for kind, name in ERRORS.items():
+                        if row[name] is not None:
+                            error.add_metric([row["queue"], kind], row[name])
         except Exception as error:
             if not is_outage(error):
                 raise
             return
         yield contacts
         yield agents
+        yield error

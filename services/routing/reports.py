@@ -11,12 +11,15 @@ from sqlalchemy import ColumnElement, Connection, Select, Text, and_, case, cast
 
 from services.routing import store
 from services.routing.domain.evidence import LegFacts, Suspicion, suspicions
-from services.routing.handlers import ANSWERED
+from services.routing.domain.foresight import Experience
+from services.routing.domain.intervals import ServiceLevel, Tally
 from services.routing.store import leg
 from shared import clock
 from shared.errors import NotFound
 
 OPEN = ("waiting", "talking")
+ANSWERED = ("talking", "completed", "transferred")
+OTHERWISE = ("left_empty", "withdrawn", "overflowed", "callback", "closed")
 EXITS = {"abandoned": "abandoned", "timed_out": "timed_out", "left_by_key": "left_by_key"}
 SERVICE_LEVEL_SECONDS = 20.0
 LOOK_BACK_SECONDS = 86400.0
@@ -30,18 +33,20 @@ Filters = Mapping[str, Any]
 def queues(connection: Connection, filters: Filters) -> dict[str, Any]:
     """Per queue: contacts offered and what became of them. Seconds are the telephony system's own where it tells them;
     columns named in `estimated` hold some that were taken from clocks. `uncertain` lists the legs whose end is in doubt."""
-    return {"queues": _queues(connection, filters, _suspicions(connection, filters.get("source")))}
+    return {"queues": _queues(connection, filters, suspected_legs(connection, filters.get("source")))}
 
 
 def _queues(connection: Connection, filters: Filters, suspected: Suspicions) -> list[dict[str, Any]]:
     doubts = _doubts(connection, filters, suspected)
     rows = {row["queue"]: dict(row) for row in connection.execute(_queue_query(filters)).mappings()}
+    definitions = service_levels(connection)
     missed = _missed_by(connection, leg.c.queue, filters)
     estimated = _estimated(connection, filters)
     for name, row in rows.items():
         unheard = row.pop("unheard")
         row["ring_no_answer"] = None if unheard == row["offered"] else missed.get(name, 0)
-        row["service_level"] = _share(row.pop("in_time"), row.pop("decided"))
+        in_time, decided, short = row.pop("in_time"), row.pop("decided"), row.pop("short_abandoned")
+        row["service_level"] = definitions.get(name, ServiceLevel()).share(Tally(decided, in_time, row["abandoned"], short))
         row["estimated"] = sorted(estimated.get(name, ()))
         row["uncertain"] = doubts.get(name, [])
         for doubt in row["uncertain"]:
@@ -59,7 +64,7 @@ def _queue_query(filters: Filters) -> Select[Any]:
             func.count().label("offered"),
             _count(answered).label("answered"),
             *[_count(leg.c.outcome == outcome).label(name) for name, outcome in EXITS.items()],
-            _count(leg.c.outcome.in_(("left_empty", "withdrawn"))).label("left_otherwise"),
+            _count(leg.c.outcome.in_(OTHERWISE)).label("left_otherwise"),
             _count(leg.c.outcome == "lost").label("lost"),
             _count(leg.c.outcome == "waiting").label("waiting"),
             _count(leg.c.outcome == "talking").label("talking"),
@@ -68,16 +73,30 @@ def _queue_query(filters: Filters) -> Select[Any]:
             _count(leg.c.missed.is_(None)).label("unheard"),
             _count(and_(answered, leg.c.hold_seconds <= threshold)).label("in_time"),
             _count(leg.c.outcome != "waiting").label("decided"),
+            _count(and_(leg.c.outcome == "abandoned", leg.c.hold_seconds < func.coalesce(store.queue.c.short_abandon_seconds, 0.0))).label(
+                "short_abandoned"
+            ),
         )
         .join(store.queue, store.queue.c.name == leg.c.queue, isouter=True)
-        .where(_within(filters))
+        .where(within(filters))
         .group_by(leg.c.queue)
     )
 
 
+def service_levels(connection: Connection) -> dict[str, ServiceLevel]:
+    """The service level of each queue as its settings define it; queues without settings have the defaults."""
+    columns = (
+        store.queue.c[name] for name in ("name", "service_level_seconds", "short_abandon_seconds", "abandons_count", "service_level_unit")
+    )
+    return {
+        name: ServiceLevel(threshold, short, bool(count), unit)
+        for name, threshold, short, count, unit in connection.execute(select(*columns))
+    }
+
+
 def agents(connection: Connection, filters: Filters) -> dict[str, Any]:
     """Per agent: contacts answered, seconds talked, rings not answered. PBX names that belong to an agent of the directory are his."""
-    names = _directory(connection)
+    names = directory(connection)
     figures: dict[str, dict[str, Any]] = {}
 
     def row(agent: str) -> dict[str, Any]:
@@ -91,14 +110,14 @@ def agents(connection: Connection, filters: Filters) -> dict[str, Any]:
         who.label("agent"), func.count().label("answered"), func.coalesce(func.sum(leg.c.talk_seconds), 0.0).label("talk_seconds")
     )
     for found in connection.execute(
-        answered.where(_within(filters), leg.c.outcome.in_(ANSWERED), who.is_not(None)).group_by(who)
+        answered.where(within(filters), leg.c.outcome.in_(ANSWERED), who.is_not(None)).group_by(who)
     ).mappings():
         mine = row(found["agent"])
         mine["answered"] += found["answered"]
         mine["talk_seconds"] += found["talk_seconds"]
     for agent, count in _missed_by(connection, None, filters).items():
         row(agent)["ring_no_answer"] += count
-    heard = connection.scalar(select(leg.c.contact).where(_within(filters), leg.c.missed.is_not(None)).limit(1))
+    heard = connection.scalar(select(leg.c.contact).where(within(filters), leg.c.missed.is_not(None)).limit(1))
     if heard is None:  # nobody who would know has told anything
         for figure in figures.values():
             figure["ring_no_answer"] = None
@@ -107,7 +126,7 @@ def agents(connection: Connection, filters: Filters) -> dict[str, Any]:
 
 def live(connection: Connection, since: float) -> dict[str, Any]:
     """The wallboard: queues since `since` (epoch seconds) and how they stand, agents and what they do."""
-    suspected = _suspicions(connection)
+    suspected = suspected_legs(connection)
     report = _queues(connection, {"from": since}, suspected)
     known = {row.name: row.mode for row in connection.execute(select(store.queue.c.name, store.queue.c.mode))}
     longest = select(leg.c.queue, func.min(leg.c.arrived_at)).where(leg.c.outcome == "waiting").group_by(leg.c.queue)
@@ -127,7 +146,7 @@ def live(connection: Connection, since: float) -> dict[str, Any]:
 
 
 def _agents_now(connection: Connection, suspected: Suspicions) -> list[dict[str, Any]]:
-    names = _directory(connection)
+    names = directory(connection)
     states: dict[str, dict[str, Any]] = {}
 
     def name_of(agent: str) -> str:
@@ -154,7 +173,7 @@ def _agents_now(connection: Connection, suspected: Suspicions) -> list[dict[str,
     return [states[name] for name in sorted(states)]
 
 
-def _directory(connection: Connection) -> dict[str, dict[str, Any]]:
+def directory(connection: Connection) -> dict[str, dict[str, Any]]:
     """Every name under which an agent is known -> id and name."""
     found: dict[str, dict[str, Any]] = {}
     for row in connection.execute(select(store.agent.c.id, store.agent.c.name, store.agent.c.address, store.agent.c.aliases)):
@@ -163,8 +182,8 @@ def _directory(connection: Connection) -> dict[str, dict[str, Any]]:
     return found
 
 
-def _within(filters: Filters) -> ColumnElement[bool]:
-    conditions = [leg.c.outcome != "void"]
+def within(filters: Filters) -> ColumnElement[bool]:
+    conditions = [leg.c.outcome != "void", leg.c.kind == "callback" if filters.get("kind") == "callback" else leg.c.kind != "callback"]
     if (start := filters.get("from")) is not None:
         conditions.append(leg.c.arrived_at >= start)
     if (end := filters.get("to")) is not None:
@@ -184,14 +203,14 @@ def _missed_by(connection: Connection, column: Any, filters: Filters) -> dict[st
     )
     by = rings.c.key if column is None else column
     total = func.sum(rings.c.value.cast(store.leg.c.number.type))
-    query = select(by, total).select_from(leg).join(rings, true()).where(_within(filters), leg.c.missed.is_not(None)).group_by(by)
+    query = select(by, total).select_from(leg).join(rings, true()).where(within(filters), leg.c.missed.is_not(None)).group_by(by)
     return {name: int(count) for name, count in connection.execute(query)}
 
 
 def _estimated(connection: Connection, filters: Filters) -> dict[str, set[str]]:
     found: dict[str, set[str]] = defaultdict(set)
     names = cast(leg.c.estimated, Text)  # as text, for PostgreSQL compares no JSON; most are empty
-    query = select(leg.c.queue, names).where(_within(filters), leg.c.outcome.in_(ANSWERED), names != "[]").distinct()
+    query = select(leg.c.queue, names).where(within(filters), leg.c.outcome.in_(ANSWERED), names != "[]").distinct()
     for queue, estimated in connection.execute(query):
         found[queue].update(name for name in orjson.loads(estimated) if name in ("hold_seconds", "talk_seconds"))
     return found
@@ -201,7 +220,7 @@ def _doubts(connection: Connection, filters: Filters, suspicions: Suspicions) ->
     """By queue, the legs whose end is uncertain: by their own story, by what other calls tell, or because nobody tells anything."""
     listed: dict[str, list[dict[str, Any]]] = defaultdict(list)
     suspects = or_(leg.c.uncertain.is_not(None), leg.c.contact.in_({contact for contact, _ in suspicions}))
-    for row in connection.execute(select(leg).where(_within(filters), suspects).order_by(leg.c.arrived_at)):
+    for row in connection.execute(select(leg).where(within(filters), suspects).order_by(leg.c.arrived_at)):
         suspicion = suspicions.get((row.contact, row.number))
         why = suspicion.why if suspicion else row.uncertain
         if why:
@@ -213,7 +232,7 @@ def _doubts(connection: Connection, filters: Filters, suspicions: Suspicions) ->
     return listed
 
 
-def _suspicions(connection: Connection, of_source: str | None = None) -> Suspicions:
+def suspected_legs(connection: Connection, of_source: str | None = None) -> Suspicions:
     """What there is to say against the observed legs that are open by their own story, source by source."""
     found: Suspicions = {}
     is_open = and_(leg.c.outcome.in_(OPEN), leg.c.observed, leg.c.source == of_source if of_source else true())
@@ -225,6 +244,34 @@ def _suspicions(connection: Connection, of_source: str | None = None) -> Suspici
         facts = [LegFacts(*(row[name] for name in FACTS)) for row in connection.execute(told).mappings()]
         found |= suspicions(facts, clock.now())
     return found
+
+
+def callbacks(connection: Connection, filters: Filters) -> dict[str, Any]:
+    """Callbacks per queue, apart from calls: promised in the period, and what became of them; seconds from the promise to the conversation."""
+    answered = leg.c.outcome.in_(ANSWERED) & leg.c.answered_at.is_not(None)
+    query = select(
+        leg.c.queue,
+        func.count().label("promised"),
+        _count(answered).label("connected"),
+        _count(leg.c.outcome == "abandoned").label("given_up"),
+        _count(and_(leg.c.outcome == "waiting", leg.c.ended_at.is_(None))).label("open"),
+        _count(leg.c.outcome == "withdrawn").label("merged_or_cancelled"),
+        _sum(leg.c.hold_seconds, answered).label("hold_seconds"),
+        _sum(leg.c.talk_seconds, answered).label("talk_seconds"),
+    )
+    rows = connection.execute(query.where(within({**filters, "kind": "callback"})).group_by(leg.c.queue).order_by(leg.c.queue)).mappings()
+    return {"callbacks": [dict(row) for row in rows]}
+
+
+def estimates(connection: Connection, _filters: Filters) -> dict[str, Any]:
+    """Per queue how far the waits foretold on arrival were from what then happened."""
+    learnt = {name: Experience.from_row(row) for name, row in store.load_experience(connection).items()}
+    return {
+        "estimates": [
+            {"queue": name, "factor": round(one.calibration.factor, 3), **one.calibration.errors.figures()}
+            for name, one in sorted(learnt.items())
+        ]
+    }
 
 
 def _count(condition: Any) -> Any:

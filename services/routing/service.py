@@ -1,24 +1,35 @@
 """Every door of routing: the events it hears and the commands and questions it answers."""
 
+import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
-from services.routing import handlers, reports
+import structlog
+
+from services.routing import handlers, interval_reports, reports, rulebook, shard_store, sharding, store
 from services.routing.domain.desk import Desk
-from services.routing.domain.entities import AgentState
+from services.routing.domain.entities import Permit, Presence
+from services.routing.domain.errors import RoutingError
 from services.routing.handlers import Command, LiveDesk
-from services.routing.metrics import RoutingMetrics
+from services.routing.metrics import DECISIONS, IDLE_WHILE_WAITING, TURN_SECONDS, RoutingMetrics
+from services.routing.shard_store import DEFAULT_POOL
+from services.routing.sharding import Shard
 from shared import clock
 from shared.bus.envelope import Event
 from shared.bus.outbox import Work
-from shared.errors import AnswerlineError, NotFound
+from shared.errors import AnswerlineError, Conflict, Elsewhere, NotFound
 from shared.runtime.bootstrap import Bootstrap
-from shared.runtime.context import Context
+from shared.runtime.context import Context, tell_news
 from shared.runtime.group import GroupCommit
 from shared.runtime.loops import RelayLoop, consumes, continuously
 from shared.runtime.rpc import rpc
 
+log = structlog.get_logger()
+
 LONGEST_WAIT = 0.5
+BOOKS_SECONDS = 30.0
+WATCH_SECONDS = 1.0
 
 
 class RoutingCore:
@@ -26,24 +37,74 @@ class RoutingCore:
 
     def __init__(self, context: Context) -> None:
         self.database = context.database
-        self.desk = LiveDesk(context.units)
+        self.zone = str(context.settings.zone)
+        sharding.check(context.database, context.shards)
+        self.shard = Shard(context.units, context.shard, context.shards, partial(tell_news, context))
+        self.desk = LiveDesk(context.units, context.settings.zone, self.shard)
+        self.relay = context.relay
+        context.on_news = self._look_now
         self.commands: GroupCommit[Command, Any] = GroupCommit(self._execute)
-        self.metrics = RoutingMetrics(context)
+        self.metrics = None if context.shard else RoutingMetrics(context)  # they tell of all shards
+        self.books_at = clock.monotonic()
+        self.desk.on_turn = self._measure
+
+    def _measure(self, seconds: float, rules: Sequence[str]) -> None:
+        TURN_SECONDS.observe(seconds)
+        for rule in rules:
+            DECISIONS.labels(rule).inc()
 
     def _execute(self, commands: Sequence[Command]) -> list[Any]:
         return self.desk.execute(commands)
 
-    def command(self, command: Command) -> Any:
-        """Run a command on the desk; returns when it is durable. Raises what refused it."""
+    def close(self) -> None:
+        if self.metrics:
+            self.metrics.close()
+
+    def _look_now(self, mail: bool) -> None:
+        if mail:
+            self.shard.has_news = True
+            self.desk.changed.set()
+        else:
+            self.relay.wake()
+
+    def _require_ours(self, **named: str) -> None:
+        """Raises Elsewhere when what is named (agent, contact, queue, or else pool) belongs to another shard."""
+        if not self.shard.others or not named or self.desk.has(**named):
+            return
+        with self.database.transaction() as connection:
+            shard = self.shard.of(connection, **named)
+        if shard == self.shard.number:
+            self.commands.submit(_nothing)  # it may have come to us a moment ago
+        elif shard is not None:
+            raise Elsewhere(shard)
+
+    def command(self, command: Command, **named: str) -> Any:
+        """Run a command on the desk; returns when it is durable. Raises what refused it, or Elsewhere: see `_require_ours`."""
+        self._require_ours(**named)
         return _or_raise(self.commands.submit(command))
 
-    def look(self, question: Command) -> Any:
-        """Ask the desk something. Raises what refused the question."""
+    def require_unclaimed(self, agent_id: str, names: Sequence[str]) -> None:
+        """Raises Conflict when an agent of another shard is known by one of these names; those of ours the desk knows."""
+        if self.shard.others:
+            with self.database.reading() as connection:
+                if other := shard_store.claimed_elsewhere(connection, self.shard.number, agent_id, [name for name in names if name]):
+                    raise Conflict(f"One of the names of {agent_id} already stands for agent {other}.")
+
+    def look(self, question: Command, **named: str) -> Any:
+        """Ask the desk something. Raises what refused the question, or Elsewhere: see `_require_ours`."""
+        self._require_ours(**named)
         return _or_raise(self.desk.look(question))
+
+    def rule(self, change: Callable[..., Any], *arguments: Any) -> Any:
+        """Change a rule, with the desk following it in the same transaction."""
+        return _or_raise(self.desk.change_rules(change, arguments))
 
     def report(self, make: Callable[..., Any], *arguments: Any) -> Any:
         with self.database.reading() as connection:
-            return make(connection, *arguments)
+            try:
+                return make(connection, *arguments)
+            except RoutingError as refused:
+                raise handlers.translated(refused) from refused
 
 
 class RoutingService:
@@ -69,59 +130,234 @@ class RoutingService:
         desk.changed.clear()
         pause = LONGEST_WAIT if deadline is None else min(max(deadline - clock.now(), 0.0), LONGEST_WAIT)
         desk.changed.wait(pause)
+        self.core.shard.look()
 
-    # Queues and agents
+    @continuously
+    def watch_over(self) -> None:
+        """Whoever waits although somebody is free for them is a fault of ours: it is measured, and is to be 0."""
+        began = clock.monotonic()
+        time.sleep(WATCH_SECONDS)
+        if overlooked := self.core.look(lambda desk, now: desk.overlooked(now)):
+            IDLE_WHILE_WAITING.inc(len(overlooked) * (clock.monotonic() - began))
+            log.error("contacts wait although agents are free", contacts=overlooked[:5], count=len(overlooked))
+
+    @continuously
+    def close_the_books(self) -> None:
+        """Intervals become final, and old decision records go."""
+        if clock.monotonic() >= self.core.books_at and self.core.shard.number == 0:
+            handlers.close_the_books(self.core.desk.units)
+            self.core.books_at = clock.monotonic() + BOOKS_SECONDS
+        time.sleep(1)
+
+    # Queues and rules
 
     @rpc
     def put_queue(self, queue: dict[str, Any]) -> dict[str, Any]:
-        return self.core.command(lambda desk, _now: handlers.put_queue(desk, queue))
+        return self.core.command(
+            lambda desk, _now: handlers.put_queue(desk, queue), queue=queue["name"], pool=queue.get("pool", DEFAULT_POOL)
+        )
 
     @rpc
     def get_queue(self, name: str) -> dict[str, Any]:
-        return self.core.look(lambda desk, _now: _found(desk.queues.get(name), f"no queue is called {name}"))
+        return self.core.look(lambda desk, _now: _found(desk.queues.get(name), f"no queue is called {name}"), queue=name)
+
+    @rpc
+    def list_queues(self, after: str = "", limit: int = 100) -> dict[str, Any]:
+        return self.core.report(store.page, store.queue, after, limit)
+
+    @rpc
+    def put_policy(self, name: str, document: str, by: str, note: str = "", starts_at: float | None = None) -> dict[str, Any]:
+        return self.core.rule(rulebook.put_policy, name, document, by, note, starts_at)
+
+    @rpc
+    def rollback_policy(self, name: str, by: str) -> dict[str, Any]:
+        return self.core.rule(rulebook.rollback_policy, name, by)
+
+    @rpc
+    def get_policy(self, name: str) -> dict[str, Any]:
+        return self.core.report(rulebook.get_policy, name)
+
+    @rpc
+    def list_policies(self) -> dict[str, Any]:
+        return self.core.report(rulebook.list_policies)
+
+    @rpc
+    def policy_history(self, name: str) -> dict[str, Any]:
+        return self.core.report(rulebook.policy_history, name)
+
+    @rpc
+    def diff_policy(self, name: str, document: str | None = None, version: int | None = None) -> dict[str, Any]:
+        return self.core.report(rulebook.diff_policy, name, document, version)
+
+    @rpc
+    def dry_run_policy(self, name: str, document: str) -> dict[str, Any]:
+        elsewhere = self.core.report(shard_store.waiting_elsewhere, self.core.shard.number, name) if self.core.shard.others else ()
+        return self.core.look(lambda desk, _now: rulebook.dry_run_policy(desk, name, document, elsewhere))
+
+    @rpc
+    def put_calendar(self, name: str, document: dict[str, Any], by: str) -> dict[str, Any]:
+        return self.core.rule(rulebook.put_calendar, name, document, by)
+
+    @rpc
+    def get_calendar(self, name: str) -> dict[str, Any]:
+        return self.core.report(rulebook.get_calendar, name)
+
+    @rpc
+    def put_closure(self, request: dict[str, Any], by: str) -> dict[str, Any]:
+        return self.core.rule(rulebook.put_closure, request, by)
+
+    @rpc
+    def end_closure(self, closure_id: str, by: str) -> dict[str, Any]:
+        return self.core.rule(rulebook.end_closure, closure_id, by)
+
+    @rpc
+    def list_closures(self) -> dict[str, Any]:
+        return self.core.report(rulebook.list_closures)
+
+    @rpc
+    def put_dispositions(self, name: str, document: dict[str, Any], by: str) -> dict[str, Any]:
+        return self.core.rule(rulebook.put_dispositions, name, document, by)
+
+    @rpc
+    def get_dispositions(self, name: str) -> dict[str, Any]:
+        return self.core.report(rulebook.get_dispositions, name)
+
+    # Agents
 
     @rpc
     def put_agent(self, agent_id: str, profile: dict[str, Any]) -> dict[str, Any]:
-        return self.core.command(lambda desk, _now: desk.put_agent(agent_id, **profile).to_row())
+        self.core.require_unclaimed(agent_id, [agent_id, profile.get("address", ""), *profile.get("aliases", ())])
+        return self.core.command(
+            lambda desk, _now: desk.put_agent(agent_id, **profile).to_row(), agent=agent_id, pool=profile.get("pool", DEFAULT_POOL)
+        )
 
     @rpc
     def get_agent(self, agent_id: str) -> dict[str, Any]:
-        return self.core.look(lambda desk, _now: _found(desk.agents.get(agent_id), f"no agent is called {agent_id}"))
+        return self.core.look(lambda desk, _now: _found(desk.agents.get(agent_id), f"no agent is called {agent_id}"), agent=agent_id)
 
     @rpc
-    def set_agent_state(self, agent_id: str, state: AgentState, reason: str, disposition: str | None) -> dict[str, Any]:
-        def change(desk: Desk, now: float) -> dict[str, Any]:
-            agent = desk.agents.get(agent_id)
-            if disposition is not None and agent is not None:
-                return desk.end_wrap_up(agent_id, now, state=state, reason=reason, disposition=disposition).to_row()
-            return desk.set_agent_state(agent_id, state, now, reason).to_row()
+    def list_agents(self, after: str = "", limit: int = 100) -> dict[str, Any]:
+        return self.core.report(store.page, store.agent, after, limit)
 
-        return self.core.command(change)
+    @rpc
+    def set_agent_state(
+        self, agent_id: str, state: Presence, reason: str = "", disposition: Any = None, session: str = ""
+    ) -> dict[str, Any]:
+        def change(desk: Desk, now: float) -> dict[str, Any]:
+            if disposition is not None and agent_id in desk.agents:
+                handlers.wrap_up(desk, self.core.desk.rules, agent_id, None, disposition, now)
+            return desk.set_agent_state(agent_id, state, now, reason, session).to_row()
+
+        return self.core.command(change, agent=agent_id)
+
+    @rpc
+    def certify(self, agent_id: str, channel: str, until: float | None) -> dict[str, Any]:
+        return self.core.command(lambda desk, now: desk.certify(agent_id, channel, until, now).to_row(), agent=agent_id)
+
+    @rpc
+    def lapse(self, agent_id: str, channel: str) -> dict[str, Any]:
+        return self.core.command(lambda desk, now: desk.lapse(agent_id, channel, now).to_row(), agent=agent_id)
+
+    @rpc
+    def permit(self, agent_id: str, channel: str, supervisor: str, per_day: int, until: float) -> dict[str, Any]:
+        permit: Permit = {"supervisor": supervisor, "per_day": per_day, "until": until}
+        return self.core.command(lambda desk, now: desk.permit(agent_id, channel, permit, now).to_row(), agent=agent_id)
 
     # Offers and assignments
 
     @rpc
-    def agent_offers(self, agent_id: str) -> list[dict[str, Any]]:
-        return self.core.look(lambda desk, _now: handlers.offers_to(desk, agent_id))
+    def agent_offers(self, agent_id: str, session: str = "") -> list[dict[str, Any]]:
+        return self.core.look(lambda desk, _now: handlers.offers_to(desk, agent_id, session), agent=agent_id)
 
     @rpc
-    def accept_offer(self, offer_id: str, agent_id: str) -> dict[str, Any]:
-        return self.core.command(lambda desk, now: desk.accept(offer_id, agent_id, now).to_row())
+    def accept_offer(self, offer_id: str, agent_id: str, session: str = "") -> dict[str, Any]:
+        def accept(desk: Desk, now: float) -> dict[str, Any]:
+            desk.require_session(agent_id, session)
+            return desk.accept(offer_id, agent_id, now).to_row()
+
+        return self.core.command(accept, agent=agent_id)
 
     @rpc
-    def reject_offer(self, offer_id: str, agent_id: str, reason: str) -> dict[str, Any]:
-        return self.core.command(lambda desk, now: desk.reject(offer_id, agent_id, now, reason).to_row())
+    def reject_offer(self, offer_id: str, agent_id: str, reason: str = "", session: str = "") -> dict[str, Any]:
+        def reject(desk: Desk, now: float) -> dict[str, Any]:
+            desk.require_session(agent_id, session)
+            return desk.reject(offer_id, agent_id, now, reason).to_row()
+
+        return self.core.command(reject, agent=agent_id)
 
     @rpc
     def get_assignment(self, contact_id: str) -> dict[str, Any]:
-        found = self.core.look(lambda desk, _now: handlers.assignment(desk, contact_id))
+        found = self.core.look(lambda desk, now: handlers.assignment(desk, contact_id, now), contact=contact_id)
         if found["state"] == "parked":
-            return self.core.command(lambda desk, now: handlers.listen(desk, contact_id, now))
+            return self.core.command(lambda desk, now: handlers.listen(desk, contact_id, now), contact=contact_id)
         return found
 
     @rpc
     def stop_waiting(self, contact_id: str) -> None:
-        self.core.command(lambda desk, now: handlers.stop_listening(desk, contact_id, now))
+        self.core.command(lambda desk, now: handlers.stop_listening(desk, contact_id, now), contact=contact_id)
+
+    @rpc
+    def get_decisions(self, contact_id: str, agent: str | None = None) -> dict[str, Any]:
+        def profile(desk: Desk, _now: float) -> Any:
+            return desk.profile_of(desk.agent(agent)) if agent else None
+
+        return self.core.report(handlers.decisions, contact_id, agent, self.core.look(profile, agent=agent or ""))
+
+    # What becomes of a contact
+
+    @rpc
+    def end_contact(self, contact_id: str, ended_by: str = "agent") -> dict[str, Any]:
+        """The conversation is over, where no telephony system tells so: a callback, a matter in writing."""
+        return self.core.command(lambda desk, now: handlers.shown(desk.hang_up(contact_id, now, ended_by)), contact=contact_id)
+
+    @rpc
+    def transfer_contact(self, contact_id: str, queue: str = "", agent: str = "") -> dict[str, Any]:
+        return self.core.command(
+            lambda desk, now: handlers.shown(desk.transfer(contact_id, now, queue=queue, agent=agent)), contact=contact_id
+        )
+
+    @rpc
+    def requeue_contact(self, contact_id: str, reason: str = "") -> dict[str, Any]:
+        return self.core.command(lambda desk, now: handlers.shown(desk.requeue(contact_id, now, reason)), contact=contact_id)
+
+    @rpc
+    def confer_contact(self, contact_id: str, agent: str = "", participant: str = "") -> dict[str, Any]:
+        return self.core.command(
+            lambda desk, now: handlers.shown(desk.confer(contact_id, now, agent=agent, participant=participant)), contact=contact_id
+        )
+
+    @rpc
+    def pend_contact(self, contact_id: str) -> dict[str, Any]:
+        return self.core.command(lambda desk, now: handlers.shown(desk.pend(contact_id, now)), contact=contact_id)
+
+    @rpc
+    def resume_contact(self, contact_id: str) -> dict[str, Any]:
+        return self.core.command(lambda desk, now: handlers.shown(desk.resume(contact_id, now)), contact=contact_id)
+
+    @rpc
+    def reply_contact(self, contact_id: str, agent_id: str) -> dict[str, Any]:
+        return self.core.command(lambda desk, now: handlers.shown(desk.reply(contact_id, agent_id, now)), contact=contact_id)
+
+    @rpc
+    def wrap_up_contact(self, contact_id: str, agent_id: str, disposition: Any = None) -> dict[str, Any]:
+        return self.core.command(
+            lambda desk, now: handlers.wrap_up(desk, self.core.desk.rules, agent_id, contact_id, disposition, now).to_row(),
+            agent=agent_id,
+        )
+
+    @rpc
+    def promise_callback(self, contact_id: str, number: str, country: str = "", zone: str = "") -> dict[str, Any]:
+        return self.core.command(
+            lambda desk, now: handlers.promise_callback(desk, contact_id, number, country, zone, now), contact=contact_id
+        )
+
+    @rpc
+    def callback_dialled(self, contact_id: str, outcome: str) -> dict[str, Any]:
+        return self.core.command(lambda desk, now: handlers.shown(desk.callback_dialled(contact_id, now, outcome)), contact=contact_id)
+
+    @rpc
+    def cancel_callback(self, contact_id: str) -> dict[str, Any]:
+        return self.core.command(lambda desk, now: handlers.shown(desk.cancel_callback(contact_id, now)), contact=contact_id)
 
     # Reports
 
@@ -134,8 +370,27 @@ class RoutingService:
         return self.core.report(reports.agents, filters)
 
     @rpc
+    def report_queue_intervals(self, filters: dict[str, Any], step: str, zone: str = "", format: str = "json") -> dict[str, Any]:
+        report = self.core.report(interval_reports.queue_intervals, filters, step, zone or self.core.zone)
+        return {"csv": interval_reports.to_csv(report["intervals"])} if format == "csv" else report
+
+    @rpc
+    def report_agent_intervals(self, filters: dict[str, Any], step: str, zone: str = "", format: str = "json") -> dict[str, Any]:
+        report = self.core.report(interval_reports.agent_intervals, filters, step, zone or self.core.zone)
+        columns = interval_reports.AGENT_COLUMNS
+        return {"csv": interval_reports.to_csv(report["intervals"], columns)} if format == "csv" else report
+
+    @rpc
     def report_live(self, since: float) -> dict[str, Any]:
         return self.core.report(reports.live, since)
+
+    @rpc
+    def report_callbacks(self, filters: dict[str, Any]) -> dict[str, Any]:
+        return self.core.report(reports.callbacks, filters)
+
+    @rpc
+    def report_estimates(self, filters: dict[str, Any]) -> dict[str, Any]:
+        return self.core.report(reports.estimates, filters)
 
     @rpc
     def get_contact(self, contact_id: str) -> dict[str, Any]:

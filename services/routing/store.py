@@ -1,17 +1,35 @@
 """Routing's tables, and the statements that read and write them."""
 
+import zlib
+from base64 import b64decode, b64encode
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Boolean, Column, Connection, Index, Integer, MetaData, Table, Text, or_, select, text, update
+import orjson
+from sqlalchemy import (
+    Boolean,
+    Column,
+    Connection,
+    Index,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    delete,
+    or_,
+    select,
+    text,
+    update,
+)
 
-from services.routing.domain.desk import Changes, Desk
+from services.routing.domain.desk import Changes
 from shared.db import bulk
 from shared.db.types import Document, Id, Moment, Serial
 
 metadata = MetaData()
 
-# The desk's four tables have one column for each field of services.routing.domain.entities.
+# The desk's four tables have one column for each field of services.routing.domain.entities, and for
+# agents and contacts the shard whose desk has them.
 
 queue = Table(
     "queue",
@@ -19,11 +37,23 @@ queue = Table(
     Column("name", Text, primary_key=True),
     Column("mode", Text, nullable=False),
     Column("channel", Text, nullable=False),
+    Column("pool", Text, nullable=False),
     Column("required_skills", Document, nullable=False),
     Column("offer_seconds", Moment, nullable=False),
+    Column("retry_seconds", Moment, nullable=False),
+    Column("miss_limit", Integer, nullable=False),
     Column("wrap_up", Boolean, nullable=False),
     Column("service_level_seconds", Moment, nullable=False),
-    Column("retry_seconds", Moment, nullable=False),
+    Column("short_abandon_seconds", Moment, nullable=False),
+    Column("abandons_count", Boolean, nullable=False),
+    Column("service_level_unit", Text, nullable=False),
+    Column("policy", Text, nullable=False),
+    Column("calendar", Text, nullable=False),
+    Column("dispositions", Text, nullable=False),
+    Column("zone", Text, nullable=False),
+    Column("reply_seconds", Moment, nullable=False),
+    Column("owner_seconds", Moment, nullable=False),
+    Column("call_after_replies", Integer, nullable=False),
 )
 
 agent = Table(
@@ -32,19 +62,28 @@ agent = Table(
     Column("id", Text, primary_key=True),
     Column("name", Text, nullable=False),
     Column("skills", Document, nullable=False),
+    Column("languages", Document, nullable=False),
+    Column("regions", Document, nullable=False),
+    Column("site", Text, nullable=False),
+    Column("employment", Text, nullable=False),
+    Column("pool", Text, nullable=False),
     Column("channels", Document, nullable=False),
+    Column("certificates", Document),
+    Column("permits", Document, nullable=False),
+    Column("practised", Document, nullable=False),
+    Column("capacity", Document, nullable=False),
     Column("queues", Document, nullable=False),
     Column("address", Text, nullable=False),
     Column("aliases", Document, nullable=False),
+    Column("presence", Text, nullable=False),
     Column("state", Text, nullable=False),
     Column("reason", Text, nullable=False),
     Column("since", Moment, nullable=False),
     Column("idle_since", Moment, nullable=False),
-    Column("offer", Id),
-    Column("contacts", Document, nullable=False),
-    Column("wrapping_up", Id),
-    Column("next_state", Text),
-    Column("next_reason", Text, nullable=False),
+    Column("work", Document, nullable=False),
+    Column("missed_in_row", Integer, nullable=False),
+    Column("session", Text, nullable=False),
+    Column("shard", Integer, nullable=False, server_default="0"),
 )
 
 contact = Table(
@@ -54,21 +93,36 @@ contact = Table(
     Column("queue", Text, nullable=False),
     Column("channel", Text, nullable=False),
     Column("arrived_at", Moment, nullable=False),
+    Column("place_at", Moment, nullable=False),
     Column("leg", Integer, nullable=False),
+    Column("told_leg", Integer, nullable=False),
+    Column("kind", Text, nullable=False),
     Column("required_skills", Document, nullable=False),
+    Column("wants", Document, nullable=False),
+    Column("facts", Document, nullable=False),
     Column("customer", Text, nullable=False),
     Column("caller", Text, nullable=False),
     Column("direction", Text, nullable=False),
+    Column("thread", Text, nullable=False),
+    Column("matter", Document),
     Column("state", Text, nullable=False),
     Column("agent", Text),
+    Column("reserved_for", Text),
+    Column("reserved_until", Moment, nullable=False),
     Column("offer", Id),
     Column("passed", Document, nullable=False),
     Column("parked_at", Moment),
     Column("parked_until", Moment),
+    Column("pended_at", Moment),
+    Column("callback", Document),
+    Column("estimate", Moment),
     Column("answered_at", Moment),
     Column("ended_at", Moment),
     Column("ended_by", Text, nullable=False),
-    Column("disposition", Text),
+    Column("disposition", Document),
+    Column("conference", Document, nullable=False),
+    Column("suggested", Text, nullable=False),
+    Column("shard", Integer, nullable=False, server_default="0"),
 )
 Index("contact_live", contact.c.id, postgresql_where=contact.c.ended_at.is_(None), sqlite_where=contact.c.ended_at.is_(None))
 Index("contact_ended", contact.c.ended_at)
@@ -86,8 +140,33 @@ offer = Table(
     Column("closed_at", Moment),
 )
 
-desk_epoch = Table("desk_epoch", metadata, Column("pool", Text, primary_key=True), Column("epoch", Integer, nullable=False))
-"""Who opened the desk last; anybody who opened it before must not write any more."""
+last_agent = Table(
+    "last_agent",
+    metadata,
+    Column("customer", Text, primary_key=True),
+    Column("agent", Text, nullable=False),
+    Column("at", Moment, nullable=False),
+)
+"""Who spoke last with a customer."""
+
+decision = Table(
+    "decision",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("contact", Id, nullable=False, index=True),
+    Column("agent", Text, nullable=False),
+    Column("at", Moment, nullable=False, index=True),
+    Column("record", Text, nullable=False),
+)
+"""Why each offer was made: the record, compressed JSON. Its id is the offer's."""
+
+experience = Table("experience", metadata, Column("queue", Text, primary_key=True), Column("learnt", Document, nullable=False))
+"""What each queue has taught about waiting (domain.foresight)."""
+
+desk_epoch = Table(
+    "desk_epoch", metadata, Column("shard", Integer, primary_key=True, autoincrement=False), Column("epoch", Integer, nullable=False)
+)
+"""Who opened the shard's desk last; anybody who opened it before must not write any more."""
 
 leg = Table(
     "leg",
@@ -114,6 +193,8 @@ leg = Table(
     Column("ringing", Document),
     Column("estimated", Document),
     Column("uncertain", Text),
+    Column("kind", Text, nullable=False, server_default="inbound"),
+    Column("estimate", Moment),
     Column("sequence", Serial, nullable=False),
 )
 """Every stay of a contact in a queue: the raw material of all reports. The row with the highest sequence holds."""
@@ -138,43 +219,98 @@ observed_agent = Table(
     Column("sequence", Serial, nullable=False),
 )
 
+Row = dict[str, Any]
+
 FIRST_OF_THE_DESK = 10**12
 """The desk numbers its writings by microseconds, the gateway from 1."""
 
 LEG_COLUMNS = bulk.columns_of(leg)
 LEG_FACTS = tuple(name for name in LEG_COLUMNS if name not in ("contact", "number"))
 ROUTED_FACTS = (
-    "observed", "agent", "address", "answered_at", "ended_at", "outcome", "ended_by", "hold_seconds", "talk_seconds", "missed", "ringing", "sequence",
+    "observed", "agent", "address", "answered_at", "ended_at", "outcome", "ended_by", "hold_seconds", "talk_seconds", "missed", "ringing", "kind", "estimate", "target", "sequence",
 )  # fmt: skip
+AGENT_FIELDS = [column for column in agent.c if column.name != "shard"]
+CONTACT_FIELDS = [column for column in contact.c if column.name != "shard"]
 KEYS = {"queues": (queue, "name"), "agents": (agent, "id"), "contacts": (contact, "id"), "offers": (offer, "id")}
 
 
-def open_desk(connection: Connection, pool: str, remember_seconds: float, now: float) -> tuple[Desk, int]:
-    """The desk as stored, and the epoch that whoever opens it works under."""
+def open_desk(connection: Connection, shard: int) -> int:
+    """The epoch that whoever opens the desk works under."""
     opened = text(
-        "insert into desk_epoch (pool, epoch) values (:pool, 1) on conflict (pool) do update set epoch = desk_epoch.epoch + 1 returning epoch"
+        "insert into desk_epoch (shard, epoch) values (:shard, 1) on conflict (shard) do update set epoch = desk_epoch.epoch + 1 returning epoch"
     )
-    epoch = connection.scalar(opened, {"pool": pool})
+    epoch = connection.scalar(opened, {"shard": shard})
     assert epoch is not None
+    return int(epoch)
+
+
+def desk_rows(connection: Connection, remember_seconds: float, now: float, shard: int) -> tuple[list[Row], list[Row], list[Row], list[Row]]:
+    """All queues, and the shard's agents, contacts and offers: what `Desk.load` wants."""
+    agents = _rows(connection, select(*AGENT_FIELDS).where(agent.c.shard == shard))
+    at_work = {id for row in agents for id in row["work"]}
     recent = or_(contact.c.ended_at.is_(None), contact.c.ended_at > now - remember_seconds)
-    in_wrap_up = contact.c.id.in_(select(agent.c.wrapping_up).where(agent.c.wrapping_up.is_not(None)))
-    contacts = _rows(connection, select(contact).where(or_(recent, in_wrap_up)))
-    offers = _rows(connection, select(offer).where(offer.c.contact.in_(select(contact.c.id).where(or_(recent, in_wrap_up)))))
-    return Desk.load(_rows(connection, select(queue)), _rows(connection, select(agent)), contacts, offers), epoch
+    held = contact.c.id.in_(at_work) if at_work else recent
+    ours = contact.c.shard == shard, or_(recent, held)
+    contacts = _rows(connection, select(*CONTACT_FIELDS).where(*ours))
+    offers = _rows(connection, select(offer).where(offer.c.contact.in_(select(contact.c.id).where(*ours))))
+    return _rows(connection, select(queue)), agents, contacts, offers
 
 
-def still_ours(connection: Connection, pool: str, epoch: int) -> bool:
+def still_ours(connection: Connection, shard: int, epoch: int) -> bool:
     """Whether nobody has opened the desk since; until the transaction ends nobody can."""
-    mine = update(desk_epoch).where(desk_epoch.c.pool == pool, desk_epoch.c.epoch == epoch).values(epoch=epoch)
+    mine = update(desk_epoch).where(desk_epoch.c.shard == shard, desk_epoch.c.epoch == epoch).values(epoch=epoch)
     return connection.execute(mine).rowcount == 1
 
 
-def save_desk(connection: Connection, changes: Changes) -> None:
+def of_desk(changes: Changes) -> list[bulk.Insert]:
+    """What changed on the desk, as insertions."""
+    inserts = []
     for name, (table, key) in KEYS.items():
-        rows = getattr(changes, name)
-        if rows:
-            columns = bulk.columns_of(table)
-            bulk.insert(connection, table, rows, columns=columns, key=(key,), update=[column for column in columns if column != key])
+        columns = bulk.columns_of(table)
+        inserts.append(bulk.Insert(table, getattr(changes, name), columns, (key,), tuple(column for column in columns if column != key)))
+    packed = [{**row, "record": _packed(row["record"])} for row in changes.decisions]
+    met = {row["customer"]: row for row in changes.contacts if row["customer"] and row["agent"] and row["answered_at"]}
+    acquaintances = [{"customer": customer, "agent": row["agent"], "at": row["answered_at"]} for customer, row in met.items()]
+    return [
+        *inserts,
+        bulk.Insert(decision, packed),
+        bulk.Insert(last_agent, acquaintances, key=("customer",), update=("agent", "at"), newer="at"),
+    ]
+
+
+def _packed(record: Row) -> str:
+    """A record is long, and much of it is said again and again."""
+    return b64encode(zlib.compress(orjson.dumps(record), 1)).decode()
+
+
+def decisions_on(connection: Connection, contact_id: str) -> list[Row]:
+    """Every offer of a contact with the record of its decision, first to last."""
+    query = (
+        select(decision, offer.c.state, offer.c.reason)
+        .join(offer, offer.c.id == decision.c.id, isouter=True)
+        .where(decision.c.contact == contact_id)
+        .order_by(decision.c.at, decision.c.id)
+    )
+    return [{**row, "record": orjson.loads(zlib.decompress(b64decode(row["record"])))} for row in _rows(connection, query)]
+
+
+def prune_decisions(connection: Connection, before: float) -> None:
+    connection.execute(delete(decision).where(decision.c.at < before))
+
+
+def load_experience(connection: Connection) -> dict[str, Any]:
+    return {row.queue: row.learnt for row in connection.execute(select(experience))}
+
+
+def save_experience(connection: Connection, learnt: Mapping[str, Any]) -> None:
+    rows = [{"queue": name, "learnt": row} for name, row in learnt.items()]
+    bulk.insert(connection, experience, rows, key=("queue",), update=("learnt",))
+
+
+def last_agents(connection: Connection, customers: Iterable[str]) -> dict[str, str]:
+    """customer -> the agent who spoke last with them"""
+    query = select(last_agent.c.customer, last_agent.c.agent).where(last_agent.c.customer.in_(set(customers)))
+    return {row.customer: row.agent for row in connection.execute(query)}
 
 
 def save_legs(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> set[tuple[str, int]]:
@@ -187,8 +323,8 @@ def save_legs(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> set[
     return {(str(row.contact), row.number) for row in written}
 
 
-def save_routed_legs(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
-    bulk.insert(connection, leg, rows, columns=LEG_COLUMNS, key=("contact", "number"), update=ROUTED_FACTS, newer="sequence")
+def of_routed_legs(rows: Sequence[Row]) -> bulk.Insert:
+    return bulk.Insert(leg, rows, LEG_COLUMNS, ("contact", "number"), ROUTED_FACTS, "sequence")
 
 
 def hand_back(connection: Connection, contact: str, number: int) -> None:
@@ -201,6 +337,12 @@ def save_observed_agents(connection: Connection, rows: Sequence[Mapping[str, Any
     last = {(row["source"], row["agent"], row["queue"]): row for row in rows}
     facts = ("address", "state", "reason", "since", "sequence")
     bulk.insert(connection, observed_agent, list(last.values()), key=("source", "agent", "queue"), update=facts, newer="sequence")
+
+
+def agents_of(connection: Connection, source: str) -> set[str]:
+    """Every name under which a source has told of agents."""
+    told = connection.execute(select(observed_agent.c.agent, observed_agent.c.address).where(observed_agent.c.source == source))
+    return {name for row in told for name in row if name}
 
 
 def forget_agents_of(connection: Connection, source: str, at: float) -> None:
@@ -219,5 +361,21 @@ def on_desk(connection: Connection, contacts: Iterable[str]) -> set[str]:
     return {row.id for row in connection.execute(select(contact.c.id).where(contact.c.id.in_(set(contacts)), held))}
 
 
-def _rows(connection: Connection, query: Any) -> list[Mapping[str, Any]]:
+def news_among(connection: Connection, legs: Mapping[tuple[str, int], int]) -> set[tuple[str, int]]:
+    """Of legs as told by events with these sequences, those of which we know nothing newer."""
+    query = select(leg.c.contact, leg.c.number, leg.c.sequence).where(leg.c.contact.in_({contact for contact, _ in legs}))
+    newest = {(row.contact, row.number): row.sequence for row in connection.execute(query)}
+    return {key for key, sequence in legs.items() if newest.get(key, 0) <= sequence}
+
+
+def page(connection: Connection, table: Table, after: str, limit: int) -> Row:
+    """Queues or agents by name, from behind `after`; `next` is what to ask for more with."""
+    key = next(iter(table.primary_key))
+    by_name = key.collate("C") if connection.dialect.name == "postgresql" else key
+    columns = [column for column in table.c if column.name != "shard"]
+    rows = _rows(connection, select(*columns).where(by_name > after).order_by(by_name).limit(limit + 1))
+    return {"items": rows[:limit], "next": rows[limit - 1][key.name] if len(rows) > limit else None}
+
+
+def _rows(connection: Connection, query: Any) -> list[Row]:
     return [dict(row) for row in connection.execute(query).mappings()]

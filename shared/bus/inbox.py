@@ -10,7 +10,7 @@ dead letter with its cause. Later events of the same subject wait behind it; all
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
@@ -20,6 +20,7 @@ from sqlalchemy import Connection, delete, exists, func, select, text, union_all
 from shared import clock, contracts
 from shared.bus.envelope import BadEnvelope, Event, parse
 from shared.bus.outbox import UnitOfWork, Work
+from shared.bus.tables import BusTables
 from shared.db import bulk
 from shared.db.engine import is_outage
 
@@ -227,6 +228,17 @@ class Inbox:
         checkpoint = self.units.tables.checkpoint
         with self.units.database.reading() as connection:
             return connection.scalar(select(checkpoint.c.previous).where(checkpoint.c.publisher == publisher)) or 0
+
+
+def take_back(work: Work, tables: BusTables, event: Event, cause: str) -> None:
+    """An event counted as applied was refused by whom it was handed to: it is a dead letter, and its key is forgotten, so that it may be
+    tried again."""
+    published = replace(event, data=contracts.write(event.type, event.data))
+    body = orjson.dumps(published.envelope()).decode()
+    row = {"id": event.id, "type": event.type, "subject": event.subject, "body": body, "state": "dead", "attempts": 1}
+    work.connection.execute(delete(tables.inbox).where(tables.inbox.c.id == event.id))
+    bulk.insert(work.connection, tables.set_aside, [{**row, "next_try_at": 0.0, "cause": cause, "at": clock.now()}])
+    count(work.connection, Counter(applied=-1))
 
 
 def count(connection: Connection, tally: Counter[str]) -> None:

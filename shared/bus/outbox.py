@@ -23,6 +23,7 @@ class Work:
         self.connection = connection
         self._tables = tables
         self._rows: list[dict[str, Any]] = []
+        self._inserts: list[bulk.Insert] = []
         self._afterwards: list[Callable[[bool], None]] = []
 
     def afterwards(self, hook: Callable[[bool], None]) -> None:
@@ -56,10 +57,20 @@ class Work:
             }
         )
 
+    def save(self, *inserts: bulk.Insert) -> None:
+        """Rows to be written at the end of the transaction, together with the outbox: until then queries do not find them."""
+        self._inserts += inserts
+
+    def write(self) -> None:
+        """Write now what is to be saved."""
+        inserts, self._inserts = self._inserts, []
+        bulk.insert_all(self.connection, inserts)
+
     def flush(self) -> int:
-        """Write the announced events to the outbox and return how many."""
+        """Write what is to be saved, and the announced events to the outbox; returns how many of these."""
         rows, self._rows = self._rows, []
-        bulk.insert(self.connection, self._tables.outbox, rows, columns=OUTBOX_COLUMNS)
+        inserts, self._inserts = self._inserts, []
+        bulk.insert_all(self.connection, [*inserts, bulk.Insert(self._tables.outbox, rows, OUTBOX_COLUMNS)])
         return len(rows)
 
 

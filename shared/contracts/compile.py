@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
-from marshmallow import RAISE, Schema, ValidationError, fields, missing, validate
+from marshmallow import INCLUDE, RAISE, Schema, ValidationError, fields, missing, validate
 
 from shared import clock
 from shared.contracts.fields import Time
@@ -122,7 +122,8 @@ def _published(schema: Schema, data: Mapping[str, Any]) -> dict[str, Any]:
 def _object(schema: Schema, leaves: Leaves) -> Callable[[Any], dict[str, Any]]:
     """One converter for an object, written as source: a line per field, no loop at run time."""
     scope: dict[str, Any] = {"Unusual": _Unusual, "missing": object(), "known": keys_of(schema)}
-    lines = ["def convert(data):", "    if type(data) is not dict: raise Unusual", "    out = {}"]
+    rest = "{name: value for name, value in data.items() if name not in known}" if schema.unknown == INCLUDE else "{}"
+    lines = ["def convert(data):", "    if type(data) is not dict: raise Unusual", f"    out = {rest}"]
     if schema.unknown == RAISE or leaves is WRITING:
         lines.append("    if not known.issuperset(data): raise Unusual")
     for index, (name, field) in enumerate(schema.load_fields.items()):

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from marshmallow import EXCLUDE, RAISE, Schema, ValidationError, fields
+from marshmallow import EXCLUDE, INCLUDE, RAISE, Schema, ValidationError, fields
 
 from shared import clock
 
@@ -35,3 +35,10 @@ class Input(Schema):
 
     class Meta:
         unknown = RAISE
+
+
+class Document(Schema):
+    """An object whose inside is its owner's business: it is passed on as it came."""
+
+    class Meta:
+        unknown = INCLUDE

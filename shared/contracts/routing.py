@@ -23,6 +23,78 @@ class ContactQueued(ContactEvent):
     """A contact waits for an agent."""
 
     required_skills = fields.Dict(keys=fields.String(), values=fields.Integer(), load_default=dict)
+    kind = fields.String(load_default="inbound", metadata={"description": "inbound, callback or transfer"})
+
+
+class ContactReleased(ContactEvent):
+    """Somebody else serves the contact, perhaps the telephony system's own queue."""
+
+    reason = fields.String(required=True)
+
+
+class ContactTurnedAway(ContactEvent):
+    """The queue takes nobody now: outside its hours, on a holiday, or closed by hand."""
+
+    cause = fields.String(required=True, metadata={"description": "hours, holiday, special, night or emergency"})
+    opens_at = Time(allow_none=True)
+
+
+class ContactOverflowed(ContactEvent):
+    """The contact has waited too long in its queue and goes on to another, in the place that it has."""
+
+    target = fields.String(required=True)
+    waited_seconds = fields.Float(required=True)
+
+
+class ContactPending(ContactEvent):
+    """A matter in writing waits for something; its owner has room for others meanwhile."""
+
+    agent = fields.String(required=True)
+    talk_seconds = fields.Float(allow_none=True)
+
+
+class ContactReplied(ContactEvent):
+    """An agent wrote to the customer."""
+
+    agent = fields.String(required=True)
+    replies = fields.Integer(required=True)
+    call_suggested = fields.Boolean(required=True, metadata={"description": "so much has been written that a call would be better"})
+
+
+class ContactConferenced(ContactEvent):
+    """Somebody joined the conversation."""
+
+    agent = fields.String(allow_none=True)
+    participant = fields.String(allow_none=True)
+
+
+class ChannelSuggested(ContactEvent):
+    """On the channel that the customer prefers, somebody would answer sooner."""
+
+    preferred = fields.String(required=True)
+    target = fields.String(required=True, metadata={"description": "the queue of that channel"})
+    wait_seconds = fields.Float(required=True)
+    preferred_wait_seconds = fields.Float(required=True)
+
+
+class CallbackPromised(ContactEvent):
+    """The contact keeps its place while the customer hangs up."""
+
+    due_at = Time(allow_none=True)
+    attempts_left = fields.Integer(required=True)
+
+
+class CallbackDialled(ContactEvent):
+    """The customer's number was called."""
+
+    agent = fields.String(required=True)
+    outcome = fields.String(required=True)
+
+
+class CallbackClosed(ContactEvent):
+    """A callback is over without a conversation."""
+
+    outcome = fields.String(required=True, metadata={"description": "given_up, merged or cancelled"})
 
 
 class OfferEvent(ContactEvent):
@@ -83,6 +155,7 @@ class ContactTransferred(ContactEvent):
 
     agent = fields.String(allow_none=True)
     target = fields.String(allow_none=True)
+    reason = fields.String(allow_none=True)
     talk_seconds = fields.Float(allow_none=True)
 
 
@@ -100,7 +173,10 @@ class ContactWrappedUp(ContactEvent):
     """The agent has finished what the contact left to do."""
 
     agent = fields.String(required=True)
-    disposition = fields.String(allow_none=True)
+    disposition = fields.String(allow_none=True, metadata={"description": "the code chosen from the queue's tree"})
+    resolved = fields.Boolean(allow_none=True)
+    amount = fields.String(allow_none=True, metadata={"description": "sold, as a decimal number"})
+    currency = fields.String(allow_none=True)
     wrap_up_seconds = fields.Float(required=True)
 
 
@@ -112,6 +188,14 @@ class AgentStateChanged(Data):
     previous = fields.String(required=True)
     reason = fields.String(allow_none=True)
     contact = fields.String(allow_none=True)
+    at = Time(required=True)
+
+
+class AgentSignedInElsewhere(Data):
+    """Somebody has signed in as this agent anew; the session named here is the old one, and over."""
+
+    agent = fields.String(required=True)
+    session = fields.String(required=True)
     at = Time(required=True)
 
 
@@ -127,5 +211,16 @@ EVENTS = {
     "routing.contact_transferred.v1": ContactTransferred,
     "routing.contact_completed.v1": ContactCompleted,
     "routing.contact_wrapped_up.v1": ContactWrappedUp,
+    "routing.contact_released.v1": ContactReleased,
+    "routing.contact_turned_away.v1": ContactTurnedAway,
+    "routing.contact_overflowed.v1": ContactOverflowed,
+    "routing.contact_pending.v1": ContactPending,
+    "routing.contact_replied.v1": ContactReplied,
+    "routing.contact_conferenced.v1": ContactConferenced,
+    "routing.channel_suggested.v1": ChannelSuggested,
+    "routing.callback_promised.v1": CallbackPromised,
+    "routing.callback_dialled.v1": CallbackDialled,
+    "routing.callback_closed.v1": CallbackClosed,
     "routing.agent_state_changed.v1": AgentStateChanged,
+    "routing.agent_signed_in_elsewhere.v1": AgentSignedInElsewhere,
 }

@@ -30,7 +30,13 @@ def replay_queue(publisher: str) -> str:
 
 
 def command_queue(service: str) -> str:
+    """Whichever process of the service is quickest takes what comes here."""
     return f"answerline.{service}.commands"
+
+
+def shard_queue(service: str, shard: int) -> str:
+    """Commands for the one process that holds this shard."""
+    return f"answerline.{service}.{shard}.commands"
 
 
 def publishers_of(receiver: str) -> list[str]:

@@ -11,6 +11,11 @@ from sqlalchemy.exc import DBAPIError
 
 from shared.db.engine import Database
 
+PRESENT = text(
+    "select count(*) from pg_locks where locktype = 'advisory' and granted and mode = 'ShareLock' and classid = 0 and objid = cast(:key as oid) "
+    "and database = (select oid from pg_database where datname = current_database())"
+)
+
 
 class Lease:
     """Held through a PostgreSQL session lock, or through a lock on a file beside the SQLite database."""
@@ -63,6 +68,32 @@ class Lease:
                 self._file = None
 
     def _forget(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.invalidate()
+            connection.close()
+
+
+class Presence:
+    """How many processes of a service are there: each shares a PostgreSQL session lock, which goes with its connection, as a lease does."""
+
+    def __init__(self, database: Database, name: str) -> None:
+        self.database = database
+        self._key = zlib.crc32(f"answerline presence {name}".encode())
+        self._connection: Connection | None = None
+
+    def count(self) -> int:
+        """Of all processes that are there now, this one included. Raises when the database is out of reach."""
+        try:
+            if self._connection is None:
+                self._connection = self.database.engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+                self._connection.execute(text("select pg_advisory_lock_shared(:key)"), {"key": self._key})
+            return int(self._connection.scalar(PRESENT, {"key": self._key}) or 1)
+        except DBAPIError:
+            self.leave()
+            raise
+
+    def leave(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.invalidate()

@@ -57,6 +57,8 @@ def openapi(service: Any) -> dict[str, Any]:
     """The OpenAPI 3.1 document of a service's doors."""
     spec, plugin = _spec("3.1.0")
     spec.components.security_scheme("key", {"type": "http", "scheme": "bearer"})
+    for header in sorted({endpoint.signature.header for endpoint, _ in endpoints_of(service) if endpoint.signature}):
+        spec.components.security_scheme(header, {"type": "apiKey", "in": "header", "name": header})
     spec.components.schema("Problem", PROBLEM)
     for endpoint, door in endpoints_of(service):
         spec.path(path=endpoint.path, operations={endpoint.method.lower(): _operation(endpoint, door, plugin)})
@@ -77,7 +79,7 @@ def _operation(endpoint: Endpoint, door: Any, plugin: MarshmallowPlugin) -> dict
             for name in re.findall(r"\{(\w+)\}", endpoint.path)
         ],
         "responses": _responses(endpoint, converter),
-        "security": [] if endpoint.public else [{"key": []}],
+        "security": [] if endpoint.public else [{"key": []}, *([{endpoint.signature.header: []}] if endpoint.signature else [])],
         "x-roles": list(endpoint.roles),
     }
     if endpoint.query:
@@ -86,8 +88,8 @@ def _operation(endpoint: Endpoint, door: Any, plugin: MarshmallowPlugin) -> dict
             operation["parameters"].append({"name": field.data_key or name, "in": "query", "required": field.required, "schema": schema})
     if endpoint.body:
         operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": _schema(endpoint.body, converter)}}}
-    elif endpoint.method in ("POST", "PUT"):
-        content = {kind: {"schema": {"type": "string"}} for kind in endpoint.takes}
+    elif endpoint.method in ("POST", "PUT") and endpoint.takes:
+        content = {kind: {"schema": _shape(endpoint.shapes.get(kind), converter)} for kind in endpoint.takes}
         if endpoint.query is None or endpoint.limit > 1_000_000 or len(endpoint.takes) > 1:
             operation["requestBody"] = {"required": True, "content": content}
     return operation
@@ -105,6 +107,22 @@ def _responses(endpoint: Endpoint, converter: Any) -> dict[str, Any]:
     if endpoint.method in ("POST", "PUT"):
         failures |= {409: "Conflict", 413: "Too large", 415: "Unsupported media type"}
     return {str(endpoint.status): good} | {str(status): {"description": text, **problem} for status, text in sorted(failures.items())}
+
+
+def _shape(shape: type[Schema] | dict[str, Any] | None, converter: Any) -> dict[str, Any]:
+    """What a body looks like that the door reads itself; text, where nothing is said."""
+    if shape is None:
+        return {"type": "string"}
+    if not isinstance(shape, dict):
+        return _schema(shape, converter)
+    return {name: _inside(value, converter) for name, value in shape.items()}
+
+
+def _inside(value: Any, converter: Any) -> Any:
+    """JSON Schema may hold schemas of ours."""
+    if isinstance(value, list):
+        return [_inside(one, converter) for one in value]
+    return _shape(value, converter) if isinstance(value, dict | type) else value
 
 
 def _schema(schema: type[Schema], converter: Any) -> dict[str, Any]:

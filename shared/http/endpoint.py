@@ -34,8 +34,18 @@ PUBLIC = Principal("anyone", frozenset())
 
 
 @dataclass(frozen=True)
+class Signature:
+    """How a sender is known that has no key: the service's method `check` holds `header` against the request and its body, and says who
+    it is (None: nobody we know)."""
+
+    header: str
+    check: str
+
+
+@dataclass(frozen=True)
 class Endpoint:
-    """`roles` empty: any valid key; `public`: no key needed. `limit` is the largest body in bytes."""
+    """`roles` empty: any valid key; `public`: no key needed. `limit` is the largest body in bytes; `takes` empty: none is needed.
+    `shapes`: what a body of a media type looks like, as a schema or as JSON Schema, where the door reads it itself."""
 
     method: str
     path: str
@@ -49,6 +59,8 @@ class Endpoint:
     takes: tuple[str, ...] = ("application/json",)
     gives: str = "application/json"
     tag: str = ""
+    signature: Signature | None = None
+    shapes: Mapping[str, type[Schema] | dict[str, Any]] = field(default_factory=dict)
 
     @property
     def pattern(self) -> re.Pattern[str]:
@@ -64,7 +76,9 @@ def endpoint(method: str, path: str, **options: Any) -> Callable[[Door], Door]:
 
 
 def endpoints_of(service: type[Any]) -> list[tuple[Endpoint, Callable[..., Any]]]:
-    found = ((getattr(member, ATTRIBUTE), member) for member in vars(service).values() if hasattr(member, ATTRIBUTE))
+    """The doors of a service's class and of the classes that it is made of, by path and method."""
+    members = {name: member for kind in reversed(service.__mro__) for name, member in vars(kind).items()}
+    found = ((getattr(member, ATTRIBUTE), member) for member in members.values() if hasattr(member, ATTRIBUTE))
     return sorted(found, key=lambda pair: (pair[0].path, pair[0].method))
 
 
@@ -87,6 +101,7 @@ class Route:
     load_body: Loader | None
     load_query: Loader | None
     query_names: frozenset[str]
+    check_signature: Callable[..., Principal | None] | None = None
 
 
 class Router:
@@ -103,6 +118,7 @@ class Router:
                 compile_loader(spec.body()) if spec.body else None,
                 compile_loader(spec.query()) if spec.query else None,
                 keys_of(spec.query()) if spec.query else frozenset(),
+                getattr(service, spec.signature.check) if spec.signature else None,
             )
             if "{" in spec.path:
                 by_pattern.setdefault(spec.path, {})[spec.method] = route

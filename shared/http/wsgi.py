@@ -91,11 +91,17 @@ class Application:
 
     def _answer(self, route: Route, parameters: Mapping[str, str], environ: dict[str, Any]) -> Response:
         spec = route.endpoint
-        request = Request(environ, parameters, PUBLIC if spec.public else require(self.authenticate(environ), spec.roles))
+        principal = PUBLIC if spec.public else self.authenticate(environ)
+        request = Request(environ, parameters, principal or PUBLIC)
+        signed = principal is None and spec.signature is not None and bool(request.header(spec.signature.header))
+        if not spec.public and not signed:
+            require(principal, spec.roles)
         if environ.get("QUERY_STRING") or route.load_query:
             request.query = _query(route, environ.get("QUERY_STRING", ""))
         if spec.method in ("POST", "PUT", "PATCH"):
             request.raw = _read_body(environ, spec.limit)
+            if signed and route.check_signature:
+                request.principal = require(route.check_signature(request), spec.roles)
             if route.load_body:
                 request.body = check(route.load_body, json_object(request), "body")
         result = route.call(request)
@@ -123,20 +129,20 @@ def json_object(request: Request) -> dict[str, Any]:
         raise Malformed(f"the body is not JSON: {error}") from error
     if not isinstance(value, dict):
         raise Invalid("the body must be a JSON object")
-    if b"\\u0000" in request.raw and _holds_nul(value):
+    if b"\\u0000" in request.raw and holds_nul(value):
         raise Invalid("no text may hold the character U+0000")
     return value
 
 
-def _holds_nul(value: Any) -> bool:
+def holds_nul(value: Any) -> bool:
     """No database keeps U+0000 in a text."""
     match value:
         case str():
             return "\x00" in value
         case dict():
-            return any(_holds_nul(part) for pair in value.items() for part in pair)
+            return any(holds_nul(part) for pair in value.items() for part in pair)
         case list():
-            return any(map(_holds_nul, value))
+            return any(map(holds_nul, value))
         case _:
             return False
 
@@ -175,7 +181,7 @@ def _query(route: Route, text: str) -> dict[str, Any]:
     except ValueError as error:
         raise Malformed(f"the query string cannot be read: {error}") from error
     values = dict(pairs)
-    if _holds_nul(values):
+    if holds_nul(values):
         raise Invalid("no text may hold the character U+0000")
     if len(values) < len(pairs):
         raise Invalid("a query parameter is given twice")

@@ -24,6 +24,10 @@ class Bootstrap(DependencyProvider):
     def setup(self) -> None:
         self.core = self.make(of(self.container))
 
+    def stop(self) -> None:
+        if close := getattr(self.core, "close", None):
+            close()
+
     def get_dependency(self, worker_ctx: Any) -> Any:  # noqa: ARG002 - nameko's signature
         return self.core
 

@@ -9,19 +9,26 @@ from typing import Any
 
 from click import Command
 
+from shared.config import Settings
+
 GROUP = "answerline.services"
+
+
+def _undivided(_settings: Settings) -> int:
+    return 1
 
 
 @dataclass(frozen=True)
 class Definition:
     """`service` is `module:Class` of the nameko class, loaded only in a process that runs it.
-    `single_active`: of all its processes one works, the others stand by to take over.
+    `single_active`: of all its processes one works, the others stand by to take over; `shards`: one for each of so many parts.
     `sample` sets up something to look at through the API: (address, key, speed). `commands` and `benches` add to `answerline` and `answerline bench`."""
 
     name: str
     service: str
     migrations: Path
     single_active: bool = False
+    shards: Callable[[Settings], int] = _undivided
     commands: Callable[[], list[Command]] = list
     sample: Callable[[str, str, float], None] | None = None
     benches: Callable[[], list[Command]] = list

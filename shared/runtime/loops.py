@@ -45,14 +45,22 @@ class Loop(Extension):
     Where it `must_be_linked`, the service is not ready before its consumers are in place."""
 
     must_be_linked = False
+    first_shard_only = False
 
     def setup(self) -> None:
-        if self.must_be_linked:
+        if self.must_be_linked and not self.idle:
             bootstrap.of(self.container).links[type(self).__name__] = False
         self.running = False
         self.thread: Any = None
 
+    @property
+    def idle(self) -> bool:
+        """Whether the first shard does this for all."""
+        return self.first_shard_only and bootstrap.of(self.container).shard > 0
+
     def start(self) -> None:
+        if self.idle:
+            return
         self.running = True
         self.thread = self.container.spawn_managed_thread(self._live, identifier=type(self).__name__)
 
@@ -60,7 +68,8 @@ class Loop(Extension):
         self.running = False
         self.interrupt()
         with Timeout(DRAIN_SECONDS, False):
-            self.thread.wait()
+            if self.thread is not None:
+                self.thread.wait()
 
     def kill(self) -> None:
         self.running = False
@@ -136,6 +145,8 @@ class Loop(Extension):
 class RelayLoop(DependencyProvider, Loop):
     """Publishes the outbox, in the one process of the service that holds the lease."""
 
+    first_shard_only = True
+
     def setup(self) -> None:
         Loop.setup(self)
         self.context = bootstrap.of(self.container)
@@ -162,6 +173,7 @@ class Consume(Entrypoint, Loop):
     """The inbox: the decorated method gets `(work, events)`, a batch in one transaction."""
 
     must_be_linked = True
+    first_shard_only = True
 
     def setup(self) -> None:
         Loop.setup(self)

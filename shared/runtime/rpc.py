@@ -10,6 +10,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
+import eventlet
 import orjson
 import structlog
 from eventlet import Timeout
@@ -21,15 +22,18 @@ from nameko.extensions import DependencyProvider, Entrypoint, ProviderCollector,
 from shared.bus import broker as brokers
 from shared.contracts import topology
 from shared.db.engine import is_outage
-from shared.errors import BY_NAME, AnswerlineError, Unavailable
+from shared.errors import BY_NAME, AnswerlineError, Elsewhere, Unavailable
 from shared.ids import new_id
 from shared.runtime import bootstrap
+from shared.runtime.context import NEWS
 from shared.runtime.loops import Loop
 
 log = structlog.get_logger()
 
 DEADLINE_SECONDS = 2.0
 FAREWELL_SECONDS = 0.1
+MOST_MOVES = 3
+"""Of a request from shard to shard: what it is about may move meanwhile."""
 
 
 class _Link(SharedExtension, Loop):
@@ -56,7 +60,9 @@ class _Link(SharedExtension, Loop):
     def _read(self, connection: Connection) -> None:
         with (
             connection.channel() as channel,
-            connection.Consumer([self.queue()(channel)], channel=channel, on_message=self._take, no_ack=True, accept=["json"]),
+            connection.Consumer(
+                [queue(channel) for queue in self.queues()], channel=channel, on_message=self._take, no_ack=True, accept=["json"]
+            ),
         ):
             with self.turn:
                 self._open_writing()
@@ -106,7 +112,7 @@ class _Link(SharedExtension, Loop):
         if connection is not None:
             connection.collect(FAREWELL_SECONDS)
 
-    def queue(self) -> Queue:
+    def queues(self) -> list[Queue]:
         raise NotImplementedError
 
     def receive(self, message: Any) -> None:
@@ -119,11 +125,38 @@ class CommandServer(_Link, ProviderCollector):
     def __init__(self) -> None:
         super().__init__()
 
-    def queue(self) -> Queue:
-        return Queue(topology.command_queue(self.container.service_name), durable=True, auto_delete=True)
+    def setup(self) -> None:
+        super().setup()
+        self.ours = bootstrap.of(self.container)
+        self.ours.pass_on = self.pass_on
+        self.on_their_way: set[tuple[int, bool]] = set()
+
+    def queues(self) -> list[Queue]:
+        name = self.container.service_name
+        names = [topology.command_queue(name)] + ([topology.shard_queue(name, self.ours.shard)] if self.ours.shards > 1 else [])
+        return [Queue(one, durable=True, auto_delete=True) for one in names]
+
+    def pass_on(self, shard: int, request: dict[str, Any]) -> None:
+        """Send a request to whoever holds the shard; it need not be taken there. News that are on their way are not told twice."""
+        news = (shard, request["mail"]) if request["method"] == NEWS else None
+        if news in self.on_their_way:
+            return
+        if news:
+            self.on_their_way.add(news)
+
+        def send() -> None:
+            if news:
+                self.on_their_way.remove(news)
+            with suppress(Unavailable):
+                self.send(request, topology.shard_queue(self.container.service_name, shard), expiration=str(int(DEADLINE_SECONDS * 1000)))
+
+        eventlet.spawn_n(send)  # whoever has news may be in the middle of a turn
 
     def receive(self, message: Any) -> None:
         request = orjson.loads(message.body)
+        if request["method"] == NEWS:
+            self.ours.on_news(request["mail"])
+            return
         provider = next((one for one in self._providers if one.method_name == request["method"]), None)
         if provider is None:
             self.answer(request, error={"name": "NotFound", "detail": f"no such command: {request['method']}"})
@@ -132,6 +165,8 @@ class CommandServer(_Link, ProviderCollector):
         def done(_worker: Any, result: Any, exc_info: Any) -> tuple[Any, Any]:
             if exc_info is None:
                 self.answer(request, result=result)
+            elif isinstance(elsewhere := exc_info[1], Elsewhere) and request.get("moves", 0) < MOST_MOVES:
+                self.pass_on(elsewhere.shard, {**request, "moves": request.get("moves", 0) + 1})
             else:
                 self.answer(request, error=_describe(exc_info[1]))
             return result, None
@@ -150,7 +185,7 @@ class Rpc(Entrypoint):
 
     server = CommandServer()
 
-    def __init__(self, expected_exceptions: Any = AnswerlineError, **kwargs: Any) -> None:
+    def __init__(self, expected_exceptions: Any = (AnswerlineError, Elsewhere), **kwargs: Any) -> None:
         super().__init__(expected_exceptions=expected_exceptions, **kwargs)
 
     def setup(self) -> None:
@@ -168,8 +203,8 @@ class _Replies(_Link):
         self.name = f"answerline.replies.{new_id()}"
         self.waiting: dict[Any, Event] = {}
 
-    def queue(self) -> Queue:
-        return Queue(self.name, durable=False, exclusive=True, auto_delete=True)
+    def queues(self) -> list[Queue]:
+        return [Queue(self.name, durable=False, exclusive=True, auto_delete=True)]
 
     def receive(self, message: Any) -> None:
         answer: dict[str, Any] = orjson.loads(message.body)
@@ -221,6 +256,8 @@ def _describe(error: BaseException) -> dict[str, Any]:
         return {"name": type(error).__name__, "detail": error.detail, "more": error.more}
     if is_outage(error):
         return {"name": "Unavailable", "detail": "the service's database is out of reach"}
+    if isinstance(error, Elsewhere):
+        return {"name": "Unavailable", "detail": "it is moving between shards; try again"}
     return {"name": "AnswerlineError", "detail": "the service failed; its log says how"}
 
 

@@ -24,6 +24,7 @@ from shared.observability import metrics as bus_metrics
 from shared.runtime import bootstrap, context
 from shared.runtime.context import Context
 from shared.runtime.definition import Definition
+from shared.runtime.shards import LOST_LEASE_EXIT, Holder
 from shared.runtime.web import HttpServer, listen
 
 log = structlog.get_logger()
@@ -31,7 +32,6 @@ log = structlog.get_logger()
 WORKERS = 500
 WATCH_SECONDS = 1.0
 LONGEST_PAUSE = 2.0
-LOST_LEASE_EXIT = 75
 
 
 def check_databases(settings: Settings, names: Sequence[str]) -> None:
@@ -57,6 +57,8 @@ def run(
 ) -> None:
     """Run services until SIGTERM or Ctrl-C. `internal`: serve health and metrics on their own port, as a service alone must."""
     contexts = {definition.name: context.build(definition.name, settings) for definition in definitions}
+    shards = {definition.name: definition.shards(settings) for definition in definitions}
+    whole = [definition for definition in definitions if shards[definition.name] == 1]
     for one in contexts.values():
         one.neighbours = contexts
     stopped = Event()
@@ -66,23 +68,29 @@ def run(
         _serve_internal(settings, contexts)
     for definition in definitions:
         bus_metrics.register(definition.name, contexts[definition.name].units)
-        if definition.single_active and not _become_active(settings, contexts[definition.name], stopped):
+        if definition in whole and definition.single_active and not _become_active(settings, contexts[definition.name], stopped):
             return
-    runner = ServiceRunner({"AMQP_URI": settings.broker_url, "max_workers": WORKERS, bootstrap.CONFIG_KEY: contexts})
-    for definition in definitions:
+    config = {"AMQP_URI": settings.broker_url, "max_workers": WORKERS, bootstrap.CONFIG_KEY: contexts}
+    runner = ServiceRunner(config)
+    for definition in whole:
         runner.add_service(definition.load())
     runner.start()
-    for one in contexts.values():
-        one.phase = "started"
+    for definition in whole:
+        contexts[definition.name].phase = "started"
     log.info("started", services=sorted(contexts))
-    watcher = eventlet.spawn(_watch_leases, [contexts[definition.name] for definition in definitions if definition.single_active])
+    holders = [Holder(one.load(), contexts[one.name], shards[one.name], config) for one in definitions if one not in whole]
+    watchers = [eventlet.spawn(_watch_leases, [contexts[definition.name] for definition in whole if definition.single_active])]
+    watchers += [eventlet.spawn(_wait, runner, stopped)] if whole else []
+    for holder in holders:
+        holder.start()
     if on_ready:
         eventlet.spawn(on_ready, contexts)
-    failed = eventlet.spawn(_wait, runner, stopped)
     stopped.wait()
-    watcher.kill()
-    failed.kill()
+    for watcher in watchers:
+        watcher.kill()
     log.info("stopping")
+    for holder in holders:
+        holder.stop()
     runner.stop()
     for one in contexts.values():
         one.lease.release()

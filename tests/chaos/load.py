@@ -211,19 +211,21 @@ class Pbx(Crew):
 class Floor(Crew):
     """A routed queue: callers who ask whom to dial, wait, hang up; agents who take, decline, let ring, wrap up."""
 
-    def __init__(self, clients: Sequence[Client], seed: int, callers: int = 4, agents: int = 5) -> None:
+    def __init__(
+        self, clients: Sequence[Client], seed: int, callers: int = 4, agents: int = 5, name: str = "floor", pool: str = "default"
+    ) -> None:
         super().__init__()
-        self.clients, self.seed, self.source, self.queue = list(clients), seed, "floor", "floor"
+        self.clients, self.seed, self.source, self.queue, self.pool = list(clients), seed, name, name, pool
         self.contacts: list[str] = []
         self.outcomes: Counter[str] = Counter()
-        self.agents = [f"floor-{number}" for number in range(agents)]
+        self.agents = [f"{name}-{number}" for number in range(agents)]
         self._callers = callers
 
     def open(self) -> Floor:
-        settings = {"mode": "routed", "offer_seconds": 2, "retry_seconds": 0.3}
+        settings = {"mode": "routed", "offer_seconds": 2, "retry_seconds": 0.3, "pool": self.pool}
         self.insist(self.clients, "PUT", f"/v1/queues/{self.queue}", settings)
         for agent in self.agents:
-            profile = {"channels": ["voice"], "queues": [self.queue], "address": f"PJSIP/{agent}"}
+            profile = {"channels": ["voice"], "queues": [self.queue], "address": f"PJSIP/{agent}", "pool": self.pool}
             self.insist(self.clients, "PUT", f"/v1/agents/{agent}", profile)
         for number in range(self._callers):
             self.hire(self._call, random.Random(self.seed * 1000 + number), number)

@@ -147,7 +147,7 @@ def test_the_end_leads_to_wrap_up_and_the_agent_decides_how_long_it_lasts(centre
     assert (leg["outcome"], leg["ended_by"], leg["agent"]) == ("completed", "agent", f"only {centre.name}")
     assert centre.state(agent, "available", disposition="sold")["state"] in ("available", "offered")
     assert centre.offer(agent, waiting)
-    assert centre.system.sql("routing", "select disposition from contact where id = :id", id=contact)[0][0] == "sold"
+    assert centre.system.sql("routing", "select code from contact_outcome where contact = :id", id=contact)[0][0] == "sold"
 
 
 def test_without_wrap_up_the_agent_is_free_at_once(system: System, name: str) -> None:

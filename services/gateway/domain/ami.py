@@ -8,13 +8,14 @@ such keys as equal when they were received within a few seconds of each other.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import re
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from services.gateway.domain.observation import Ignored, Kind, Malformed, Observation, storable
+from services.gateway.domain.observation import Ignored, Kind, Malformed, Observation, Reporter, storable
 
 Message = Mapping[str, str]
 
@@ -46,7 +47,7 @@ def split(raw: bytes) -> tuple[list[Message], bytes]:
 def _decode(frame: bytes) -> Message:
     named = _EVENT_NAME.search(frame)
     name = named[1].decode("utf-8", "replace") if named else ""
-    if name not in _RULES or (name == "VarSet" and b"QUEUESTATUS" not in frame):
+    if (name and name not in READ) or (name == "VarSet" and b"QUEUESTATUS" not in frame):
         return {"Event": name}
     message: dict[str, str] = {}
     for line in storable(frame.decode("utf-8", "replace")).split("\r\n"):
@@ -70,7 +71,7 @@ def read_json(line: str | bytes) -> tuple[Message, float | None]:
         if not isinstance(message, dict):
             raise Malformed('"ami" must be a JSON object: header names and values')
     event = message.get("Event")
-    if isinstance(event, str) and event in _RULES:
+    if isinstance(event, str) and event in READ:
         message = {header: _text(value) for header, value in message.items()}
     return message, received
 
@@ -121,6 +122,49 @@ def interpret(message: Message, received: float | None = None) -> Observation | 
     if at is not None:
         at -= uptime  # FullyBooted comes at each login, and the fact is the start
     return Observation("ami", kind, key, at, **told)
+
+
+class Channels:
+    """interpret() for the messages of one post, in their order: the list that answers CoreShowChannels becomes a snapshot.
+
+    Its messages are told apart by ActionID. A list that is not whole, or does not end in the same post, proves nothing and is Ignored.
+    """
+
+    def __init__(self) -> None:
+        self._lists: dict[str, tuple[float | None, set[str], int]] = {}
+        """by ActionID: when it began, the channels' ids, how many messages"""
+
+    def interpret(self, message: Message, received: float | None = None) -> Observation | Ignored:
+        event = message.get("Event")
+        if event == "CoreShowChannel":
+            return self._channel(message, received)
+        if event == "CoreShowChannelsComplete":
+            return self._whole(message, received)
+        return interpret(message, received)
+
+    def _channel(self, message: Message, received: float | None) -> Observation | Ignored:
+        began, calls, count = self._lists.get(message.get("ActionID", ""), (received, set(), 0))
+        ids = {id for header in ("Uniqueid", "Linkedid") if (id := message.get(header))}
+        self._lists[message.get("ActionID", "")] = began, calls | ids, count + 1
+        call, bridge = message.get("Uniqueid"), message.get("BridgeId")
+        queue = message.get("ApplicationData", "").split(",", 1)[0]
+        if not (call and bridge and queue and message.get("Application") == "Queue"):
+            return Ignored("CoreShowChannel")
+        key = f"ami|connected|{call}|{queue}|{bridge}"
+        return Observation("ami", "connected", key, received, call=call, linked=message.get("Linkedid") or None, queue=queue)
+
+    def _whole(self, message: Message, received: float | None) -> Observation | Ignored:
+        began, calls, count = self._lists.pop(message.get("ActionID", ""), (received, set(), 0))
+        if message.get("ListItems") != str(count) or began is None:
+            return Ignored("CoreShowChannelsComplete")
+        return snapshot("ami", began, calls)
+
+
+def snapshot(reporter: Reporter, at: float, calls: set[str]) -> Observation:
+    """These channels existed at `at` (epoch seconds), and no others."""
+    told = tuple(sorted(calls))
+    digest = hashlib.blake2b("\n".join(told).encode(), digest_size=16).hexdigest()
+    return Observation(reporter, "snapshot", f"{reporter}|snapshot|{at!r}|{digest}", at, calls=told)
 
 
 def _key(event: str, rule: _Rule, message: Message, at: float | None) -> str:
@@ -282,3 +326,6 @@ _RULES: dict[str, _Rule] = {
     "FullyBooted": _Rule("restarted", ("Uptime",), figures=(("uptime", "Uptime", _seconds),)),
     "Shutdown": _Rule("stopped", ("Shutdown", "Restart")),
 }
+
+READ = frozenset(_RULES) | {"CoreShowChannel", "CoreShowChannelsComplete"}
+"""The events that tell anything; all others are of no concern."""

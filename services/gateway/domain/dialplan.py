@@ -54,6 +54,12 @@ def interpret(body: Mapping[str, Any], received: float | None = None, zone: tzin
     return Observation("dialplan", kind, key, received if at is None else at, **told)  # type: ignore[arg-type]
 
 
+def customer(body: Mapping[str, Any]) -> str:
+    """The customer's id, where the dialplan knows it. A number in its place is passed over: ids travel, numbers do not."""
+    told = _text("customer", body.get("customer")).strip()
+    return "" if told.startswith("+") else told
+
+
 def _text(name: str, value: object) -> str:
     if value is None:
         return ""

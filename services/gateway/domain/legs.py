@@ -7,7 +7,7 @@ order in which they are given.)
 
 How it works: facts of one call in one queue are one leg, unless some reporter tells a once-in-a-leg fact n times: then there are n
 legs, and the k-th such fact belongs to the k-th leg. Each leg is then settled by precedence: the queue_log's word over AMI's,
-AMI's over the dialplan's.
+AMI's over ARI's, and that over the dialplan's.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from math import floor, inf
 from typing import Any, Literal, NamedTuple, cast
 
 from services.gateway.domain.ami import RECEIVED
-from services.gateway.domain.observation import AGENT_KINDS, Observation
+from services.gateway.domain.observation import AGENT_KINDS, CALL_KINDS, Observation
 
 EndedBy = Literal["agent", "caller", "transfer"]
 Outcome = Literal[
@@ -33,11 +33,30 @@ Outcome = Literal[
     "left_empty",
     "withdrawn",
     "transferred",
-    "lost",  # the PBX restarted meanwhile
+    "lost",  # its end was never told: the PBX restarted, a snapshot no longer had it, or nothing was heard of it for too long
     "void",  # in a Change only: the leg published under this number never was; its facts belong to another
 ]
 
-PRECEDENCE = {"queue_log": 0, "ami": 1, "dialplan": 2, "api": 3}
+MOST_TRUSTED_FIRST = (
+    "queue_log",
+    "ami",
+    "ari",
+    "callcenter",
+    "cdr",
+    "agent_cdr",
+    "dialplan",
+    "api",
+    "gateway",
+    "taskrouter",
+    "twilio",
+    "events",
+)
+PRECEDENCE = {reporter: rank for rank, reporter in enumerate(MOST_TRUSTED_FIRST)}
+TELLS_CHANNELS = frozenset({"queue_log", "ami", "ari", "callcenter", "cdr", "agent_cdr", "dialplan"})
+"""Reporters whose calls are channels of a PBX: only of such does a snapshot of its channels say that they ended."""
+TELLS_RINGS = frozenset({"queue_log", "ami", "callcenter", "taskrouter", "events"})
+QUEUE_TOLD_ONCE = frozenset({"taskrouter", "twilio", "events"})
+"""Reporters that need not name the queue each time: what names none is about the call's stay at that moment."""
 SAME_RECEIPT_SECONDS = 5.0
 CLOCK_SECONDS = 2.0
 
@@ -87,13 +106,31 @@ class Leg:
 # ---- folding
 
 
-def fold(observations: Iterable[Observation], restarts: Sequence[float] = ()) -> list[Leg]:
-    """The legs of one contact, by time. `restarts` are the instants at which its PBX started anew."""
-    facts = _distinct(observations)
-    restarts = sorted(restarts)
+class Snapshot(NamedTuple):
+    """All channels that a PBX had at an instant (epoch seconds UTC)."""
+
+    at: float
+    calls: frozenset[str]
+
+
+def fold(observations: Iterable[Observation], restarts: Sequence[float] = (), snapshots: Sequence[Snapshot] = ()) -> list[Leg]:
+    """The legs of one contact, by time. `restarts` are the instants at which its PBX started anew, `snapshots` what it had when."""
+    facts = _met(_distinct(observations))
     stays = _stays(facts)
     gone = _attach(stays, facts)
-    return [_settle(number, stay, _moved_on(stay, stays[number:]), gone, restarts) for number, stay in enumerate(stays, 1)]
+    over = [_Over(at, "the PBX restarted before the end was told") for at in restarts]
+    over += [_Over(fact.at, "nothing more was heard of it") for fact in facts if fact.kind == "expired" and fact.at is not None]
+    over += [_Over(shot.at, "its end was never told; a snapshot no longer had it", shot.calls) for shot in snapshots]
+    over.sort(key=lambda end: (end.at, end.why))
+    return [_settle(number, stay, _moved_on(stay, stays[number:]), gone, over) for number, stay in enumerate(stays, 1)]
+
+
+class _Over(NamedTuple):
+    """Evidence that what was open at an instant is not any more: all of it, or all but the calls that a snapshot still has."""
+
+    at: float
+    why: str
+    but: frozenset[str] | None = None
 
 
 def _distinct(observations: Iterable[Observation]) -> list[Observation]:
@@ -112,6 +149,12 @@ def _distinct(observations: Iterable[Observation]) -> list[Observation]:
             received[stem] = fact.at
         facts.append(fact)
     return facts
+
+
+def _met(facts: list[Observation]) -> list[Observation]:
+    """Without the answers that proved to be none."""
+    unmet = {fact.member_call for fact in facts if fact.kind == "unmet"}
+    return [fact for fact in facts if not (fact.kind == "answered" and fact.member_call in unmet)] if unmet else facts
 
 
 def _time_and_key(fact: Observation) -> tuple[float, str]:
@@ -151,6 +194,8 @@ def _stays(facts: list[Observation]) -> list[_Stay]:
             told.setdefault((fact.queue, fact.call), []).append(fact)
     for queue, call in [whose for whose in told if whose[1] is None]:
         _give_to_known_call(told, queue, told.pop((queue, call)))
+    if not told:
+        told = _never_queued(facts)
     stays = [
         _Stay(queue, call, part)
         for (queue, call), all_told in told.items()
@@ -159,6 +204,13 @@ def _stays(facts: list[Observation]) -> list[_Stay]:
     # within one second, the stay that is over came first
     stays.sort(key=lambda stay: (stay.start, stay.last, stay.queue, stay.call or ""))
     return stays
+
+
+def _never_queued(facts: list[Observation]) -> dict[tuple[str, str | None], list[Observation]]:
+    """A call that was over before any queue took it stood where it was sent to: in TaskRouter's workflow."""
+    over = any(fact.kind in CLOSING or fact.kind == "hung_up" for fact in facts)
+    sent = [fact for fact in facts if over and fact.kind == "arrived" and fact.place and fact.reporter in QUEUE_TOLD_ONCE]
+    return {(fact.place or "", fact.call): [fact] for fact in sent[:1]}
 
 
 def _give_to_known_call(told: dict[tuple[str, str | None], list[Observation]], queue: str, nameless: list[Observation]) -> None:
@@ -211,10 +263,13 @@ def _attach(stays: list[_Stay], facts: list[Observation]) -> set[str]:
             of_call = [s for s in stays if fact.call == s.call or (s.call is None and fact.reporter != "ami")]
             if of_call:  # a channel hangs up once, and that ends the last of its stays
                 of_call[-1].hangups.append(fact)
-        elif not fact.queue and fact.kind in ("status", "redirected"):
-            of_call = [s for s in stays if fact.call == s.call]
+        elif not fact.queue and (fact.kind in ("status", "redirected") or (fact.reporter in QUEUE_TOLD_ONCE and fact.kind in CALL_KINDS)):
+            of_call = [s for s in stays if fact.call == s.call and fact not in s.facts]
+            if fact.kind in ENTRY:
+                of_call = of_call[:1]
             met = [s for s in of_call if fact.member_call and any(f.member_call == fact.member_call for f in s.facts)]
-            begun = [s for s in of_call if s.start <= _at(fact) + CLOCK_SECONDS]
+            by = _at(fact) if fact.reporter in QUEUE_TOLD_ONCE else _at(fact) + CLOCK_SECONDS
+            begun = [s for s in of_call if s.start < by or (s.start == by and fact.kind not in CLOSING)]  # an end ends what was before it
             for stay in (met or begun or of_call)[-1:]:
                 stay.facts.append(fact)
     return gone
@@ -237,13 +292,14 @@ class _Told(NamedTuple):
     lefts: list[Observation]
     closings: list[Observation]
     hangups: list[Observation]
+    connected: list[Observation]
     moved_on: float | None
     first: bool  # of the contact's legs
 
     @property
     def by_the_pbx(self) -> bool:
         """Whether a reporter spoke who counts hold and talk itself, and so owes us the end."""
-        return any(fact.reporter in ("queue_log", "ami") for fact in self.facts)
+        return any(fact.reporter in ("queue_log", "ami", "callcenter") for fact in self.facts)
 
 
 class _Ending(NamedTuple):
@@ -252,13 +308,13 @@ class _Ending(NamedTuple):
     uncertain: str | None = None
 
 
-def _settle(number: int, stay: _Stay, moved_on: float | None, gone: set[str], restarts: Sequence[float]) -> Leg:
+def _settle(number: int, stay: _Stay, moved_on: float | None, gone: set[str], over: Sequence[_Over]) -> Leg:
     told = _sort(stay, moved_on, number == 1)
     ending = _ending(told)
     if ending.outcome in OPEN:
-        ending = _lost(told, restarts) or ending
-    met = ending.outcome in TALKED or (ending.outcome == "lost" and bool(told.answers))
-    meetings = [*told.answers, *told.closings] if met else []
+        ending = _lost(told, over) or ending
+    met = ending.outcome in TALKED or (ending.outcome == "lost" and bool(told.answers or told.connected))
+    meetings = [*told.answers, *told.closings, *_details(told)] if met else []
     times = _times(stay, told, ending, met)
     return Leg(
         number=number,
@@ -271,9 +327,16 @@ def _settle(number: int, stay: _Stay, moved_on: float | None, gone: set[str], re
         ended_at=ending.at,
         agent=_first("agent", meetings),
         interface=_first("interface", meetings) or (_first("interface", told.hangups) if met else None),
-        position=_first("position", [*told.entries, *told.closings]),
+        position=_first("position", [*told.entries, *told.closings, *_details(told)]),
         ended_by=_ended_by(ending.outcome, told.closings, told.hangups),
-        transfer_target=_first("target", [f for f in told.facts if f.kind in ("transferred", "redirected")]),
+        transfer_target=_first(
+            "target",
+            [
+                f
+                for f in told.facts
+                if f.kind in ("transferred", "redirected") or (ending.outcome == "transferred" and f.kind == "completed")
+            ],
+        ),
         hold_seconds=times.hold_seconds,
         talk_seconds=times.talk_seconds,
         missed=_missed(told.facts),
@@ -285,13 +348,18 @@ def _settle(number: int, stay: _Stay, moved_on: float | None, gone: set[str], re
 
 def _sort(stay: _Stay, moved_on: float | None, first: bool) -> _Told:
     facts = sorted(stay.facts, key=_precedence)
-    told = _Told(facts, [], [], [], [], sorted(stay.hangups, key=_precedence), moved_on, first)
+    connected = [fact for fact in facts if fact.kind == "connected"]
+    told = _Told(facts, [], [], [], [], sorted(stay.hangups, key=_precedence), connected, moved_on, first)
     stages = (told.entries, told.answers, told.lefts, told.closings)
     for fact in facts:
         stage = _ONCE.get(fact.kind)
         if stage is not None:
             stages[stage].append(fact)
     return told
+
+
+def _details(told: _Told) -> list[Observation]:
+    return [fact for fact in told.facts if fact.kind == "detail"]
 
 
 def _precedence(fact: Observation) -> int:
@@ -309,10 +377,20 @@ def _first(name: str, facts: Iterable[Observation]) -> Any:
 def _ending(told: _Told) -> _Ending:
     if told.closings:
         close = told.closings[0]
-        if close.kind == "abandoned" and close.reporter == "ami":  # AMI says so of a queue's time-out too
+        if close.kind == "abandoned" and close.reporter in ("ami", "ari"):  # they say so of a queue's time-out too
             return _by_status(told, close.at) or _Ending("abandoned", close.at)
+        if close.reporter == "taskrouter" and close.kind == "completed" and told.moved_on is not None and _redirect(told):
+            return _Ending("transferred", close.at)  # an agent's part ends alike, passed on or not
+        if close.reporter in ("callcenter", "cdr", "agent_cdr") and close.kind == "completed" and _passed_on(told, close):
+            return _Ending("transferred", close.at)
         return _Ending(cast(Outcome, close.kind), close.at)
-    return _end_of_talk(told) if told.answers else _end_of_wait(told)
+    return _end_of_talk(told) if told.answers or told.connected else _end_of_wait(told)
+
+
+def _passed_on(told: _Told, close: Observation) -> bool:
+    """mod_callcenter ends an agent's part alike, whatever comes after: why the agent's channel hung up tells, or the next queue, joined at once."""
+    at_once = told.moved_on is not None and told.moved_on <= _at(close) + CLOCK_SECONDS
+    return at_once or any(fact.kind in ("redirected", "transferred") for fact in told.facts)
 
 
 def _by_status(told: _Told, at: float | None = None) -> _Ending | None:
@@ -325,14 +403,24 @@ def _by_status(told: _Told, at: float | None = None) -> _Ending | None:
 
 def _end_of_talk(told: _Told) -> _Ending:
     """The PBX has not told how the talk ended; the caller's channel or a later queue may."""
-    redirect = next((fact for fact in told.facts if fact.kind == "redirected"), None)
+    redirect = _redirect(told)
     if redirect is not None and (told.hangups or told.moved_on is not None):  # else the figures follow within milliseconds
-        return _Ending("transferred", redirect.at, "the end is known only from the transfer")
+        return _Ending("transferred", redirect.at, "the end is known only from the transfer" if told.by_the_pbx else None)
     if told.moved_on is not None:
         return _Ending("transferred", told.moved_on, "the end is known only from the next queue" if told.by_the_pbx else None)
     if told.hangups:
         return _Ending("completed", told.hangups[0].at, "the end is known only from a hang-up" if told.by_the_pbx else None)
-    return _Ending("talking")
+    return _all_done(told) or _Ending("talking")
+
+
+def _redirect(told: _Told) -> Observation | None:
+    return next((fact for fact in told.facts if fact.kind == "redirected"), None)
+
+
+def _all_done(told: _Told) -> _Ending | None:
+    """Whose agent has nothing left to do talks with nobody any more."""
+    done = next((fact for fact in told.facts if fact.kind == "status" and fact.reason == "COMPLETED"), None)
+    return None if done is None else _Ending("completed", done.at, "the end is known only from the end of the agent's work")
 
 
 def _end_of_wait(told: _Told) -> _Ending:
@@ -340,6 +428,8 @@ def _end_of_wait(told: _Told) -> _Ending:
     by_status = _by_status(told)
     if by_status is not None:
         return by_status
+    if done := _all_done(told):
+        return done
     hangup = told.hangups[0] if told.hangups else None
     gone_at = hangup.at if hangup else told.moved_on
     if told.lefts:
@@ -358,10 +448,15 @@ def _end_of_wait(told: _Told) -> _Ending:
     return _Ending("waiting")
 
 
-def _lost(told: _Told, restarts: Sequence[float]) -> _Ending | None:
+def _lost(told: _Told, over: Sequence[_Over]) -> _Ending | None:
+    """The first evidence after all that was told. A snapshot proves something only of channels named, and well before it."""
     last = max(map(_at, told.facts), default=inf)
-    later = bisect_right(restarts, last)
-    return _Ending("lost", restarts[later], "the PBX restarted before the end was told") if later < len(restarts) else None
+    calls = {fact.call for fact in told.facts if fact.call} or {fact.linked for fact in told.facts if fact.linked}
+    named = calls if any(fact.reporter in TELLS_CHANNELS for fact in told.facts) else set()
+    for end in over[bisect_right(over, last, key=lambda end: end.at) :]:
+        if end.but is None or (named and not named & end.but and end.at > last + CLOCK_SECONDS):
+            return _Ending("lost", end.at, end.why)
+    return None
 
 
 class _Times(NamedTuple):
@@ -383,9 +478,11 @@ def _times(stay: _Stay, told: _Told, ending: _Ending, met: bool) -> _Times:
         return as_told
 
     talk = _first("talk_seconds", told.closings) if met else None
-    hold = _first("hold_seconds", [*told.closings, *told.answers] if met else told.closings)
+    hold = _first("hold_seconds", [*told.closings, *told.answers, *_details(told)] if met else told.closings)
     arrived_at = or_else("arrived_at", told.entries[0].at if told.entries else None, None if stay.start == inf else stay.start)
     began = ending.at - talk if ending.at is not None and talk is not None else None
+    if began is None and met and told.connected:
+        began = min(map(_at, told.connected))  # at the latest
     answered_at = or_else("answered_at", told.answers[0].at if met and told.answers else None, began)
     hold = or_else("hold_seconds", hold, _whole_seconds(arrived_at, answered_at if met else ending.at))
     talk = or_else("talk_seconds", talk, _whole_seconds(answered_at, ending.at)) if ending.outcome != "lost" else None
@@ -402,7 +499,7 @@ def _ended_by(outcome: Outcome, closings: list[Observation], hangups: list[Obser
         return "transfer"
     reason = _first("reason", closings) if outcome == "completed" else None
     if reason is None and outcome in ("completed", "abandoned"):
-        reason = _first("reason", [fact for fact in hangups if fact.reporter == "api"])
+        reason = _first("reason", [fact for fact in hangups if fact.reporter in ("api", "events")])
     return cast(EndedBy, reason) if reason in ("agent", "caller") else None
 
 
@@ -411,7 +508,7 @@ def _missed(facts: list[Observation]) -> dict[str, int] | None:
     heard: dict[str, Counter[str]] = {}
     known = False
     for fact in facts:
-        known = known or fact.reporter in ("queue_log", "ami")
+        known = known or fact.reporter in TELLS_RINGS or fact.kind == "missed"
         if fact.kind == "missed" and (agent := fact.agent or fact.interface):
             heard.setdefault(fact.reporter, Counter())[agent] += 1
     most: Counter[str] = Counter()
@@ -421,9 +518,17 @@ def _missed(facts: list[Observation]) -> dict[str, int] | None:
 
 
 def _ringing(facts: list[Observation], gone: set[str]) -> tuple[str, ...]:
+    """Who is rung now. Each of the member's channels has one name, that of the most trusted reporter: ARI knows the device alone."""
     quiet = gone | {fact.member_call for fact in facts if fact.kind in ("missed", "cancelled") and fact.member_call}
-    rung = {fact.agent or fact.interface or "" for fact in facts if fact.kind == "called" and fact.member_call not in quiet}
-    return tuple(sorted(rung - {""}))
+    rung: dict[str, str] = {}
+    stopped = Counter(fact.agent for fact in facts if fact.kind in ("missed", "cancelled") and not fact.member_call)
+    for fact in facts:
+        if fact.kind == "called" and fact.member_call not in quiet and (name := fact.agent or fact.interface):
+            if not fact.member_call and stopped[name] > 0:  # a channel without a name: as many rings stopped as began
+                stopped[name] -= 1
+                continue
+            rung.setdefault(fact.member_call or name, name)
+    return tuple(sorted(set(rung.values())))
 
 
 # ---- what changed since the legs were last published

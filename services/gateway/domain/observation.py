@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Literal, get_args
 
-Reporter = Literal["queue_log", "ami", "dialplan", "api"]
+Reporter = Literal["queue_log", "ami", "ari", "callcenter", "cdr", "agent_cdr", "dialplan", "api", "gateway", "taskrouter", "twilio", "events"]
 
 CallKind = Literal[
     "arrived",  # the dialplan took the call, on its way to a queue
@@ -20,6 +20,9 @@ CallKind = Literal[
     "missed",  # it rang and was not answered, was busy or rejected the call
     "cancelled",  # it stopped ringing because somebody else answered or the caller left
     "answered",  # caller and agent are connected
+    "unmet",  # what was told as an answer was none: the two were never connected
+    "detail",  # more of an answer told elsewhere: the member's name or channel, how long the caller had waited
+    "connected",  # a snapshot: the caller talks with somebody whom the queue gave
     "completed",  # agent or caller ended the talk
     "transferred",  # the agent's part ended by a transfer
     "redirected",  # where a transfer went; says nothing of the agent's figures
@@ -29,11 +32,16 @@ CallKind = Literal[
     "left_empty",  # no agent was left in the queue
     "withdrawn",  # taken out of the queue by an administrator
     "left",  # no longer in the queue, for a reason told elsewhere
-    "status",  # what Queue() put into QUEUESTATUS, in `reason`
+    "status",  # what Queue() put into QUEUESTATUS, in `reason`; COMPLETED: all that an agent had to do is done
     "hung_up",  # a channel is gone: the caller's, or a member's
+    "expired",  # our own word: nothing was heard of the call for so long that nobody believes it open
 ]
-AgentKind = Literal["paused", "unpaused", "member_added", "member_removed", "member_penalty", "member_status"]
-SourceKind = Literal["restarted", "stopped"]
+AgentKind = Literal["paused", "unpaused", "member_added", "member_removed", "member_penalty", "member_status", "device"]
+SourceKind = Literal[
+    "restarted",
+    "stopped",
+    "snapshot",  # these channels exist, in `calls`, and no others
+]
 Kind = Literal[CallKind, AgentKind, SourceKind]
 
 CALL_KINDS: frozenset[str] = frozenset(get_args(CallKind))
@@ -85,6 +93,7 @@ class Observation:
     device: str | None = None  # state of the member's device
     paused: bool | None = None
     penalty: int | None = None
+    calls: tuple[str, ...] | None = None  # of a snapshot: the ids of all channels there are
 
     @property
     def identifiers(self) -> tuple[str, ...]:
@@ -96,7 +105,10 @@ class Observation:
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> Observation:
-        return cls(**{name: value for name, value in stored.items() if name in _KNOWN})
+        told = {name: value for name, value in stored.items() if name in _KNOWN}
+        if told.get("calls") is not None:
+            told["calls"] = tuple(told["calls"])
+        return cls(**told)
 
 
 _NAMES = tuple(field.name for field in fields(Observation))

@@ -1,4 +1,4 @@
-"""Intake, contacts, keys, and the bus."""
+"""Intake, contacts, customers, keys, and the bus."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -40,6 +40,7 @@ def upgrade() -> None:
         sa.Column("source", sa.Text, nullable=False),
         sa.Column("channel", sa.Text, nullable=False),
         sa.Column("required_skills", Document, nullable=False),
+        sa.Column("wishes", Document, nullable=False),
         sa.Column("observations", Document, nullable=False),
         sa.Column("legs", Document, nullable=False),
         sa.Column("sequence", sa.Integer, nullable=False),
@@ -65,6 +66,35 @@ def upgrade() -> None:
         "source_restart",
         sa.Column("source", sa.Text, primary_key=True),
         sa.Column("at", Moment, primary_key=True),
+    )
+    op.create_table(
+        "source_snapshot",
+        sa.Column("source", sa.Text, primary_key=True),
+        sa.Column("at", Moment, primary_key=True),
+        sa.Column("calls", Document, nullable=False),
+    )
+    op.create_table(
+        "source",
+        sa.Column("name", sa.Text, primary_key=True),
+        sa.Column("settings", Document, nullable=False),
+        sa.Column("changed_at", Moment, nullable=False),
+    )
+    op.create_table(
+        "source_secret",
+        sa.Column("source", sa.Text, primary_key=True),
+        sa.Column("name", sa.Text, primary_key=True),
+        sa.Column("value", sa.Text, nullable=False),
+    )
+    op.create_table(
+        "customer",
+        sa.Column("id", sa.Text, primary_key=True),
+        sa.Column("profile", Document, nullable=False),
+        sa.Column("changed_at", Moment, nullable=False),
+    )
+    op.create_table(
+        "customer_number",
+        sa.Column("number", sa.Text, primary_key=True),
+        sa.Column("customer", sa.Text, primary_key=True, index=True),
     )
     op.create_table(
         "api_key",

@@ -174,6 +174,16 @@ def test_a_hang_up_told_by_id_ends_the_contact(gateway: Gateway, order: str) -> 
     assert gateway.news()[-1] == ("contact_abandoned", "sales abandoned")
 
 
+def test_a_contact_is_open_from_its_announcement_to_its_end(gateway: Gateway) -> None:
+    contact = gateway.dialplan(arrived(), Arrival(new_id())).contact or ""
+    assert handlers.is_open(gateway.units, contact)
+    gateway.correlate()
+    assert handlers.is_open(gateway.units, contact)
+    gateway.dialplan(orjson.dumps({"event": "call.hangup", "callid": "5.1", "at": 1795296270}))
+    gateway.correlate()
+    assert not handlers.is_open(gateway.units, contact)
+
+
 # ---- making sense of it
 
 

@@ -102,7 +102,7 @@ def test_commands_of_one_group_are_one_transaction_and_each_has_its_answer(house
         (lambda desk, now: desk.set_agent_state("ann", "asleep", now), Invalid),
         (lambda desk, _now: handlers.put_queue(desk, {"name": "x", "mode": "maybe"}), Invalid),
         (lambda desk, now: desk.end_wrap_up("ann", now), Conflict),
-        (lambda desk, _now: handlers.assignment(desk, "nobody"), NotFound),
+        (lambda desk, now: handlers.assignment(desk, "nobody", now), NotFound),
     ],
 )
 def test_a_refused_command_is_an_answer_and_changes_nothing(house: House, command: handlers.Command, kind: type[AnswerlineError]) -> None:
@@ -113,7 +113,7 @@ def test_a_refused_command_is_an_answer_and_changes_nothing(house: House, comman
 
 def test_a_failed_commit_discards_the_desk(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch, pytest.raises(OSError):
-        patch.setattr(store, "save_routed_legs", lambda *_: (_ for _ in ()).throw(OSError("the disk is full")))
+        patch.setattr(store, "of_routed_legs", lambda *_: (_ for _ in ()).throw(OSError("the disk is full")))
         house.arrive()
     assert (house.rows(store.contact), house.offer()) == ([], None)
     contact = house.arrive()
@@ -259,7 +259,7 @@ def test_an_assigned_contact_that_hangs_up_is_completed(house: House, at: SetClo
     at.forward(2)
     assert offer
     house.do(lambda desk, now: desk.accept(offer["id"], "ann", now))
-    assert house.do(lambda desk, _now: handlers.assignment(desk, contact)) == {
+    assert house.do(lambda desk, now: handlers.assignment(desk, contact, now)) == {
         "contact": contact, "state": "assigned", "queue": "sales", "agent": "ann", "name": "Ann", "address": "PJSIP/1",
     }  # fmt: skip
     at.forward(30)
@@ -357,8 +357,8 @@ def test_and_is_given_up_in_the_end(house: House, at: SetClock) -> None:
 def test_a_look_writes_nothing(house: House) -> None:
     contact = house.arrive()
     before = house.rows(store.desk_epoch), house.announced()
-    assert house.desk.look(lambda desk, _now: handlers.assignment(desk, contact))["state"] == "offered"
-    assert isinstance(house.desk.look(lambda desk, _now: handlers.assignment(desk, "nobody")), NotFound)
+    assert house.desk.look(lambda desk, now: handlers.assignment(desk, contact, now))["state"] == "offered"
+    assert isinstance(house.desk.look(lambda desk, now: handlers.assignment(desk, "nobody", now)), NotFound)
     assert (house.rows(store.desk_epoch), house.announced()) == before
 
 
@@ -370,7 +370,7 @@ def test_a_contact_that_the_pbx_serves_after_all_is_offered_to_nobody_and_told_a
     house.hear(house.event("contact_answered", contact, 2, outcome="talking", agent="Bob", answered_at=house.at() + 5, hold_seconds=5.0))
     assert (house.state(contact), house.offer()) == ("released", None)
     house.hear(house.event("contact_ended", contact, 3, outcome="completed", agent="Bob", hold_seconds=5.0, talk_seconds=60.0))
-    assert house.told() == ["contact_queued", "offer_made", "offer_withdrawn", "contact_assigned", "contact_completed"]
+    assert house.told() == ["contact_queued", "offer_made", "offer_withdrawn", "contact_released", "contact_assigned", "contact_completed"]
     (leg,) = house.rows(store.leg)
     assert (leg.agent, leg.outcome, leg.talk_seconds, leg.missed, bool(leg.observed)) == ("Bob", "completed", 60.0, {}, True)
 

@@ -17,7 +17,7 @@ from tests.unit.conftest import MakeUnits, SetClock
 
 T = 1_800_000_000.0
 BLANK = dict.fromkeys(store.LEG_COLUMNS) | {
-    "number": 1, "source": "pbx1", "queue": "sales", "channel": "voice", "observed": True, "outcome": "waiting", "missed": {}, "ringing": [], "estimated": [],
+    "number": 1, "source": "pbx1", "queue": "sales", "channel": "voice", "observed": True, "kind": "inbound", "outcome": "waiting", "missed": {}, "ringing": [], "estimated": [],
 }  # fmt: skip
 
 

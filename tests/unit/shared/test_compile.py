@@ -16,7 +16,7 @@ from services.gateway import schemas as doors
 from shared import clock, contracts
 from shared.contracts import SCHEMAS, ContractBroken
 from shared.contracts.compile import compile_loader
-from shared.contracts.fields import Input, Time
+from shared.contracts.fields import Document, Input, Time
 
 DOORS = {name: kind for name, kind in vars(doors).items() if isinstance(kind, type) and issubclass(kind, Schema)}
 TEXT = st.text(max_size=8)
@@ -136,6 +136,11 @@ def test_the_plain_case_does_not_even_ask_the_schema(monkeypatch: pytest.MonkeyP
     load = compile_loader(Post())
     monkeypatch.setattr(Post, "load", lambda *_: pytest.fail("the schema was asked"))
     assert load({"names": ["Ann"]}) == {"names": ["Ann"], "levels": {}}
+
+
+def test_a_document_is_passed_on_as_it_came() -> None:
+    told = {"zone": "UTC", "weekly": {"mon": [None, 1.5]}, "": []}
+    assert compile_loader(Document())(told) == Document().load(told) == told
 
 
 def test_readers_pass_over_what_they_do_not_know_and_writers_do_not() -> None:

@@ -22,7 +22,14 @@ def test_nothing_need_be_set() -> None:
     assert settings.zone == ZoneInfo("UTC")
 
 
-TEXTS = {name for name, field in Settings.__dataclass_fields__.items() if field.type is str} - {"http", "metrics", "timezone"}
+TEXTS = {name for name, field in Settings.__dataclass_fields__.items() if field.type is str} - {
+    "http",
+    "metrics",
+    "timezone",
+    "country",
+    "routing_shards",
+    "public_url",
+}
 
 
 @pytest.mark.parametrize("name", sorted(TEXTS))
@@ -35,11 +42,19 @@ def test_every_setting_is_a_variable_or_a_file(name: str, tmp_path: Path) -> Non
 
 
 def test_addresses_zone_and_folder() -> None:
-    settings = load(HTTP="0.0.0.0:80", METRICS="[::1]:9", TIMEZONE="Europe/Berlin", DATA="/var/lib/answerline")
+    settings = load(HTTP="0.0.0.0:80", METRICS="[::1]:9", TIMEZONE="Europe/Berlin", COUNTRY="de", DATA="/var/lib/answerline")
     assert (settings.http_address, settings.metrics_address) == (("0.0.0.0", 80), ("::1", 9))
-    assert settings.zone == ZoneInfo("Europe/Berlin")
+    assert (settings.zone, settings.home_country) == (ZoneInfo("Europe/Berlin"), "DE")
     assert settings.database_of("gateway") == "sqlite:////var/lib/answerline/gateway.sqlite3"
     assert load(HTTP=":8000").http_address == ("0.0.0.0", 8000)
+
+
+@pytest.mark.parametrize(
+    ("value", "address"),
+    [("", ""), ("https://a.example/", "https://a.example"), ("http://a.example:8000/b/", "http://a.example:8000/b")],
+)
+def test_the_public_address(value: str, address: str) -> None:
+    assert load(PUBLIC_URL=value).public_address == address
 
 
 def test_each_service_has_a_database_of_its_own() -> None:
@@ -56,8 +71,13 @@ def test_each_service_has_a_database_of_its_own() -> None:
         ("HTTP", "here:²", "ANSWERLINE_HTTP"),
         ("METRICS", "", None),
         ("METRICS", "x", "ANSWERLINE_METRICS"),
+        ("PUBLIC_URL", "calls.example.com", "ANSWERLINE_PUBLIC_URL: 'calls.example.com' is no address such as https://"),
+        ("PUBLIC_URL", "https://calls.example.com?x", "ANSWERLINE_PUBLIC_URL"),
         ("TIMEZONE", "Europe/Nowhere", "ANSWERLINE_TIMEZONE: no time zone is called 'Europe/Nowhere'"),
         ("TIMEZONE", "../etc/passwd", "ANSWERLINE_TIMEZONE"),
+        ("COUNTRY", "Germany", "ANSWERLINE_COUNTRY: 'Germany' is no country's two letters"),
+        ("ROUTING_SHARDS", "0", "ANSWERLINE_ROUTING_SHARDS: '0' is not a whole number from 1 to 64"),
+        ("ROUTING_SHARDS", "two", "ANSWERLINE_ROUTING_SHARDS"),
         ("ADMIN_KEY_FILE", "/nowhere/key", "ANSWERLINE_ADMIN_KEY_FILE: /nowhere/key cannot be read: No such file"),
         ("ADMIN_KEY_FILE", "/bin/sh", "ANSWERLINE_ADMIN_KEY_FILE: /bin/sh cannot be read"),
     ],
@@ -68,6 +88,14 @@ def test_what_cannot_be_used_is_named_at_the_start(name: str, value: str, said: 
     else:
         with pytest.raises(SettingError, match=said):
             load(**{name: value})
+
+
+def test_only_a_deployed_centre_on_postgresql_is_divided_into_shards() -> None:
+    deployed = {"ROUTING_SHARDS": "2", "BROKER_URL": "amqp://broker//"}
+    assert load(ROUTING_SHARDS="2").shards_of_routing == 1
+    assert load(**deployed, DATABASE_URL="postgresql://db/{service}").shards_of_routing == 2
+    with pytest.raises(SettingError, match="more than one needs PostgreSQL"):
+        load(**deployed)
 
 
 def test_a_key_that_is_set_is_used() -> None:

@@ -17,6 +17,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 import services.gateway
 import services.gateway.store
 import services.routing
+import services.routing.handlers  # with all tables
 import services.routing.store
 from shared.bus.tables import BusTables
 from shared.db import migrate
@@ -200,6 +201,7 @@ def test_processes_that_start_together_wait_for_one_another(url: str) -> None:
 from shared.db import migrate
 from shared.db.engine import Database
 import services.routing
+import services.routing.handlers  # with all tables
 input()
 migrate.upgrade(Database({url!r}), services.routing.definition.migrations)
 """

@@ -16,7 +16,7 @@ from services.gateway.service import GatewayService
 from shared.contracts.fields import Input
 from shared.errors import BY_NAME, AnswerlineError, Conflict, TooManyRequests, Unavailable
 from shared.http import documents
-from shared.http.endpoint import Principal, Response, Router, endpoint, endpoints_of
+from shared.http.endpoint import Principal, Response, Router, Signature, endpoint, endpoints_of
 from shared.http.wsgi import Application, Request, problem
 
 
@@ -30,7 +30,21 @@ class Look(Input):
     since = fields.String(data_key="from")
 
 
-class House:
+class Annex:
+    """Part of a service that others are made of."""
+
+    @endpoint("GET", "/v1/annex")
+    def get_annex(self, _request: Request) -> Any:
+        """What the annex has."""
+        return {"from": "the annex"}
+
+    @endpoint("GET", "/v1/things/{id}")
+    def get_thing(self, _request: Request) -> Any:
+        """What the house has better."""
+        raise AssertionError
+
+
+class House(Annex):
     def __init__(self) -> None:
         self.does: Callable[[Request], Any] = lambda request: {"name": request.parameters.get("id"), **request.query, **request.body}
 
@@ -49,10 +63,31 @@ class House:
         """Anything."""
         return {"got": request.raw.decode("latin-1"), "as": request.content_type}
 
+    @endpoint("POST", "/v1/things/{id}/rest", takes=())
+    def post_rest(self, _request: Request) -> Any:
+        """Nothing to say."""
+        return {}
+
     @endpoint("GET", "/livez", public=True)
     def get_livez(self, request: Request) -> Any:
         """Whether it lives."""
         return {"who": request.principal.name}
+
+    @endpoint("OPTIONS", "/v1/things/{id}", status=204, public=True)
+    def options_thing(self, _request: Request) -> Any:
+        """What may be done with it."""
+        return Response(status=204, headers=[("Allow", "GET, PUT")])
+
+    @endpoint(
+        "POST", "/v1/signed", roles=("agent",), limit=10, takes=("text/plain", "application/json", "application/x-www-form-urlencoded"),
+        signature=Signature("X-Sign", "check_sign"), shapes={"application/json": {"type": "array", "items": Thing}, "application/x-www-form-urlencoded": Thing},
+    )  # fmt: skip
+    def post_signed(self, request: Request) -> Any:
+        """Whatever somebody signed."""
+        return {"who": request.principal.name, "got": request.raw.decode()}
+
+    def check_sign(self, request: Request) -> Principal | None:
+        return {"ann": KEYS["agent"], "eve": KEYS["expert"]}.get(request.header("X-Sign").removesuffix(request.raw.decode()))
 
     @endpoint("DELETE", "/v1/things/{id}", status=204)
     def delete_thing(self, _request: Request) -> None:
@@ -134,7 +169,7 @@ def test_an_answer_says_what_it_is_and_is_not_kept_or_guessed_at(ask: Client) ->
         ("GET", "/nowhere", None, 404, "nothing is at /nowhere; /openapi.json lists"),
         ("GET", "/v1/things/", None, 404, "nothing is at"),
         ("GET", "/v1/things/a/b", None, 404, "nothing is at"),
-        ("PATCH", "/v1/things/x", None, 405, "takes DELETE, GET, PUT"),
+        ("PATCH", "/v1/things/x", None, 405, "takes DELETE, GET, OPTIONS, PUT"),
         ("GET", "/v1/things/%ff", None, 400, "path is not valid UTF-8"),
         ("GET", "/v1/things/%00", None, 400, "U+0000"),
         ("GET", "/v1/things/x?from=%00", None, 422, "U+0000"),
@@ -212,6 +247,16 @@ def test_who_may_come_in(ask: Client) -> None:
     assert "agent or supervisor" in ask("GET", "/v1/things/x", key="expert").json["detail"]
 
 
+def test_a_signature_over_the_body_stands_for_a_key_at_a_door_that_says_so(ask: Client) -> None:
+    assert ask("POST", "/v1/signed", b"x", key="", HTTP_X_SIGN="annx").json == {"who": "ann", "got": "x"}
+    assert ask("POST", "/v1/signed", b"x", key="agent", HTTP_X_SIGN="wrong").json == {"who": "ann", "got": "x"}, "a key is enough"
+    statuses = [ask("POST", "/v1/signed", b"x", key="", **sign).status for sign in ({}, {"HTTP_X_SIGN": "anny"}, {"HTTP_X_SIGN": "evex"})]
+    assert statuses == [401, 401, 403]
+    assert ask("POST", "/v1/signed", b"x" * 11, key="", HTTP_X_SIGN="ann").status == 413
+    assert ask("POST", "/v1/raw", b"x", key="", HTTP_X_SIGN="annx").status == 401
+    assert ask("OPTIONS", "/v1/things/x", key="").headers["Allow"] == "GET, PUT"
+
+
 def test_a_problem_carries_what_helps() -> None:
     def headers(error: AnswerlineError) -> dict[str, str]:
         return dict(problem(error).headers)
@@ -249,6 +294,11 @@ def test_a_door_may_answer_with_more_than_json(ask: Client) -> None:
     assert (answer.status, answer.body, answer.headers["X-More"], "Content-Length" in answer.headers) == (202, b"ab", "1", False)
 
 
+def test_doors_of_the_classes_that_a_service_is_made_of_are_its_own(ask: Client) -> None:
+    assert ask("GET", "/v1/annex").json == {"from": "the annex"}
+    assert ask("GET", "/v1/things/x").json == {"name": "x", "wait": 0.0}
+
+
 # ---- the description
 
 
@@ -277,8 +327,20 @@ def test_openapi_tells_parameters_bodies_roles_and_problems() -> None:
     assert (body["required"], body["additionalProperties"], set(body["properties"])) == (["name"], False, {"name", "size"})
     assert {"201", "400", "401", "403", "404", "409", "413", "415", "422", "503"} == set(make["responses"])
     assert set(paths["/v1/raw"]["post"]["requestBody"]["content"]) == {"text/plain", "application/json"}
+    assert "requestBody" not in paths["/v1/things/{id}/rest"]["post"]
+
+
+def test_openapi_tells_what_a_door_reads_itself_and_that_a_signature_will_do() -> None:
+    document = documents.openapi(House)
+    signed = document["paths"]["/v1/signed"]["post"]
+    content = signed["requestBody"]["content"]
+    assert content["text/plain"]["schema"] == {"type": "string"}
+    assert set(content["application/json"]["schema"]["items"]["properties"]) == {"name", "size"}
+    assert content["application/x-www-form-urlencoded"]["schema"]["required"] == ["name"]
+    assert signed["security"] == [{"key": []}, {"X-Sign": []}]
+    assert document["components"]["securitySchemes"]["X-Sign"] == {"type": "apiKey", "in": "header", "name": "X-Sign"}
 
 
 def test_every_door_of_the_gateway_needs_a_key_unless_it_says_so() -> None:
-    public = {spec.path for spec, _ in endpoints_of(GatewayService) if spec.public}
+    public = {spec.path for spec, _ in endpoints_of(GatewayService) if spec.public and spec.method != "OPTIONS"}
     assert not any(re.match(r"/v1/(?!stream)", path) for path in public)

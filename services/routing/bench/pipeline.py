@@ -7,12 +7,8 @@ publish with confirms in flight, one acknowledgement; no validation, no relay of
 from __future__ import annotations
 
 import json
-import os
 import signal
 import statistics
-import subprocess
-import sys
-import tempfile
 import time
 import uuid
 from typing import Any
@@ -20,14 +16,14 @@ from typing import Any
 import click
 import orjson
 from kombu import Connection, Consumer, Exchange, Producer, Queue
-from sqlalchemy import create_engine, make_url, text
+from sqlalchemy import create_engine, text
 
-from shared import clock, config
-from shared.bus.broker import Broker, declare_for, exists, inbox
+from services.routing.bench.service import real_servers, running
+from shared import clock
+from shared.bus.broker import Broker, inbox
 from shared.bus.envelope import Event
 from shared.bus.relay import Sender
 from shared.config import SettingError, Settings
-from shared.db import migrate
 from shared.db.engine import Database
 from shared.ids import new_id
 
@@ -47,12 +43,7 @@ def pipeline(events: int, batch: int, rounds: int, as_json: bool) -> None:
 
     Uses the database of the settings in a schema of its own, and the broker only where no routing service uses it.
     """
-    settings = config.load()
-    if settings.embedded or not settings.database_url.startswith("postgresql"):
-        raise SettingError(
-            "ANSWERLINE_BROKER_URL and ANSWERLINE_DATABASE_URL: this measures RabbitMQ and PostgreSQL; set both (`make bench` does)"
-        )
-    _require_unused(Broker(settings.broker_url))
+    settings = real_servers()
     ceilings, speeds = [], []
     for _ in range(rounds):
         ceilings.append(_ceiling(settings, events, batch))
@@ -72,68 +63,13 @@ def pipeline(events: int, batch: int, rounds: int, as_json: bool) -> None:
 
 def _service(settings: Settings, events: int) -> float:
     """Events a second of the real service: it is stopped while its queue is filled, and timed from its release to the last confirm."""
-    url = make_url(settings.database_of("routing")).update_query_dict({"options": f"-csearch_path={SCHEMA}"})
-    own_url = url.render_as_string(hide_password=False)
-    database = Database(own_url)
-    with database.transaction() as connection:
-        connection.execute(text(f"drop schema if exists {SCHEMA} cascade"))
-        connection.execute(text(f"create schema {SCHEMA}"))
-    from services.routing import definition
-
-    migrate.upgrade(database, definition.migrations)
-    broker = Broker(settings.broker_url)
-    with broker.connect() as connection:
-        declare_for(connection, ["routing"], ["gateway"])
-    with tempfile.TemporaryFile() as log:
-        environment = {**os.environ, "ANSWERLINE_DATABASE_URL": own_url, "ANSWERLINE_METRICS": f"127.0.0.1:{_free_port()}"}
-        process = subprocess.Popen([sys.executable, "-m", "services.routing"], env=environment, stdout=log, stderr=log)
-        try:
-            _wait_for_consumer(broker)
-            process.send_signal(signal.SIGSTOP)
-            _fill(broker, events)
-            start = time.monotonic()
-            process.send_signal(signal.SIGCONT)
-            _wait_until_published(database, events, start)
-            return events / (time.monotonic() - start)
-        finally:
-            process.send_signal(signal.SIGCONT)
-            process.terminate()
-            process.wait(30)
-            with broker.connect() as connection:
-                inbox("routing")(connection.channel()).delete()
-            with database.transaction() as connection:
-                connection.execute(text(f"drop schema {SCHEMA} cascade"))
-            database.close()
-
-
-def _require_unused(broker: Broker) -> None:
-    """The service has its real queues here: the bench must neither take a running one's events nor throw away what waits for one."""
-    with broker.connect() as connection:
-        if not exists(connection, inbox("routing")):
-            return
-        found = inbox("routing")(connection.channel()).queue_declare(passive=True)
-    if found.consumer_count or found.message_count:
-        raise SettingError(
-            "ANSWERLINE_BROKER_URL: a routing service uses this broker; give the bench a broker or a virtual host of its own"
-        )
-
-
-def _free_port() -> int:
-    import socket
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def _wait_for_consumer(broker: Broker) -> None:
-    deadline = time.monotonic() + READY_SECONDS
-    with broker.connect() as connection:
-        while time.monotonic() < deadline:
-            if inbox("routing")(connection.channel()).queue_declare(passive=True).consumer_count:
-                return
-            time.sleep(0.05)
-    raise SettingError("the routing service did not start to consume; run `answerline service routing` to see why")
+    with running(settings) as (process, broker, database):
+        process.send_signal(signal.SIGSTOP)
+        _fill(broker, events)
+        start = time.monotonic()
+        process.send_signal(signal.SIGCONT)
+        _wait_until_published(database, events, start)
+        return events / (time.monotonic() - start)
 
 
 def _fill(broker: Broker, events: int) -> None:

@@ -1,0 +1,257 @@
+"""Asterisk's manager interface, followed: events as they come, and after each login what there is now.
+
+AMI repeats nothing after a break. What ended meanwhile is found by the snapshot that is asked for at each login and every few minutes
+(CoreShowChannels, QueueStatus); the exact figures come from queue_log, which `queue-log-tail` carries beside this.
+Messages without a Timestamp are dated by the PBX's clock, which a Ping tells.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import socket
+import ssl
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import click
+import structlog
+
+from services.gateway.bridges.kernel import Pauses, Poster, Where, posting, until_stopped
+from services.gateway.domain import ami
+from services.gateway.domain.observation import Malformed
+from shared import clock
+
+log = structlog.get_logger()
+
+DOOR = "/v1/telephony/asterisk/ami"
+EVENTS = "system,call,agent,dialplan"
+"""Classes of events asked for: FullyBooted, Hangup and transfers, queues and members, QUEUESTATUS."""
+ANSWER_SECONDS = 10.0
+QUIET_SECONDS = 15.0
+READ_SECONDS = 0.5
+SNAPSHOT_SECONDS = 300.0
+CHUNK = 65536
+LISTS = {"CoreShowChannels": "CoreShowChannelsComplete", "QueueStatus": "QueueStatusComplete"}
+"""Action -> the event that ends its list."""
+
+
+class Broken(Exception):
+    """The connection is of no more use."""
+
+
+class Denied(Broken):
+    """The user or the secret is wrong, or lacks a permission."""
+
+
+@dataclass(frozen=True)
+class Manager:
+    """Where the manager interface listens, and as whom to log in."""
+
+    host: str
+    port: int
+    user: str
+    secret: str = field(repr=False)
+    plain: bool = False
+    tls: ssl.SSLContext | None = None
+
+    def connect(self) -> socket.socket:
+        connection = socket.create_connection((self.host, self.port), ANSWER_SECONDS)
+        return self.tls.wrap_socket(connection, server_hostname=self.host) if self.tls else connection
+
+
+class Session:
+    """One login. Reading never waits longer than `READ_SECONDS`; Broken and OSError say that a new session is needed."""
+
+    def __init__(self, manager: Manager, now: Callable[[], float] = clock.now) -> None:
+        self.now = now
+        self.ahead = 0.0
+        """how far the PBX's clock is before ours, in seconds"""
+        self._rest = b""
+        self._actions = 0
+        self._early: list[ami.Message] = []
+        self._connection = manager.connect()
+        try:
+            self._connection.settimeout(READ_SECONDS)
+            self._log_in(manager)
+            self._heed(self._answer(self.send("Ping")))
+        except BaseException:
+            self._connection.close()
+            raise
+
+    def _log_in(self, manager: Manager) -> None:
+        proof = {"Secret": manager.secret}
+        if not manager.plain:
+            given = self._answer(self.send("Challenge", AuthType="MD5")).get("Challenge", "")
+            key = hashlib.md5((given + manager.secret).encode(), usedforsecurity=False).hexdigest()  # as the protocol has it
+            proof = {"AuthType": "MD5", "Key": key}
+        self._answer(self.send("Login", Username=manager.user, Events=EVENTS, **proof))
+
+    def send(self, action: str, **headers: str) -> str:
+        """Returns the ActionID by which the answer is known."""
+        self._actions += 1
+        headers["ActionID"] = f"answerline-{self._actions}"
+        if any("\r" in value or "\n" in value for value in headers.values()):
+            raise Denied("a line break in the user's name or secret")
+        lines = [f"Action: {action}", *(f"{header}: {value}" for header, value in headers.items())]
+        self._connection.sendall(("\r\n".join(lines) + "\r\n\r\n").encode())
+        return headers["ActionID"]
+
+    def _answer(self, action: str) -> ami.Message:
+        give_up_at = clock.monotonic() + ANSWER_SECONDS
+        while clock.monotonic() < give_up_at:
+            for message in (messages := self._read()):
+                if message.get("ActionID") == action and "Response" in message:
+                    self._early += [other for other in messages if other is not message]
+                    if message["Response"] != "Success":
+                        raise Denied(message.get("Message", "refused"))
+                    return message
+            self._early += messages
+        raise Broken("no answer: is this a manager interface?")
+
+    def read(self) -> list[ami.Message]:
+        """The messages that came since; none after `READ_SECONDS` of silence."""
+        early, self._early = self._early, []
+        messages = early or self._read()
+        for message in messages:
+            self._heed(message)
+        return messages
+
+    def _heed(self, message: ami.Message) -> None:
+        if message.get("Ping") == "Pong" and (told := message.get("Timestamp")):
+            with suppress(ValueError):
+                self.ahead = float(told) - self.now()
+
+    def _read(self) -> list[ami.Message]:
+        try:
+            some = self._connection.recv(CHUNK)
+        except TimeoutError:
+            return []
+        if not some:
+            raise Broken("the connection was closed")
+        messages, self._rest = ami.split(self._rest + some)
+        return list(messages)
+
+    def close(self) -> None:
+        with suppress(OSError):
+            self.send("Logoff")
+        self._connection.close()
+
+
+class Bridge:
+    """From sessions to the poster. `follow` works through one session, `run` through one after the other."""
+
+    def __init__(
+        self, manager: Manager, poster: Poster, snapshot_seconds: float = SNAPSHOT_SECONDS, quiet_seconds: float = QUIET_SECONDS
+    ) -> None:
+        self.manager, self.poster = manager, poster
+        self.snapshot_seconds, self.quiet_seconds = snapshot_seconds, quiet_seconds
+        self._lists: dict[str, tuple[str, list[bytes]]] = {}
+        """by ActionID: the event that ends the list, and its lines so far"""
+        self._lost = False
+
+    def run(self, stopped: threading.Event, pauses: Pauses) -> None:
+        while not stopped.is_set():
+            try:
+                session = Session(self.manager)
+                log.info("following the manager interface", host=self.manager.host, clock_ahead=round(session.ahead, 1))
+                pauses.reset()
+                try:
+                    self.follow(session, stopped)
+                finally:
+                    session.close()
+            except Denied as error:
+                log.error("the manager interface refused", why=str(error))
+                stopped.wait(pauses.longest)
+            except (Broken, Malformed, OSError) as error:
+                log.warning("not connected; tried again", why=str(error) if isinstance(error, Broken) else type(error).__name__)
+                stopped.wait(pauses.next())
+
+    def follow(self, session: Session, stopped: threading.Event) -> None:
+        self.ask(session)
+        heard_at = asked_at = clock.monotonic()
+        pinged = False
+        while not stopped.is_set():
+            messages = session.read()
+            now = clock.monotonic()
+            if messages:
+                heard_at, pinged = now, False
+                self.take(messages, session)
+            elif now - heard_at > 2 * self.quiet_seconds:
+                raise Broken("nothing was heard for too long")
+            elif now - heard_at > self.quiet_seconds and not pinged:
+                session.send("Ping")
+                pinged = True
+            if now - asked_at > self.snapshot_seconds:
+                self.ask(session)
+                asked_at = now
+
+    def ask(self, session: Session) -> None:
+        """For what there is now. A list that a break cut off is forgotten."""
+        session.send("Ping")
+        self._lists = {session.send(action): (last, []) for action, last in LISTS.items()}
+
+    def take(self, messages: list[ami.Message], session: Session) -> None:
+        """Keep what matters. A list is kept whole or not at all: half of one would tell of ends that never were."""
+        at = session.now() + session.ahead
+        kept = b"".join(self._matter(messages, at))
+        if kept and not self.poster.put(kept):
+            self._lost = True
+        elif kept and self._lost:  # there is room again: what was lost meanwhile is found by a snapshot
+            self._lost = False
+            self.ask(session)
+
+    def _matter(self, messages: list[ami.Message], at: float) -> Iterator[bytes]:
+        for message in messages:
+            last, lines = self._lists.get(message.get("ActionID", ""), ("", None))
+            if "Response" in message and lines is not None and message["Response"] != "Success":
+                log.error("the manager interface does not tell what there is now", why=message.get("Message", ""))
+            if message.get("Event") in ami.READ and len(message) > 1:
+                line = _line(message, at)
+                if lines is None:
+                    yield line
+                else:
+                    lines.append(line)
+            if lines is not None and message.get("Event") == last:
+                del self._lists[message["ActionID"]]
+                yield b"".join(lines)
+
+
+def _line(message: Mapping[str, str], at: float) -> bytes:
+    return json.dumps({"recv": round(at, 6), "ami": message}, ensure_ascii=False).encode() + b"\n"
+
+
+def secret_of(variable: str) -> str:
+    """The secret in this variable of the environment, or in the file that `<variable>_FILE` names. Raises click.ClickException."""
+    if path := os.environ.get(f"{variable}_FILE"):
+        try:
+            return Path(path).read_text().strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise click.ClickException(f"{variable}_FILE: {path} cannot be read") from error
+    if secret := os.environ.get(variable):
+        return secret
+    raise click.ClickException(f"set {variable}, or {variable}_FILE to the file that holds it")
+
+
+@click.command("asterisk-ami")
+@posting
+@click.option("--host", default="127.0.0.1", show_default=True, help="Where the manager interface listens.")
+@click.option("--port", default=5038, show_default=True, type=click.IntRange(1, 65535))
+@click.option("--user", default="answerline", show_default=True, help="Of manager.conf. Its secret stands in ANSWERLINE_AMI_SECRET(_FILE).")
+@click.option("--plain", is_flag=True, help="Send the secret itself: for a manager interface without MD5 challenge.")
+@click.option("--tls", is_flag=True, help="The port speaks TLS (usually 5039).")
+@click.option("--snapshot", default=SNAPSHOT_SECONDS, show_default=True, type=click.FloatRange(10), help="Seconds between two snapshots.")
+def follow(where: Where, host: str, port: int, user: str, plain: bool, tls: bool, snapshot: float) -> None:
+    """Follow Asterisk's manager interface."""
+    context = ssl.create_default_context() if tls else None
+    manager = Manager(host, port, user, secret_of("ANSWERLINE_AMI_SECRET"), plain, context)
+    poster = where.poster(DOOR)
+    poster.start()
+    try:
+        Bridge(manager, poster, snapshot).run(until_stopped(), Pauses())
+    finally:
+        poster.close()

@@ -1,0 +1,189 @@
+"""Asterisk's REST interface, followed: the events of its websocket, and after each connection which channels there are.
+
+ARI repeats nothing after a break either: the snapshot tells what ended meanwhile, queue_log (`queue-log-tail`) the exact figures.
+"""
+
+from __future__ import annotations
+
+import base64
+import http.client
+import json
+import socket
+import ssl
+import threading
+from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
+from typing import Any
+from urllib.parse import urlencode, urlsplit
+
+import click
+import structlog
+
+from services.gateway.bridges.asterisk_ami import SNAPSHOT_SECONDS, secret_of
+from services.gateway.bridges.kernel import Pauses, Poster, Where, posting, until_stopped
+from services.gateway.bridges.websocket import Closed, Refused, WebSocket
+from services.gateway.domain import ari
+from services.gateway.domain.observation import Malformed, Observation
+from shared import clock
+
+log = structlog.get_logger()
+
+DOOR = "/v1/telephony/asterisk/ari"
+ANSWER_SECONDS = 10.0
+READ_SECONDS = 0.5
+QUIET_SECONDS = 15.0
+LARGEST_ANSWER = 64 * 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Rest:
+    """Where ARI listens (http or https), and as whom to ask. `application`: the name under which its events come."""
+
+    url: str
+    user: str
+    secret: str = field(repr=False)
+    application: str = "answerline"
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"Authorization": "Basic " + base64.b64encode(f"{self.user}:{self.secret}".encode()).decode()}
+
+    def address(self) -> tuple[str, int, str, ssl.SSLContext | None]:
+        """(host, port, prefix of paths, TLS). Raises ValueError where the address is none."""
+        parts = urlsplit(self.url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError(f"{self.url!r} is no address such as http://127.0.0.1:8088")
+        tls = ssl.create_default_context() if parts.scheme == "https" else None
+        return parts.hostname, parts.port or (8089 if tls else 8088), parts.path.rstrip("/"), tls
+
+    def listen(self) -> WebSocket:
+        """The websocket of events of all channels. Raises OSError, Refused, Closed."""
+        host, port, prefix, tls = self.address()
+        connection: socket.socket = socket.create_connection((host, port), ANSWER_SECONDS)
+        try:
+            if tls:
+                connection = tls.wrap_socket(connection, server_hostname=host)
+            query = urlencode({"app": self.application, "subscribeAll": "true"})
+            events = WebSocket(connection, f"{host}:{port}", f"{prefix}/ari/events?{query}", self.headers)
+        except BaseException:
+            connection.close()
+            raise
+        connection.settimeout(READ_SECONDS)
+        return events
+
+    def ask(self, path: str) -> tuple[Any, float]:
+        """What a GET answers, and when by the PBX's clock. Raises OSError, http.client.HTTPException, Refused, ValueError."""
+        host, port, prefix, tls = self.address()
+        connection = (
+            http.client.HTTPSConnection(host, port, timeout=ANSWER_SECONDS, context=tls)
+            if tls
+            else http.client.HTTPConnection(host, port, timeout=ANSWER_SECONDS)
+        )
+        asked_at = clock.now()
+        try:
+            connection.request("GET", f"{prefix}/ari{path}", headers=self.headers)
+            response = connection.getresponse()
+            body = response.read(LARGEST_ANSWER)
+        finally:
+            connection.close()
+        if response.status != 200:
+            raise Refused(response.status)
+        dated = response.headers.get("Date")
+        return json.loads(body), parsedate_to_datetime(dated).timestamp() if dated else asked_at
+
+
+class Bridge:
+    """From connections to the poster. `follow` works through one websocket, `run` through one after the other."""
+
+    def __init__(
+        self, rest: Rest, poster: Poster, snapshot_seconds: float = SNAPSHOT_SECONDS, quiet_seconds: float = QUIET_SECONDS
+    ) -> None:
+        self.rest, self.poster = rest, poster
+        self.snapshot_seconds, self.quiet_seconds = snapshot_seconds, quiet_seconds
+        self._lost = False
+
+    def run(self, stopped: threading.Event, pauses: Pauses) -> None:
+        while not stopped.is_set():
+            try:
+                events = self.rest.listen()
+                try:
+                    log.info("following ARI", application=self.rest.application)
+                    self.follow(events, stopped, pauses)
+                finally:
+                    events.close()
+            except Refused as error:
+                log.error("ARI refused", status=error.status)
+                stopped.wait(pauses.longest)
+            except (Closed, ValueError, OSError, http.client.HTTPException) as error:
+                log.warning("not connected; tried again", why=type(error).__name__)
+                stopped.wait(pauses.next())
+
+    def follow(self, events: WebSocket, stopped: threading.Event, pauses: Pauses) -> None:
+        self.ask()
+        pauses.reset()
+        heard_at = asked_at = clock.monotonic()
+        pinged = False
+        while not stopped.is_set():
+            text = events.receive()
+            now = clock.monotonic()
+            if text is not None:
+                heard_at, pinged = now, False
+                self.take(text)
+            elif now - heard_at > 2 * self.quiet_seconds:  # any event counts; an idle PBX is asked for its channels, which would fail
+                self.ask()
+                heard_at, pinged = now, False
+            elif now - heard_at > self.quiet_seconds and not pinged:
+                events.ping()
+                pinged = True
+            if now - asked_at > self.snapshot_seconds:
+                self.ask()
+                asked_at = now
+
+    def ask(self) -> None:
+        """For what there is now; of each channel the id alone is passed on."""
+        info, _ = self.rest.ask("/asterisk/info?only=status")
+        channels, at = self.rest.ask("/channels")
+        status = info.get("status") if isinstance(info, dict) else None
+        self._put({"recv": at, "info": {"status": status}})
+        self._put({"recv": at, "channels": [{"id": channel["id"]} for channel in channels]})
+
+    def take(self, text: str) -> None:
+        """Keep an event that tells something. One that cannot be read goes too: the gateway keeps it, with the reason."""
+        try:
+            event = json.loads(text)
+            if not isinstance(ari.interpret(event), Observation):
+                return
+        except Malformed:
+            pass
+        except (ValueError, RecursionError):
+            log.warning("an event is no JSON", characters=len(text))
+            return
+        if self._put({"recv": round(clock.now(), 6), "ari": event}) and self._lost:  # there is room again
+            self._lost = False
+            self.ask()
+
+    def _put(self, message: dict[str, Any]) -> bool:
+        kept = self.poster.put(json.dumps(message, ensure_ascii=False).encode() + b"\n")
+        self._lost = self._lost or not kept
+        return kept
+
+
+@click.command("asterisk-ari")
+@posting
+@click.option("--url", default="http://127.0.0.1:8088", show_default=True, help="Where ARI listens.")
+@click.option("--user", default="answerline", show_default=True, help="Of ari.conf. Its password stands in ANSWERLINE_ARI_SECRET(_FILE).")
+@click.option("--app", default="answerline", show_default=True, help="The application's name; no dialplan needs to know it.")
+@click.option("--snapshot", default=SNAPSHOT_SECONDS, show_default=True, type=click.FloatRange(10), help="Seconds between two snapshots.")
+def follow(where: Where, url: str, user: str, app: str, snapshot: float) -> None:
+    """Follow the events of Asterisk's REST interface."""
+    rest = Rest(url, user, secret_of("ANSWERLINE_ARI_SECRET"), app)
+    try:
+        rest.address()
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--url") from error
+    poster = where.poster(DOOR)
+    poster.start()
+    try:
+        Bridge(rest, poster, snapshot).run(until_stopped(), Pauses())
+    finally:
+        poster.close()

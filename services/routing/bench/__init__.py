@@ -1,0 +1,1 @@
+"""How fast routing is: what `answerline bench` runs."""

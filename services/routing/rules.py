@@ -1,0 +1,53 @@
+"""The rules in force: policies, calendars, closures, trees of dispositions. Read when the desk is opened and whenever one of them changes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import tzinfo
+
+import structlog
+from sqlalchemy import Connection
+
+from services.routing import calendar_store, disposition_store, policy_store
+from services.routing.calendars import Calendars
+from services.routing.domain.disposition import Tree
+from services.routing.domain.entities import Queue
+from services.routing.domain.hours import Closure, Opening, add_business_seconds, decide
+from services.routing.domain.policy import Policy
+from shared.errors import Invalid
+
+log = structlog.get_logger()
+
+
+@dataclass
+class Rules:
+    zone: tzinfo
+    policies: dict[str, Policy] = field(default_factory=dict)
+    calendars: Calendars = field(default_factory=Calendars)
+    closures: list[Closure] = field(default_factory=list)
+    trees: dict[str, Tree] = field(default_factory=dict)
+    next_start: float | None = None
+    """When the next scheduled policy starts."""
+
+    def opening(self, queue: Queue, now: float) -> Opening:
+        """Whether the queue takes contacts now."""
+        return decide(self.calendars.of(queue.calendar, now), self.closures, queue.name, now)
+
+    def after_business(self, queue: Queue, start: float, seconds: float) -> float | None:
+        """The moment so many seconds of the queue's opening time after `start`; None where it never opens again."""
+        return add_business_seconds(self.calendars.of(queue.calendar, start), start, seconds)
+
+
+def load(connection: Connection, zone: tzinfo, now: float) -> Rules:
+    rules = Rules(zone)
+    for row in policy_store.all_active(connection):
+        try:
+            rules.policies[row["name"]] = policy_store.compiled(row)
+        except Invalid as stricter:  # than when it was accepted: its queues go by the built-in policy until it is mended
+            log.error("policy not understood any more", policy=row["name"], version=row["version"], error=stricter.detail)
+    for row in calendar_store.calendars(connection):
+        rules.calendars.put(row["name"], row["document"])
+    rules.closures = calendar_store.closures_in_force(connection, now)
+    rules.trees = {tree.name: tree for tree in disposition_store.all_latest(connection)}
+    rules.next_start = policy_store.next_start(connection)
+    return rules

@@ -1,0 +1,143 @@
+"""Routing in two shards: two processes have a pool each, one takes over when the other dies, and contacts and agents go from one to the other."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.chaos import checks
+from tests.chaos.conftest import revive
+from tests.chaos.harness import Chaos, Zygote
+from tests.chaos.load import Floor, until
+from tests.chaos.synthetic import Say
+from tests.stack import Broker, Database
+from tests.system import eventually
+
+TAKE_OVER_SECONDS = 10.0
+POOLS = ("east", "west")
+HELD = "answerline_routing_shards_held"
+
+
+@pytest.fixture
+def sharded(killable: tuple[Broker, Database], zygote: Zygote) -> Iterator[Chaos]:
+    system = Chaos("deployed", *killable, zygote)
+    system.settings["ANSWERLINE_ROUTING_SHARDS"] = "2"
+    try:
+        system.migrate()
+        for service in system.apart:
+            system.start(service, wait=False)
+        system.all_ready()
+        yield system
+    finally:
+        revive(killable[1])
+        system.remove()
+
+
+def held(system: Chaos) -> int:
+    try:
+        return int(system.metrics("routing").get(HELD, 0))
+    except (OSError, AssertionError):
+        return -1
+
+
+def offered(system: Chaos, agent: str) -> dict[str, Any]:
+    found: dict[str, Any] = eventually(lambda: system.get(f"/v1/agents/{agent}/offers", wait=1).ok()["offers"])[0]
+    return found
+
+
+def test_each_process_has_its_half_and_one_takes_over_from_the_other(sharded: Chaos, seed: int, say: Say) -> None:
+    system = sharded
+    eventually(lambda: held(system) == 2)
+    with system.twin() as twin:
+        twin.start("routing")
+        eventually(lambda: (held(system), held(twin)) == (1, 1))
+        east = Floor([system], seed, callers=3, agents=3, name="east", pool="east").open()
+        west = Floor([system], seed + 1, callers=3, agents=3, name="west", pool="west").open()
+        shards = {row.name: row.shard for row in system.sql("routing", "select name, shard from pool")}
+        assert sorted(shards.values()) == [0, 1], "each pool has a shard of its own"
+        took = []
+        with east.working(), west.working():
+            for one, other in ((system, twin), (twin, system)):
+                until(east, lambda: min(sum(floor.outcomes.values()) for floor in (east, west)) >= 5)
+                one.kill("routing")
+                began = time.monotonic()
+                for floor in (east, west):
+                    agent = {"channels": ["voice"], "pool": floor.pool, "queues": ["nowhere"]}
+                    eventually(lambda f=floor, a=agent: system.put(f"/v1/agents/probe-{f.pool}", a).status == 200, TAKE_OVER_SECONDS)
+                took.append(round(time.monotonic() - began, 1))
+                assert took[-1] <= TAKE_OVER_SECONDS
+                assert held(other) == 2
+                before = {floor.source: len(floor.contacts) for floor in (east, west)}
+                until(east, lambda before=before: all(len(floor.contacts) > before[floor.source] + 4 for floor in (east, west)))
+                one.start("routing")
+                eventually(lambda one=one, other=other: (held(one), held(other)) == (1, 1))
+        checks.settled(system)
+        eventually(lambda: system.count("routing", "mailbox") == 0)
+        say({"took over in": took, **checks.nothing_lost_or_twice(system), **checks.floor(system, east, west)})
+        for process in (twin, system):
+            process.terminate("routing")
+
+
+def test_contacts_and_agents_go_from_shard_to_shard(sharded: Chaos) -> None:
+    system = sharded
+    with system.twin() as twin:
+        twin.start("routing")
+        eventually(lambda: (held(system), held(twin)) == (1, 1))
+        for pool in POOLS:
+            system.put(f"/v1/queues/{pool}", {"mode": "routed", "pool": pool, "offer_seconds": 60}).ok()
+            system.put(f"/v1/agents/{pool}", {"channels": ["voice"], "pool": pool, "address": f"PJSIP/{pool}"}).ok()
+            system.put(f"/v1/agents/{pool}/state", {"state": "available"}).ok()
+        assert {row["name"] for row in system.get("/v1/queues").ok()["items"]} >= set(POOLS)
+        assert [row["id"] for row in system.get("/v1/agents").ok()["items"]] == sorted(POOLS)
+        assert system.put("/v1/agents/other", {"pool": "west", "address": "PJSIP/east"}).status == 409, (
+            "whoever has it, has it in every shard"
+        )
+
+        contact = system.post("/v1/contacts", {"queue": "east", "source": "s", "call": "1"}).ok()["contact"]
+        system.post(f"/v1/offers/{offered(system, 'east')['id']}/accept", {"agent": "east"}).ok()
+        system.post(f"/v1/contacts/{contact}/transfer", {"queue": "west"}).ok()
+        assert system.get("/v1/agents/east").ok()["state"] == "wrap_up"
+        assert offered(system, "west")["contact"] == contact
+        system.post(f"/v1/offers/{offered(system, 'west')['id']}/accept", {"agent": "west"}).ok()
+        assert system.post(f"/v1/contacts/{contact}/assignment").ok()["agent"] == "west"
+        system.put("/v1/agents/east/state", {"state": "available"}).ok()
+        assert system.get("/v1/agents/east").ok()["state"] == "available"
+        system.post(f"/v1/contacts/{contact}/end", {}).ok()
+        eventually(lambda: system.get("/v1/agents/west").ok()["state"] == "wrap_up")
+
+        system.put("/v1/agents/east", {"channels": ["voice"], "pool": "west", "address": "PJSIP/east"}).ok()
+        second = system.post("/v1/contacts", {"queue": "west", "source": "s", "call": "2"}).ok()["contact"]
+        assert offered(system, "east")["contact"] == second, "east works in west now"
+
+        waiting = {queue: system.post("/v1/contacts", {"queue": queue, "source": "s", "call": queue}).ok()["contact"] for queue in POOLS}
+        for one in waiting.values():
+            eventually(lambda one=one: system.post(f"/v1/contacts/{one}/assignment").ok()["state"] == "waiting")
+        system.post("/v1/closures", {"kind": "emergency", "reason": "drill", "message": {"en": "fire"}}).ok()
+        for one in waiting.values():
+            eventually(lambda one=one: system.post(f"/v1/contacts/{one}/assignment").ok()["state"] == "closed")
+        eventually(lambda: system.count("routing", "mailbox") == 0)
+        checks.settled(system)
+        checks.nothing_lost_or_twice(system)
+
+
+def test_each_keeps_its_half_when_database_and_broker_begin_anew(sharded: Chaos, seed: int, say: Say) -> None:
+    system = sharded
+    with system.twin() as twin:
+        twin.start("routing")
+        eventually(lambda: (held(system), held(twin)) == (1, 1))
+        east = Floor([system], seed, callers=2, agents=2, name="east", pool="east").open()
+        west = Floor([system], seed + 1, callers=2, agents=2, name="west", pool="west").open()
+        with east.working(), west.working():
+            for server in (system.database, system.broker):
+                until(east, lambda: min(sum(floor.outcomes.values()) for floor in (east, west)) >= 3)
+                assert server
+                server.kill()
+                server.start()
+                before = {floor.source: len(floor.contacts) for floor in (east, west)}
+                until(east, lambda before=before: all(len(floor.contacts) > before[floor.source] + 4 for floor in (east, west)))
+        eventually(lambda: (held(system), held(twin)) == (1, 1))
+        checks.settled(system)
+        say({**checks.nothing_lost_or_twice(system), **checks.floor(system, east, west)})
