@@ -68,6 +68,12 @@ def _began(head: bytes) -> int:
     return int(first) if first.isdigit() and len(first) <= 12 else 0
 
 
+def _changed_at(path: Path) -> float:
+    with suppress(OSError):
+        return path.stat().st_mtime
+    return 0.0
+
+
 def _size(file: IO[bytes]) -> int:
     return file.seek(0, os.SEEK_END)
 
@@ -82,8 +88,10 @@ class Tail:
         self.path, self.since = path, since
         self.mark = mark or Mark()
         self._file: IO[bytes] | None = None
-        self._after: tuple[int, str] = (0, "")
-        """(first epoch, digest of the first line) of the file last read to its end"""
+        self._after = 0
+        """first epoch of the file last read to its end"""
+        self._done: set[str] = set()
+        """digests of the first bytes of all such files"""
         if mark is not None:
             self._file = self._find(mark)
             if self._file is None:
@@ -138,14 +146,17 @@ class Tail:
         """Whether nothing can be added to it any more: the log goes on in another file."""
         file = self._file
         assert file is not None
-        try:
-            current = self.path.stat()
-        except OSError:
-            return False
         if isinstance(file, gzip.GzipFile):
             return True
         mine = os.fstat(file.fileno())
-        return (current.st_dev, current.st_ino) != (mine.st_dev, mine.st_ino) and current.st_size > 0
+        with suppress(OSError):
+            current = self.path.stat()
+            if (current.st_dev, current.st_ino) == (mine.st_dev, mine.st_ino):
+                return False
+            if current.st_size:
+                return True
+        head = _head(file, HEAD_BYTES)  # there is no log at the moment, but perhaps one that was rotated since
+        return any(_began(other) >= _began(head) and other != head and self._unread(other) for _, other in self._candidates())
 
     def _lines(self, over: bool) -> bytes:
         file = self._file
@@ -198,32 +209,26 @@ class Tail:
     def _leave(self) -> None:
         assert self._file is not None
         head = _head(self._file, HEAD_BYTES)
-        self._after = _began(head), _digest(head)
+        self._after = _began(head)
+        self._done.add(_digest(head))
         self._close()
 
     def _next(self) -> bool:
         """Open the file that follows the one read to its end; where none was, the log itself (or, with `since`, what reaches back so far)."""
-        files = [(_began(head), path, head) for path, head in self._candidates() if head and b"\n" in head + b"\n"]
-        began, digest = self._after
-        if digest:
-            later = [file for file in files if file[0] >= began and _digest(file[2]) != digest]
+        files = [(_began(head), path == self.path, _changed_at(path), path) for path, head in self._candidates() if self._unread(head)]
+        if self._done:
+            later = [file for file in files if file[0] >= self._after]
         else:
-            older = [file for file in files if file[1] != self.path and file[0] and self.since]
-            reaching = [file for file in older if self._ends(file[1]) >= self.since]
-            later = [*reaching, *(file for file in files if file[1] == self.path)]
-        if not later:
-            return False
-        path = min(later, key=lambda file: (file[0], file[1] == self.path))[1]
-        with suppress(OSError):
-            self._file = _open(path)
-            self.mark = Mark()
-            return True
+            later = [file for file in files if file[1] or (self.since and file[0] and file[2] >= self.since)]
+        for *_, path in sorted(later):
+            with suppress(OSError):
+                self._file = _open(path)
+                self.mark = Mark()
+                return True
         return False
 
-    def _ends(self, path: Path) -> float:
-        with suppress(OSError):
-            return path.stat().st_mtime
-        return 0.0
+    def _unread(self, head: bytes) -> bool:
+        return bool(head) and _digest(head) not in self._done
 
     def _close(self) -> None:
         if self._file is not None:

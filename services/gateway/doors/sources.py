@@ -18,7 +18,8 @@ class SourceDoors(Doors):
 
     @endpoint("PUT", "/v1/sources/{name}", body=schemas.PutSource, answer=schemas.RegisteredSource, roles=("admin",), tag="sources")
     def put_source(self, request: Request) -> dict[str, Any]:
-        """Register a telephony system, or change it. A secret is written and never shown; one that is not sent stays, null removes it."""
+        """Register a telephony system, or change it. A secret is written and never shown; one that is not sent stays, null removes it.
+        In force everywhere within seconds."""
         name = request.parameters["name"]
         told = sources.put(self.core.units, name, request.body)
         self.core.sources.forget(name)

@@ -188,7 +188,7 @@ def test_a_batch_tells_whole_stories(doors: Doors) -> None:
         ("c-3", "billing", "abandoned", None, None, {}),
     ]
     assert (legs[0]["hold_seconds"], legs[0]["talk_seconds"], legs[0]["address"], legs[2]["target"]) == (20, 60, "SIP/1001", "billing")
-    arrival = next(event["data"] for event in doors.announced() if event["type"] == "gateway.contact_arrived.v1")
+    arrival = next(event["data"] for event in doors.announced() if event["data"].get("leg", {}).get("call") == "c-1")
     assert (arrival["source"], arrival["required_skills"], arrival["wants"]) == ("acd", {"sales": 2}, {"language": "de"})
     assert "23125" not in str(doors.announced())
 

@@ -22,7 +22,7 @@ import services.routing.store
 from shared.bus.tables import BusTables
 from shared.db import migrate
 from shared.db.engine import Database, is_outage
-from shared.db.lease import Lease
+from shared.db.lease import Lease, Presence
 from tests.unit.conftest import MakeUrl
 
 SERVICES = {
@@ -116,6 +116,23 @@ input()
             holder.wait()
         assert any(ours.acquire() for _ in range(1000))
         ours.release()
+
+
+def test_processes_that_are_present_are_counted(make_url: MakeUrl) -> None:
+    url = make_url("unit")
+    if url.startswith("sqlite"):
+        return  # an embedded centre has one
+    with closing(Database(url)) as one, closing(Database(url)) as two:
+        first, second, other = Presence(one, "routing"), Presence(two, "routing"), Presence(two, "gateway")
+        assert (first.count(), other.count(), second.count(), first.count()) == (1, 1, 2, 2)
+        second.leave()
+        assert (first.count(), first.count()) == (1, 1)
+        ours = "pid <> pg_backend_pid() and datname = current_database()"
+        with one.transaction() as connection:
+            connection.execute(text(f"select pg_terminate_backend(pid) from pg_stat_activity where {ours}"))
+        with pytest.raises(DBAPIError):
+            first.count()
+        assert first.count() == 1
 
 
 def test_a_holder_whose_connection_dies_notices(make_url: MakeUrl) -> None:
