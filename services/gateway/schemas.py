@@ -112,6 +112,7 @@ class NewContact(Input):
     language = fields.String(validate=NAME)
     region = fields.String(validate=NAME)
     site = fields.String(validate=NAME)
+    deadline = Time(metadata={"description": "by then it wants an agent: from that moment it goes before all who are not overdue"})
     facts = fields.Nested(Facts)
 
 

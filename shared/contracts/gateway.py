@@ -57,7 +57,9 @@ class ContactEvent(Data):
     required_skills = fields.Dict(keys=fields.String(), values=fields.Integer(), load_default=dict)
     customer = fields.String(allow_none=True, metadata={"description": "the customer's id, never a number"})
     thread = fields.String(allow_none=True, metadata={"description": "the matter that the contact belongs to"})
-    wants = fields.Dict(keys=fields.String(), metadata={"description": "preferred_skills, language, region, site"})
+    wants = fields.Dict(
+        keys=fields.String(), metadata={"description": "preferred_skills, language, region, site, deadline (epoch seconds)"}
+    )
     observed = fields.Boolean(metadata={"description": "its source distributes by itself: it is watched, whatever its queue's mode"})
     facts = fields.Dict(keys=fields.String(), metadata={"description": "value, buying_power, tier, preferred_channel, …"})
     leg = fields.Nested(Leg, required=True)

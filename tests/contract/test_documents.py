@@ -60,6 +60,7 @@ def test_every_door_is_in_the_document(system: System) -> None:
     paths = system.get("/openapi.json").ok()["paths"]
     for method, path in (
         ("post", "/v1/telephony/asterisk/queue-log"), ("post", "/v1/telephony/asterisk/ami"), ("post", "/v1/telephony/asterisk/dialplan"),
+        ("post", "/v1/telephony/asterisk/ari"),
         ("post", "/v1/contacts"), ("get", "/v1/contacts/{id}"), ("post", "/v1/contacts/{id}/assignment"), ("post", "/v1/contacts/{id}/end"),
         ("put", "/v1/agents/{id}"), ("put", "/v1/agents/{id}/state"), ("get", "/v1/agents/{id}/offers"), ("post", "/v1/offers/{id}/accept"),
         ("put", "/v1/queues/{name}"), ("get", "/v1/reports/queues"), ("get", "/v1/reports/agents"), ("get", "/v1/stream"),

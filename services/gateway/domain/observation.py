@@ -10,7 +10,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Literal, get_args
 
-Reporter = Literal["queue_log", "ami", "ari", "callcenter", "cdr", "agent_cdr", "dialplan", "api", "gateway", "taskrouter", "twilio", "events"]
+Reporter = Literal[
+    "queue_log", "ami", "ari", "callcenter", "cdr", "agent_cdr", "dialplan", "api", "gateway", "taskrouter", "twilio", "events"
+]
 
 CallKind = Literal[
     "arrived",  # the dialplan took the call, on its way to a queue

@@ -23,7 +23,7 @@ log = structlog.get_logger()
 EVERYBODY = (*STAFF, *CALLING)
 NEWS = ("assigned", "pending", "callback", "closed", "ended", "abandoned", "released", "observed")
 """Once a contact is there, whoever asks whom to dial need not wait any longer."""
-WANTS = ("preferred_skills", "language", "region", "site")
+WANTS = ("preferred_skills", "language", "region", "site", "deadline")
 USUAL = ("contact", "state", "queue", "agent", "name")
 """Of an assignment, always in the answer; all else only where there is something: JSON_DECODE() reads null as a word."""
 

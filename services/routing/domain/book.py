@@ -432,13 +432,21 @@ class Book:
         only = self._reserved_for(contact, affinity_seconds(policy, segment), need)
         retry = queue.retry_seconds
         passed = {agent: passing["at"] + retry for agent, passing in contact.passed.items()}
-        self.engines[queue.pool].put_contact(Waiting(contact.id, contact.place_at, need, Terms(**terms(policy, segment)), only, passed))
+        self.engines[queue.pool].put_contact(
+            Waiting(contact.id, contact.place_at, need, self._terms_of(contact, policy, segment), only, passed)
+        )
         self._lined_up[contact.id] = queue.pool
         for again in passed.values():
             if again > self.now:
                 self._remind(again, "retry", contact.id)
         if after is not None:
             self._remind(after, "moment", contact.id)
+
+    def _terms_of(self, contact: Contact, policy: Policy, segment: Segment) -> Terms:
+        """Those of its segment; a deadline of its own may bound its wait more closely."""
+        told = Terms(**terms(policy, segment))
+        deadline = contact.wants.get("deadline")
+        return told if deadline is None else told._replace(bound=min(told.bound, max(0.0, deadline - contact.place_at)))
 
     def _segment_of(self, contact: Contact, policy: Policy, facts: Mapping[str, Any]) -> Segment:
         """Chosen once for each policy that the contact comes under."""

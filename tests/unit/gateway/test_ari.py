@@ -7,12 +7,13 @@ from functools import cache
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from telephony_samples import TRUTH, ami_lines, by_agent, by_ami, by_dialplan, by_queue, by_queue_log, legs_of
 
 from services.gateway.domain.ari import interpret, messages
-from services.gateway.domain.observation import Ignored, Malformed, Observation
+from services.gateway.domain.legs import Snapshot, fold
+from services.gateway.domain.observation import Ignored, Malformed, Observation, group_by_contact
 
 LINES = ami_lines("ari_events")
 CALLER = {"id": "5.1", "name": "PJSIP/trunk-1", "caller": {"name": "Ann", "number": "7"}, "connected": {}}
@@ -73,6 +74,23 @@ def test_order_and_doubled_delivery_change_nothing(seed: int) -> None:
     shuffled = [*by_ari()] * 2
     random.Random(seed).shuffle(shuffled)
     assert by_queue(legs_of(shuffled)) == by_queue(legs_of(by_ari()))
+
+
+CONTACTS = [contact for contact in group_by_contact(by_queue_log() + by_ami() + by_ari()) if fold(contact)]
+
+
+@settings(max_examples=100)
+@given(st.sampled_from(CONTACTS), st.data())
+def test_any_part_of_a_story_and_any_evidence_fold_the_same_in_any_order(contact: list[Observation], data: st.DataObject) -> None:
+    part = data.draw(st.lists(st.sampled_from(contact), unique_by=lambda o: o.key, max_size=len(contact)))
+    moments = st.floats(1795296250, 1795296400)
+    calls = st.frozensets(st.sampled_from([id for told in contact for id in told.identifiers]))
+    shots = data.draw(st.lists(st.builds(Snapshot, moments, calls), max_size=3))
+    restarts = data.draw(st.lists(moments, max_size=2))
+    shuffled = data.draw(st.permutations(part + part[: data.draw(st.integers(0, len(part)))]))
+    once = fold(sorted(part, key=lambda o: o.key), restarts, shots)
+    assert fold(shuffled, restarts[::-1], data.draw(st.permutations(shots))) == once
+    assert all(leg.uncertain and leg.ended_at for leg in once if leg.outcome == "lost")
 
 
 # ---- what an event tells

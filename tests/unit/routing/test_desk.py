@@ -985,11 +985,36 @@ class TestCallback:
         centre.do("requeue", "c1")
         assert (contact.kind, contact.state, contact.place_at) == ("callback", "waiting", 1000)
 
+    def test_given_back_in_the_evening_it_waits_for_the_morning(self) -> None:
+        centre = Centre()
+        centre.agent("anna")
+        contact = centre.arrive()
+        self.promise(centre)
+        centre.accept()
+        centre.at(11 * 3600).do("requeue", "c1")
+        assert contact.state == "callback"
+
     def test_without_a_zone_it_is_refused(self) -> None:
         centre = Centre()
         centre.arrive()
         with pytest.raises(Invalid, match="time zone is not known"):
             self.promise(centre, [])
+
+
+class TestADeadline:
+    def test_a_contact_beyond_its_own_deadline_goes_before_those_who_wait_longer(self) -> None:
+        centre = Centre()
+        centre.arrive("early")
+        centre.at(5).arrive("urgent", wants={"deadline": 1010.0})
+        centre.at(11).agent("anna")
+        assert centre.offered("urgent").agent == "anna"
+
+    def test_before_it_the_usual_order_holds(self) -> None:
+        centre = Centre()
+        centre.arrive("early")
+        centre.at(5).arrive("urgent", wants={"deadline": 1100.0})
+        centre.at(11).agent("anna")
+        assert centre.offered("early").agent == "anna"
 
 
 class TestAMatterInWriting:
@@ -1109,6 +1134,16 @@ class TestPolicy:
         centre.at(20).agent("anna")
         assert centre.offered("vip").agent == "anna"
         assert centre.told("offer_made")["decision"]["segment"] == "vip"
+
+    def test_a_segment_is_chosen_anew_in_another_queue(self) -> None:
+        centre = Centre()
+        centre.policy(segments=(replace(VIP, matches=lambda facts: facts["queue"] == "second"),))
+        centre.desk.put_queue(Queue("second", policy="of sales"))
+        centre.agent("anna")
+        centre.arrive()
+        centre.accept()
+        centre.do("transfer", "c1", queue="second")
+        assert [event.data["decision"]["segment"] for event in centre.events if event.name == "offer_made"] == ["everyone", "vip"]
 
     def test_but_nobody_waits_beyond_the_bound_while_others_pass(self) -> None:
         centre = Centre()

@@ -380,11 +380,11 @@ class DeskMachine(RuleBasedStateMachine):
         skills, wrap_up, capacity = random.choice(SKILLS), random.random() < 0.5, random.choice(CAPACITY)
         self.put_policy(stepped(1, self.model.overflow_after))
         self.put_policy(Policy("plain", scarcity_seconds=0))
-        times = {"offer_seconds": 10, "retry_seconds": 5, "wrap_up": wrap_up}
-        written = {"reply_seconds": OWNER, "owner_seconds": OWNER}
-        self.put_queue(Queue("sales", policy="stepped", required_skills=skills, **times))  # type: ignore[arg-type]
+        times: dict[str, Any] = {"offer_seconds": 10, "retry_seconds": 5, "wrap_up": wrap_up}
+        written: dict[str, Any] = {"reply_seconds": OWNER, "owner_seconds": OWNER}
+        self.put_queue(Queue("sales", policy="stepped", required_skills=skills, **times))
         self.put_queue(Queue("support", policy="plain", offer_seconds=20, retry_seconds=30, miss_limit=2))
-        self.put_queue(Queue("chat", channel="chat", policy="plain", **times, **written))  # type: ignore[arg-type]
+        self.put_queue(Queue("chat", channel="chat", policy="plain", **times, **written))
         self.put_queue(Queue("mail", channel="e-mail", policy="plain", wrap_up=False, **written))
         self.put_queue(Queue("watched", policy="plain", mode="observed"))
         for name in PEOPLE:
@@ -422,7 +422,10 @@ class DeskMachine(RuleBasedStateMachine):
         facts = {"tier": tier} | ({"last_agent": last_agent} if last_agent else {})
         done = self.attempt("arrive", contact, queue, required_skills=skills, customer=customer, facts=facts, leg=leg)
         is_new = known is None or (known.is_finished and comes_again)
-        assert done == (queue != "watched" and self.model.queues[queue].mode == "routed" if is_new else known.queue == queue)
+        if known is None or is_new:
+            assert done == (self.model.queues[queue].mode == "routed")
+        else:
+            assert done == (known.queue == queue)
         if done and is_new:
             channel = self.model.queues[queue].channel
             new = ModelContact(contact, queue, channel, self.now, self.now, customer, skills, last_agent, leg=leg, told_leg=leg)
@@ -690,7 +693,7 @@ class DeskMachine(RuleBasedStateMachine):
         self.settle()
 
     def profile(self, random: Random, agent: str, channel: str) -> None:
-        profile = {"skills": random.choice(LEVELS), "capacity": random.choice(CAPACITY)}
+        profile: dict[str, Any] = {"skills": random.choice(LEVELS), "capacity": random.choice(CAPACITY)}
         profile["queues"] = random.choice([[], [], ["sales", "chat"], ["support", "mail"]])
         profile["pool"] = random.choice(["default", "default", "default", "night"])
         if agent != "nobody":
