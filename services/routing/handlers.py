@@ -39,7 +39,7 @@ PARKED_SECONDS = 30.0
 REMEMBER_SECONDS = 3600.0
 KEEP_DECISIONS = 30 * 86400.0
 LANGUAGES: tuple[record.Language, ...] = ("en", "zh")
-OUTCOMES = {"assigned": "talking", "ended": "completed", "abandoned": "abandoned", "closed": "closed"}
+OUTCOMES = {"assigned": "talking", "ended": "completed", "abandoned": "abandoned", "closed": "closed", "released": "withdrawn"}
 
 TAKEN_OVER = "another routing process has taken over"
 
@@ -57,7 +57,7 @@ class LiveDesk:
         self.changed = threading.Event()
         self._lock = threading.Lock()
         self._desk: Desk | None = None
-        self.rules = Rules(zone)
+        self.rules = Rules()
         self._spans: dict[str, dict[str, Any]] = {}
         self._epoch = 0
         self._sequence = 0
@@ -79,7 +79,7 @@ class LiveDesk:
         yield self._desk
         now = clock.now()
         if self.rules.next_start is not None and self.rules.next_start <= now:
-            rulebook.start_due(work.connection, self._desk)
+            rulebook.start_due(work.connection)
             self.reload_rules(work.connection)
             self.shard.tell_all(work, "rules", {})
         self._desk.expire(now)
@@ -181,7 +181,7 @@ class LiveDesk:
         return desk
 
     def _rules(self, connection: Connection, now: float) -> Rules:
-        loaded = rules.load(connection, self.zone, now)
+        loaded = rules.load(connection, now)
         if self.shard.number:  # the first shard starts what is scheduled, and tells the others
             loaded.next_start = None
         return loaded
@@ -222,7 +222,7 @@ class LiveDesk:
         changes = self._desk.take_changes()
         self.shard.mark(work, changes.agents, changes.contacts, changes.queues)
         legs = [self._leg(row) for row in changes.legs]
-        legs += [self._leg(row) for row in changes.contacts if row["state"] != "released" and row["pended_at"] is None]
+        legs += [self._leg(row) for row in changes.contacts if _is_told_here(row)]
         interval_store.note_late(work.connection, legs, clock.now())
         self._decided += [row["record"]["rule"] for row in changes.decisions]
         states = [{**row, "seq": self.next_sequence()} for row in changes.states]
@@ -322,6 +322,12 @@ class LiveDesk:
             return 0.0
         moments = (self._desk.next_deadline(), self.rules.next_start)
         return min((moment for moment in moments if moment is not None), default=None)
+
+
+def _is_told_here(row: Mapping[str, Any]) -> bool:
+    """Whether the contact's present leg is the desk's to tell: not that of a pending matter, which is closed, nor that of a released call,
+    which the telephony system tells. A callback that was cancelled or merged is known to nobody else."""
+    return row["pended_at"] is None and (row["state"] != "released" or row["kind"] == "callback")
 
 
 def translated(error: domain.RoutingError) -> errors.AnswerlineError:

@@ -46,7 +46,7 @@ from services.routing.interval_store import (
     quarter,
     states_of,
 )
-from services.routing.reports import ANSWERED, EXITS, OPEN, OTHERWISE, Filters
+from services.routing.reports import ANSWERED, EXITS, OPEN, OTHERWISE, Filters, within
 from services.routing.store import leg
 from shared import clock, errors
 from shared.db import bulk
@@ -82,8 +82,8 @@ def queue_intervals(
 ) -> dict[str, Any]:
     """Per queue and interval what became of the contacts that arrived in it, and per queue the totals, which are those of reports.queues.
 
-    `filters`: from, to (epoch seconds, both needed), source, queue, kind (`callback`: callbacks alone; they are in no other report). Only intervals in which something arrived, or once had, have a row.
-    `definitions` of the service level are the queues' own unless given. Raises Invalid.
+    `filters`: from, to (epoch seconds, both needed), source, queue, kind (inbound, transfer or callback; none: all but callbacks). Only
+    intervals in which something arrived, or once had, have a row. `definitions` of the service level are the queues' own unless given. Raises Invalid.
     """
     grid = _grid(filters, step, zone)
     now = clock.now()
@@ -380,9 +380,9 @@ def _time_in_states(connection: Connection, grid: Grid, now: float, agents: set[
         .subquery("spans")
     )
     keys = spans.c.agent, spans.c.state, spans.c.reason
-    within = spans.c.cell == spans.c.last
+    uncut = spans.c.cell == spans.c.last
     for row in connection.execute(
-        select(*keys, spans.c.cell, func.sum(spans.c.micros).label("micros")).where(within).group_by(*keys, spans.c.cell)
+        select(*keys, spans.c.cell, func.sum(spans.c.micros).label("micros")).where(uncut).group_by(*keys, spans.c.cell)
     ):
         yield row.agent, grid.of_cell[row.cell], (row.state, row.reason), int(row.micros)
     across = or_(spans.c.cell.is_(None), spans.c.last.is_(None), spans.c.cell != spans.c.last)
@@ -443,12 +443,6 @@ def _time(interval: Interval) -> dict[str, Any]:
     return {"label": interval.label, "start": interval.start, "end": interval.end, "whole": interval.whole}
 
 
-def within(filters: Filters) -> ColumnElement[bool]:
-    """As in the reports of a period (callbacks apart), and of one queue."""
-    queue = filters.get("queue")
-    return and_(reports.within(filters), leg.c.queue == queue if queue else true())
-
-
 def _among(column: ColumnElement[str], names: set[str] | None) -> ColumnElement[bool]:
     return true() if names is None else column.in_(sorted(names))
 
@@ -502,7 +496,7 @@ def _micros(connection: Connection, seconds: ColumnElement[float]) -> ColumnElem
 
 def _restated(connection: Connection, grid: Grid, filters: Filters, grace: float) -> dict[Cell, dict[str, Any]]:
     """Whole intervals whose figures changed after they had become final: when last, how often, and the figures before the first of the changes.
-    These are kept of all sources together and of calls, so a report of one source, or of callbacks, has none."""
+    These are kept of all sources and kinds together, so a report of one source or kind has none."""
     if filters.get("source") or filters.get("kind"):
         return {}
     in_period = interval_restatement.c.start >= grid.start, interval_restatement.c.start < grid.end

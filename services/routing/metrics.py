@@ -59,8 +59,8 @@ class RoutingMetrics(Collector):
                     for kind, name in ERRORS.items():
                         if row[name] is not None:
                             error.add_metric([row["queue"], kind], row[name])
-        except Exception as error:
-            if not is_outage(error):
+        except Exception as outage:
+            if not is_outage(outage):
                 raise
             return
         yield contacts

@@ -25,7 +25,8 @@ import yaml
 from rule_engine import ast
 
 from services.routing.domain import policy as domain
-from services.routing.domain.policy import FACTS, TOP_LEVEL, Facts, Policy, Segment
+from services.routing.domain.entities import TOP_LEVEL
+from services.routing.domain.policy import FACTS, Facts, Policy, Segment
 from shared.errors import Invalid
 
 log = structlog.get_logger()

@@ -21,7 +21,6 @@ OPEN = ("waiting", "talking")
 ANSWERED = ("talking", "completed", "transferred")
 OTHERWISE = ("left_empty", "withdrawn", "overflowed", "callback", "closed")
 EXITS = {"abandoned": "abandoned", "timed_out": "timed_out", "left_by_key": "left_by_key"}
-SERVICE_LEVEL_SECONDS = 20.0
 LOOK_BACK_SECONDS = 86400.0
 FACTS = ("contact", "number", "queue", "agent", "position", "arrived_at", "answered_at", "ended_at", "address")
 
@@ -57,7 +56,7 @@ def _queues(connection: Connection, filters: Filters, suspected: Suspicions) -> 
 
 def _queue_query(filters: Filters) -> Select[Any]:
     answered = leg.c.outcome.in_(ANSWERED)
-    threshold = func.coalesce(store.queue.c.service_level_seconds, SERVICE_LEVEL_SECONDS)
+    threshold = func.coalesce(store.queue.c.service_level_seconds, ServiceLevel().threshold_seconds)
     return (
         select(
             leg.c.queue,
@@ -183,13 +182,17 @@ def directory(connection: Connection) -> dict[str, dict[str, Any]]:
 
 
 def within(filters: Filters) -> ColumnElement[bool]:
-    conditions = [leg.c.outcome != "void", leg.c.kind == "callback" if filters.get("kind") == "callback" else leg.c.kind != "callback"]
+    """The legs that filters (from, to, source, queue, kind) leave over. Callbacks are among them only where that kind is asked for."""
+    kind = filters.get("kind")
+    conditions = [leg.c.outcome != "void", leg.c.kind == kind if kind else leg.c.kind != "callback"]
     if (start := filters.get("from")) is not None:
         conditions.append(leg.c.arrived_at >= start)
     if (end := filters.get("to")) is not None:
         conditions.append(leg.c.arrived_at < end)
     if source := filters.get("source"):
         conditions.append(leg.c.source == source)
+    if queue := filters.get("queue"):
+        conditions.append(leg.c.queue == queue)
     return and_(*conditions)
 
 
@@ -263,13 +266,16 @@ def callbacks(connection: Connection, filters: Filters) -> dict[str, Any]:
     return {"callbacks": [dict(row) for row in rows]}
 
 
-def estimates(connection: Connection, _filters: Filters) -> dict[str, Any]:
-    """Per queue how far the waits foretold on arrival were from what then happened."""
+def estimates(connection: Connection, filters: Filters) -> dict[str, Any]:
+    """Per queue how far the waits foretold on arrival were from what then happened, since the queue's first contact. Of `filters` only
+    queue narrows it: what was learnt is not kept by day or source."""
+    wanted = filters.get("queue")
     learnt = {name: Experience.from_row(row) for name, row in store.load_experience(connection).items()}
     return {
         "estimates": [
             {"queue": name, "factor": round(one.calibration.factor, 3), **one.calibration.errors.figures()}
             for name, one in sorted(learnt.items())
+            if wanted in (None, name)
         ]
     }
 
@@ -280,10 +286,6 @@ def _count(condition: Any) -> Any:
 
 def _sum(column: Any, condition: Any) -> Any:
     return func.coalesce(func.sum(case((condition, column), else_=0.0)), 0.0)
-
-
-def _share(part: int, whole: int) -> float | None:
-    return round(part / whole, 4) if whole else None
 
 
 def contact(connection: Connection, id: str) -> dict[str, Any]:

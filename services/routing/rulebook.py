@@ -47,16 +47,14 @@ def rollback_policy(connection: Connection, _desk: Desk, name: str, by: str) -> 
     return _policy(policy_store.rollback(connection, name, by, clock.now()))
 
 
-def start_due(connection: Connection, _desk: Desk) -> int:
+def start_due(connection: Connection) -> None:
     """Scheduled versions whose time has come are in force."""
-    due = policy_store.due(connection, clock.now())
-    for name, version in due:
+    for name, version in policy_store.due(connection, clock.now()):
         try:
             policy_store.activate(connection, name, version, "schedule", clock.now())
         except Invalid as stricter:
             log.error("scheduled policy not understood any more", policy=name, version=version, error=stricter.detail)
             policy_store.unschedule(connection, name, version, "schedule", clock.now(), "not understood any more")
-    return len(due)
 
 
 def get_policy(connection: Connection, name: str) -> Row:
@@ -130,9 +128,7 @@ def put_calendar(connection: Connection, _desk: Desk, name: str, document: Row, 
 
 
 def get_calendar(connection: Connection, name: str) -> Row:
-    row = calendar_store.get_calendar(connection, name)
-    assert row is not None
-    return _calendar(row)
+    return _calendar(calendar_store.get_calendar(connection, name))
 
 
 def put_closure(connection: Connection, desk: Desk, request: Row, by: str) -> Row:
@@ -146,11 +142,10 @@ def put_closure(connection: Connection, desk: Desk, request: Row, by: str) -> Ro
     return _closure(new)
 
 
-def turn_away(desk: Desk, request: Row) -> int:
+def turn_away(desk: Desk, request: Row) -> None:
     """Those who wait when an emergency closes their queues."""
-    if request.get("kind") != EMERGENCY:
-        return 0
-    return desk.turn_away(set(request.get("queues") or ()) or None, clock.now(), EMERGENCY)
+    if request.get("kind") == EMERGENCY:
+        desk.turn_away(set(request.get("queues") or ()) or None, clock.now(), EMERGENCY)
 
 
 def end_closure(connection: Connection, _desk: Desk, closure_id: str, by: str) -> Row:

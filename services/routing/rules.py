@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import tzinfo
 
 import structlog
 from sqlalchemy import Connection
@@ -21,7 +20,6 @@ log = structlog.get_logger()
 
 @dataclass
 class Rules:
-    zone: tzinfo
     policies: dict[str, Policy] = field(default_factory=dict)
     calendars: Calendars = field(default_factory=Calendars)
     closures: list[Closure] = field(default_factory=list)
@@ -38,15 +36,18 @@ class Rules:
         return add_business_seconds(self.calendars.of(queue.calendar, start), start, seconds)
 
 
-def load(connection: Connection, zone: tzinfo, now: float) -> Rules:
-    rules = Rules(zone)
+def load(connection: Connection, now: float) -> Rules:
+    rules = Rules()
     for row in policy_store.all_active(connection):
         try:
             rules.policies[row["name"]] = policy_store.compiled(row)
         except Invalid as stricter:  # than when it was accepted: its queues go by the built-in policy until it is mended
             log.error("policy not understood any more", policy=row["name"], version=row["version"], error=stricter.detail)
     for row in calendar_store.calendars(connection):
-        rules.calendars.put(row["name"], row["document"])
+        try:
+            rules.calendars.put(row["name"], row["document"])
+        except Invalid as stricter:  # its queues are always open until it is mended
+            log.error("calendar not understood any more", calendar=row["name"], version=row["version"], error=stricter.detail)
     rules.closures = calendar_store.closures_in_force(connection, now)
     rules.trees = {tree.name: tree for tree in disposition_store.all_latest(connection)}
     rules.next_start = policy_store.next_start(connection)

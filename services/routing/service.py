@@ -33,7 +33,7 @@ WATCH_SECONDS = 1.0
 
 
 class RoutingCore:
-    """What lives as long as the process: the desk, and the line of commands before it."""
+    """What lives as long as this process holds the shard: the desk, and the line of commands before it."""
 
     def __init__(self, context: Context) -> None:
         self.database = context.database
@@ -43,7 +43,7 @@ class RoutingCore:
         self.desk = LiveDesk(context.units, context.settings.zone, self.shard)
         self.relay = context.relay
         context.on_news = self._look_now
-        self.commands: GroupCommit[Command, Any] = GroupCommit(self._execute)
+        self.commands: GroupCommit[Command, Any] = GroupCommit(self.desk.execute)
         self.metrics = None if context.shard else RoutingMetrics(context)  # they tell of all shards
         self.books_at = clock.monotonic()
         self.desk.on_turn = self._measure
@@ -52,9 +52,6 @@ class RoutingCore:
         TURN_SECONDS.observe(seconds)
         for rule in rules:
             DECISIONS.labels(rule).inc()
-
-    def _execute(self, commands: Sequence[Command]) -> list[Any]:
-        return self.desk.execute(commands)
 
     def close(self) -> None:
         if self.metrics:

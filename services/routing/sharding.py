@@ -9,7 +9,7 @@ from typing import Any
 import structlog
 from sqlalchemy import Connection
 
-from services.routing import shard_store as store
+from services.routing import shard_store
 from services.routing.domain.desk import Desk
 from services.routing.domain.errors import RoutingError
 from services.routing.domain.moves import Departure
@@ -36,7 +36,7 @@ def check(database: Database, shards: int) -> None:
     """Raises SettingError where a shard that has something would be nobody's."""
     try:
         with database.reading() as connection:
-            highest = store.highest_shard(connection)
+            highest = shard_store.highest_shard(connection)
     except Exception as error:
         if is_outage(error):
             return  # we shall see
@@ -70,13 +70,13 @@ class Shard:
         """The desk has just been read from the database."""
         if not self.others:
             return
-        self.pools = store.assign_pools(connection, store.named_pools(connection), self.count)
+        self.pools = shard_store.assign_pools(connection, shard_store.named_pools(connection), self.count)
         self.has_news, self._moved = True, {}
         self._told = {agent.id: _seen(agent.presence) for agent in desk.agents.values()}
         desk.is_ours = self.is_ours
-        desk.colleagues = store.colleagues(connection, self.number)
+        desk.colleagues = shard_store.colleagues(connection, self.number)
         at_work = {contact for agent in desk.agents.values() for contact in agent.work}
-        for row in store.contact_rows(connection, at_work - desk.contacts.keys()):
+        for row in shard_store.contact_rows(connection, at_work - desk.contacts.keys()):
             desk.keep_shadow(row)
         desk.look_for_strays()
 
@@ -85,7 +85,7 @@ class Shard:
 
     def shard_of_pool(self, connection: Connection, pool: str) -> int:
         if pool not in self.pools:
-            self.pools = store.assign_pools(connection, [pool], self.count)
+            self.pools = shard_store.assign_pools(connection, [pool], self.count)
         return self.pools[pool]
 
     def of(self, connection: Connection, *, agent: str = "", contact: str = "", queue: str = "", pool: str = "") -> int | None:
@@ -93,11 +93,11 @@ class Shard:
         of_pool = self.shard_of_pool(connection, pool) if pool else None
         shard = None
         if agent:
-            shard = store.shard_of_agent(connection, agent)
+            shard = shard_store.shard_of_agent(connection, agent)
         elif contact:
-            shard = store.shards_of_contacts(connection, [contact]).get(contact)
+            shard = shard_store.shards_of_contacts(connection, [contact]).get(contact)
         elif queue:
-            known = store.pools_of_queues(connection, [queue]).get(queue)
+            known = shard_store.pools_of_queues(connection, [queue]).get(queue)
             shard = None if known is None else self.shard_of_pool(connection, known)
         return of_pool if shard is None else shard
 
@@ -108,12 +108,12 @@ class Shard:
         theirs: dict[int, list[Event]] = {}
         if not self.others:
             return list(events), theirs
-        holders = store.shards_of_contacts(connection, (event.data["contact"] for event in events))
-        pools = store.pools_of_queues(connection, (event.data["leg"]["queue"] for event in events))
+        holders = shard_store.shards_of_contacts(connection, (event.data["contact"] for event in events))
+        pools = shard_store.pools_of_queues(connection, (event.data["leg"]["queue"] for event in events))
         for event in events:
             shard = holders.get(event.data["contact"])
             if shard is None:
-                shard = self.shard_of_pool(connection, pools.get(event.data["leg"]["queue"], store.DEFAULT_POOL))
+                shard = self.shard_of_pool(connection, pools.get(event.data["leg"]["queue"], shard_store.DEFAULT_POOL))
             (ours if shard == self.number else theirs.setdefault(shard, [])).append(event)
         return ours, theirs
 
@@ -124,8 +124,8 @@ class Shard:
         together; when that fails the turn is lost, and in the next each is on its own, until the culprit is known and refused."""
         if not self.others:
             return
-        mails = store.take_mail(work.connection, self.number)
-        self.has_news = len(mails) == store.MOST_MAIL
+        mails = shard_store.take_mail(work.connection, self.number)
+        self.has_news = len(mails) == shard_store.MOST_MAIL
         for run in _runs(self._follow(work, desk, mails), together=not self._careful):
             if cause := self._faulty.pop(run[0].seq, ""):
                 self._refuse(work, run[0], cause)
@@ -149,7 +149,7 @@ class Shard:
         if not unknown:
             return list(mails)
         coming = {mail.subject for mail in mails if mail.kind == "contact"}
-        holders = store.shards_of_contacts(work.connection, unknown - coming)
+        holders = shard_store.shards_of_contacts(work.connection, unknown - coming)
         elsewhere = {contact: shard for contact, shard in holders.items() if shard != self.number}
         moved = [mail for mail in mails if mail.kind == "event" and mail.subject in elsewhere]
         self.post(work, [(elsewhere[mail.subject], mail.kind, mail.subject, mail.body) for mail in moved])
@@ -166,7 +166,7 @@ class Shard:
         """Mail for other shards, in this transaction; once it is committed they are told to look."""
         if not letters:
             return
-        store.post(work.connection, letters)
+        shard_store.post(work.connection, letters)
 
         def tell(committed: bool) -> None:
             for shard in {shard for shard, *_ in letters} if committed else ():
@@ -197,7 +197,7 @@ class Shard:
 
     def _misses_colleagues(self, connection: Connection) -> bool:
         if clock.now() > self._missed_at + LOOK_SECONDS:
-            self._missed_at, self._misses = clock.now(), "unknown" in store.colleagues(connection, self.number).values()
+            self._missed_at, self._misses = clock.now(), "unknown" in shard_store.colleagues(connection, self.number).values()
         return self._misses
 
     def let_go(self, connection: Connection, desk: Desk) -> list[Departure]:
@@ -232,7 +232,7 @@ class Shard:
             return
         self._look_at = clock.monotonic() + NEWS_SECONDS
         with self.units.database.reading() as connection:
-            self.has_news = self.has_news or store.has_mail(connection, self.number)
+            self.has_news = self.has_news or shard_store.has_mail(connection, self.number)
 
 
 def _seen(presence: str) -> str:

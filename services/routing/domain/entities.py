@@ -23,6 +23,8 @@ OfferState = Literal["open", "accepted", "declined", "expired", "withdrawn"]
 Direction = Literal["inbound", "outbound"]
 Phase = Literal["offered", "talking", "wrap_up"]
 
+TOP_LEVEL = 5
+"""Of skills and languages; the lowest is 1."""
 FULL = 100
 """An agent's whole attention, in percent."""
 OWN_LEGS = 1000
@@ -58,7 +60,7 @@ class Permit(TypedDict):
 
 
 class Practice(TypedDict):
-    """How many contacts a learner has taken on a channel on a day (days since the epoch, in the centre's zone)."""
+    """How many contacts a learner has taken on a channel on a day (see Book.day_of)."""
 
     day: int
     taken: int
@@ -257,8 +259,8 @@ def require_seconds(what: str, value: float) -> None:
 def require_skills(skills: Mapping[str, int]) -> None:
     for skill, level in skills.items():
         require_text("A skill's name", skill)
-        if isinstance(level, bool) or not isinstance(level, int) or not 1 <= level <= 5:
-            raise Invalid(f"The level of skill {skill!r} must be a whole number from 1 to 5, not {level!r}.")
+        if isinstance(level, bool) or not isinstance(level, int) or not 1 <= level <= TOP_LEVEL:
+            raise Invalid(f"The level of skill {skill!r} must be a whole number from 1 to {TOP_LEVEL}, not {level!r}.")
 
 
 def _own(value: Any) -> Any:

@@ -48,11 +48,6 @@ class Matter:
     reply_due: float | None = None  # None: nothing to answer, or no target
     call_suggested: bool = False
 
-    @property
-    def takes_capacity(self) -> bool:
-        """Of its owner's attention."""
-        return self.state == "assigned"
-
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
 

@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-TOP_LEVEL = 5
+from .entities import TOP_LEVEL
+
 HALF_IDLE_SECONDS = 600.0
 EVERYBODY: Mapping[str, float] = {}
 

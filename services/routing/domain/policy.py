@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, TypeVar
 
+from .entities import TOP_LEVEL
+
 Facts = Mapping[str, Any]
 SkillLevels = Mapping[str, int]
 Weights = Mapping[str, float]
@@ -17,7 +19,6 @@ Number = TypeVar("Number", int, float)
 
 CUSTOMER = "customer"
 """Among languages, regions and sites this name stands for the contact's own."""
-TOP_LEVEL = 5
 PLAIN_PREFERENCE = 1.0
 """The weight of a preference that nobody weighed: of the contact itself, or what was required until it was relaxed."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import pytest
@@ -130,14 +131,34 @@ def test_a_folder_is_one_bridges_and_private(tmp_path: Path) -> None:
         Spool(folder)
 
 
-def test_the_thread_delivers_and_close_delivers_the_rest(tmp_path: Path) -> None:
-    gateway = Gateway(Answer(503, {}))
+def test_the_thread_delivers_after_trouble_and_close_delivers_the_rest(tmp_path: Path) -> None:
+    gateway, heard = Gateway(Answer(503, {})), threading.Event()
+    take = gateway.post
+
+    def post(path: str, body: bytes, content_type: str) -> Answer:
+        answer = take(path, body, content_type)
+        if answer.taken:
+            heard.set()
+        return answer
+
+    gateway.post = post  # type: ignore[method-assign]
     poster = Poster(gateway, "/v1/x", Spool(tmp_path), pauses=Pauses(0.001, 0.002))
     poster.start()
+    poster.put(b"first\n")
+    assert heard.wait(20)
     for n in range(50):
         poster.put(b"%d\n" % n)
     poster.close()
-    assert gateway.taken == b"".join(b"%d\n" % n for n in range(50))
+    assert gateway.taken == b"first\n" + b"".join(b"%d\n" % n for n in range(50))
+
+
+def test_what_close_could_not_deliver_waits_for_the_next_start(tmp_path: Path) -> None:
+    poster = Poster(Gateway(*[Answer(503, {})] * 9), "/v1/x", Spool(tmp_path))
+    poster.put(b"one\n")
+    poster.close()
+    gateway = Gateway()
+    deliver_all(Poster(gateway, "/v1/x", Spool(tmp_path)))
+    assert gateway.taken == b"one\n"
 
 
 def test_pauses_grow_to_a_bound_and_begin_anew() -> None:

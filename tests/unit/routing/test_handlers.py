@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from services.routing import handlers, store
+from services.routing import handlers, reports, store
 from services.routing.domain.desk import Desk
 from services.routing.handlers import FRESH_SECONDS, PARKED_SECONDS, LiveDesk
 from shared.bus.envelope import Event
@@ -424,3 +424,18 @@ def test_who_waits_when_the_queue_becomes_observed_is_the_pbx_s(house: House) ->
     assert [(leg.outcome, bool(leg.observed)) for leg in house.rows(store.leg)] == [("abandoned", True)]
     house.arrive()
     assert house.offer() is None
+
+
+# ---- a callback
+
+
+def test_a_callback_that_is_cancelled_is_open_no_longer_in_the_reports(house: House) -> None:
+    house.do(lambda desk, now: desk.set_agent_state("ann", "paused", now))
+    contact = house.arrive()
+    house.do(lambda desk, now: handlers.promise_callback(desk, contact, "+4930123456", "", "Europe/Berlin", now))
+    house.do(lambda desk, now: desk.cancel_callback(contact, now))
+    assert [(leg.outcome, leg.kind) for leg in house.rows(store.leg)] == [("callback", "inbound"), ("withdrawn", "callback")]
+    with house.units.database.reading() as connection:
+        (row,) = reports.callbacks(connection, {"queue": "sales"})["callbacks"]
+        assert (row["promised"], row["open"], row["merged_or_cancelled"]) == (1, 0, 1)
+        assert reports.callbacks(connection, {"queue": "other"})["callbacks"] == []

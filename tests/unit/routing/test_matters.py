@@ -52,15 +52,15 @@ def answered(day: int = 1) -> Matter:
 class TestALifeOfAMatter:
     def test_over_two_days(self) -> None:
         matter = message(Matter("t1"), at(1, 15))
-        assert (matter.state, matter.owner, matter.takes_capacity) == ("waiting", None, False)
+        assert (matter.state, matter.owner) == ("waiting", None)
         assert matter.reply_due == at(2, 11), "two hours today, two tomorrow"
         assert hands(matter, at(1, 15), present, add, RULES) == Hands(None, None)
         matter = taken(matter, "anna")
-        assert (matter.state, matter.owner, matter.takes_capacity) == ("assigned", "anna", True)
+        assert (matter.state, matter.owner) == ("assigned", "anna")
         matter = replied(matter, "anna", at(1, 16))
         assert (matter.reply_due, matter.replies) == (None, 1)
         matter = pended(matter)
-        assert (matter.state, matter.owner, matter.thread, matter.takes_capacity) == ("pending", "anna", "t1", False)
+        assert (matter.state, matter.owner, matter.thread) == ("pending", "anna", "t1")
         matter = message(matter, at(2, 10))
         assert (matter.state, matter.owner, matter.reply_due) == ("waiting", "anna", at(2, 14))
         matter = closed(taken(matter, "anna"))

@@ -180,6 +180,8 @@ FILTERS = [
     ({"source": "pbx2"}, 1),
     ({"source": "pbx3"}, 0),
     ({"from": T + 10, "source": "pbx1"}, 1),
+    ({"queue": "sales"}, 4),
+    ({"queue": "other"}, 0),
 ]
 
 
@@ -205,6 +207,14 @@ def test_filters(centre: Centre, filters: dict[str, Any], offered: int) -> None:
         if offered
         else not agents
     )
+
+
+@pytest.mark.parametrize(("kind", "offered"), [(None, 3), ("inbound", 2), ("transfer", 1), ("callback", 4)])
+def test_callbacks_are_no_calls(centre: Centre, kind: str | None, offered: int) -> None:
+    for of, legs in (("inbound", 2), ("transfer", 1), ("callback", 4)):
+        for _ in range(legs):
+            centre.leg("completed", kind=of)
+    assert centre.queues(kind=kind)["sales"]["offered"] == offered
 
 
 def test_every_column_of_an_agent(centre: Centre) -> None:
