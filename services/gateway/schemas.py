@@ -129,6 +129,9 @@ class Contact(Data):
     source = fields.String()
     channel = fields.String()
     observed = fields.Boolean()
+    customer = fields.String()
+    conference = fields.List(fields.Dict(), metadata={"description": "who joined the conversation, and when"})
+    disposition = fields.Dict(metadata={"description": "what was noted at wrap-up"})
     legs = fields.List(fields.Dict())
 
 
@@ -148,6 +151,8 @@ class Assignment(Data):
     position = fields.Integer(metadata={"description": "place in line, from 1"})
     estimated_wait_seconds = fields.Float()
     announce = fields.String(metadata={"description": "what to tell who waits: the self-service address"})
+    announce_every_seconds = fields.Float(metadata={"description": "how often"})
+    dial = fields.String(metadata={"description": "the customer's number: an agent is reserved for a callback"})
     callback_offered = fields.Boolean(metadata={"description": "the customer may be asked whether to be called back"})
     suggested_channel = fields.String(metadata={"description": "on which an answer would come sooner"})
     message = fields.Dict(

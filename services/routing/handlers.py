@@ -16,7 +16,7 @@ from services.routing import interval_reports, interval_store, numbers, rulebook
 from services.routing.domain import errors as domain
 from services.routing.domain import record
 from services.routing.domain.desk import Desk
-from services.routing.domain.disposition import Tree, choose
+from services.routing.domain.disposition import Tree, amount_sold, choose
 from services.routing.domain.entities import Agent, Contact, Offer, Queue
 from services.routing.domain.foresight import Experience
 from services.routing.domain.needs import Need, Profile
@@ -404,7 +404,7 @@ def _to_desk(desk: Desk, event: Event, is_news: bool, last_agent: str | None) ->
             is_fresh = is_news and now - arrived_at <= FRESH_SECONDS
             is_routed = leg["queue"] in desk.queues and desk.queues[leg["queue"]].mode == "routed"
             if leg["outcome"] == "waiting" and is_routed and is_fresh and (known is None or leg["number"] > known.told_leg):
-                facts = event.data.get("facts") or {}
+                facts = {"source": event.data["source"]} | (event.data.get("facts") or {})
                 desk.arrive(
                     contact,
                     leg["queue"],
@@ -564,17 +564,31 @@ def assignment(desk: Desk, contact_id: str, now: float) -> dict[str, Any]:
             "message": dict(opening.message),
             "opens_at": None if opening.opens_at is None else clock.to_text(opening.opens_at),
         }
+    if _is_to_be_dialled(contact):
+        return answer | {"dial": contact.caller}
     if contact.state in ("waiting", "offered"):
         policy, foreseen = desk.policy_of(contact), desk.foresee(contact)
         if foreseen is not None:
             answer |= {"position": foreseen.position, "estimated_wait_seconds": foreseen.seconds}
         if announce := announcement(policy, str(contact.wants.get("language", ""))):
-            answer["announce"] = announce
+            answer |= {"announce": announce, "announce_every_seconds": policy.announce and policy.announce.every_seconds}
         if policy.callback and now - contact.place_at >= policy.callback.offer_after_seconds:
             answer["callback_offered"] = True
         if contact.suggested:
             answer["suggested_channel"] = contact.suggested
     return answer
+
+
+def _is_to_be_dialled(contact: Contact) -> bool:
+    """An agent is reserved for a callback, and its number has not answered yet: the one moment in which it is told."""
+    return contact.kind == "callback" and contact.state == "assigned" and contact.answered_at is None
+
+
+def accept(desk: Desk, offer_id: str, agent_id: str, session: str, now: float) -> dict[str, Any]:
+    desk.require_session(agent_id, session)
+    offer = desk.accept(offer_id, agent_id, now)
+    contact = desk.contacts[offer.contact]
+    return {**offer.to_row(), **({"dial": contact.caller} if _is_to_be_dialled(contact) else {})}
 
 
 def wrap_up(desk: Desk, in_force: Rules, agent_id: str, contact_id: str | None, disposition: Any, now: float) -> Agent:
@@ -590,7 +604,8 @@ def wrap_up(desk: Desk, in_force: Rules, agent_id: str, contact_id: str | None, 
 
 def _chosen(tree: Tree | None, told: dict[str, Any]) -> dict[str, Any]:
     if tree is None:
-        return {name: told.get(name) for name in ("code", "resolved", "amount", "currency")}
+        sold = amount_sold(told.get("amount"), told.get("currency"))
+        return {"code": told["code"], "resolved": told.get("resolved"), "amount": sold, "currency": told.get("currency")}
     made = choose(tree, told["code"], resolved=told.get("resolved"), amount=told.get("amount"), currency=told.get("currency"))
     return {**made.to_dict(), "resolved": made.resolved == "yes"}
 
@@ -647,6 +662,7 @@ def decisions(connection: Connection, contact_id: str, agent: str | None = None,
             "agent": row["agent"],
             "state": row["state"],
             "words": {language: record.words(row["record"], language) for language in LANGUAGES},
+            "rerun_agrees": record.rerun(row["record"]) == (row["contact"], row["agent"]),
             "record": row["record"],
         }
         if agent is not None and profile is not None:

@@ -47,7 +47,9 @@ class RoutingMetrics(Collector):
             "Waits foretold on arrival against those that followed: mean absolute error, and bias (above 0: less was waited).",
             labels=["queue", "kind"],
         )
-        open_legs = select(store.leg.c.queue, store.leg.c.outcome, func.count()).where(store.leg.c.outcome.in_(("waiting", "talking")))
+        open_legs = select(store.leg.c.queue, store.leg.c.outcome, func.count()).where(
+            store.leg.c.outcome.in_(("waiting", "talking")), store.leg.c.kind != "callback"
+        )
         busiest = open_legs.group_by(store.leg.c.queue, store.leg.c.outcome).order_by(func.count().desc()).limit(MOST_QUEUES)
         try:
             with self.database.reading() as connection:

@@ -207,6 +207,8 @@ def _checked_rule(text: str) -> rule_engine.Rule:
         raise ValueError(
             f"cannot be worked out: {error.message.replace('data type mismatch', 'numbers, texts and conditions do not mix')}"
         ) from error
+    except ArithmeticError as error:
+        raise ValueError("cannot be worked out: a number is beyond all measure") from error
     except RecursionError as error:
         raise ValueError("is nested too deeply") from error
     return rule

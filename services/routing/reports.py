@@ -13,12 +13,14 @@ from services.routing import store
 from services.routing.domain.evidence import LegFacts, Suspicion, suspicions
 from services.routing.domain.foresight import Experience
 from services.routing.domain.intervals import ServiceLevel, Tally
+from services.routing.domain.matters import Matter, is_late
 from services.routing.store import leg
 from shared import clock
 from shared.errors import NotFound
 
 OPEN = ("waiting", "talking")
 ANSWERED = ("talking", "completed", "transferred")
+MOST_MATTERS = 1000
 OTHERWISE = ("left_empty", "withdrawn", "overflowed", "callback", "closed")
 EXITS = {"abandoned": "abandoned", "timed_out": "timed_out", "left_by_key": "left_by_key"}
 LOOK_BACK_SECONDS = 86400.0
@@ -128,7 +130,9 @@ def live(connection: Connection, since: float) -> dict[str, Any]:
     suspected = suspected_legs(connection)
     report = _queues(connection, {"from": since}, suspected)
     known = {row.name: row.mode for row in connection.execute(select(store.queue.c.name, store.queue.c.mode))}
-    longest = select(leg.c.queue, func.min(leg.c.arrived_at)).where(leg.c.outcome == "waiting").group_by(leg.c.queue)
+    longest = (
+        select(leg.c.queue, func.min(leg.c.arrived_at)).where(leg.c.outcome == "waiting", leg.c.kind != "callback").group_by(leg.c.queue)
+    )
     waits = {row[0]: row[1] for row in connection.execute(longest)}
     shown = ("queue", "offered", "waiting", "talking", "answered", "abandoned", "timed_out", "left_by_key", "service_level")
     rows = {row["queue"]: {name: row[name] for name in shown} for row in report}
@@ -266,6 +270,34 @@ def callbacks(connection: Connection, filters: Filters) -> dict[str, Any]:
     return {"callbacks": [dict(row) for row in rows]}
 
 
+def open_matters(connection: Connection, filters: Filters) -> dict[str, Any]:
+    """Matters in writing that are not settled, those first whose reply is due first; `late` beyond its target."""
+    now = clock.now()
+    unsettled = store.contact.c.ended_at.is_(None), store.contact.c.matter.is_not(None)
+    queue = filters.get("queue")
+    found = connection.execute(select(store.contact).where(*unsettled, store.contact.c.queue == queue if queue else true())).mappings()
+    rows = [(Matter.from_dict(row["matter"]), row) for row in found]
+    rows.sort(key=lambda pair: (pair[0].reply_due is None, pair[0].reply_due or 0.0, pair[1]["id"]))
+    return {
+        "matters": [
+            {
+                "contact": row["id"],
+                "thread": matter.thread,
+                "queue": row["queue"],
+                "channel": row["channel"],
+                "state": row["state"],
+                "owner": matter.owner,
+                "replies": matter.replies,
+                "reply_due_at": None if matter.reply_due is None else clock.to_text(matter.reply_due),
+                "late": is_late(matter, now),
+            }
+            for matter, row in rows[:MOST_MATTERS]
+        ],
+        "late": sum(is_late(matter, now) for matter, _ in rows),
+        "open": len(rows),
+    }
+
+
 def estimates(connection: Connection, filters: Filters) -> dict[str, Any]:
     """Per queue how far the waits foretold on arrival were from what then happened, since the queue's first contact. Of `filters` only
     queue narrows it: what was learnt is not kept by day or source."""
@@ -296,4 +328,7 @@ def contact(connection: Connection, id: str) -> dict[str, Any]:
     hidden = ("contact", "sequence", "source", "channel", "observed")
     first = rows[0]
     legs = [{name: value for name, value in row.items() if name not in hidden} for row in rows]
-    return {"contact": id, "source": first["source"], "channel": first["channel"], "observed": bool(first["observed"]), "legs": legs}
+    on_desk: Mapping[Any, Any] = connection.execute(select(store.contact).where(store.contact.c.id == id)).mappings().first() or {}
+    told = {name: on_desk[name] for name in ("conference", "disposition", "customer") if on_desk.get(name)}
+    whole = {"contact": id, "source": first["source"], "channel": first["channel"], "observed": bool(first["observed"])}
+    return {**whole, **told, "legs": legs}

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Iterator
 from itertools import chain, islice
 from typing import Any
 
@@ -32,8 +33,11 @@ CLOSURES_SECONDS = 366 * 86400.0
 # ---- policies
 
 
-def put_policy(connection: Connection, _desk: Desk, name: str, document: str, by: str, note: str, starts_at: float | None) -> Row:
+def put_policy(connection: Connection, desk: Desk, name: str, document: str, by: str, note: str, starts_at: float | None) -> Row:
     """A new version, in force at once or from `starts_at` on. The same document again changes nothing."""
+    unknown = policies.queues_of(policies.compile(document, name, 0)) - desk.queues.keys()
+    if unknown:
+        raise Invalid(f"The policy names queues that do not exist: {', '.join(sorted(unknown))}. Create them first.")
     row, _ = policy_store.put(connection, name, document, by, clock.now(), note)
     if starts_at is not None:
         row = policy_store.schedule(connection, name, row["version"], starts_at, by, clock.now(), note)
@@ -91,9 +95,8 @@ def diff_policy(connection: Connection, name: str, document: str | None, version
     return {"changes": policies.diff(_running(connection, name), other)}
 
 
-def dry_run_policy(desk: Desk, name: str, document: str, elsewhere: Iterable[Contact] = ()) -> Row:
-    """What a document would mean for those who wait now in the queues with this policy, `elsewhere` being those of other shards."""
-    policy = policies.compile(document, name, 0)
+def waiting_under(desk: Desk, name: str, elsewhere: Iterable[Contact] = ()) -> tuple[Policy, list[Row]]:
+    """The policy that runs, and what it may ask of those who wait now in the queues with it, `elsewhere` being those of other shards."""
     everybody = chain(desk.contacts.values(), (contact for contact in elsewhere if contact.queue in desk.queues))
     waiting = (contact for contact in everybody if contact.state in ("waiting", "offered"))
     concerned = islice((contact for contact in waiting if desk.queues[contact.queue].policy == name), DRY_RUN_CONTACTS)
@@ -107,8 +110,19 @@ def dry_run_policy(desk: Desk, name: str, document: str, elsewhere: Iterable[Con
         }
         for contact in concerned
     ]
-    running = desk.policies.get(name, DEFAULT)
-    return {"changes": policies.diff(running, policy), **policies.dry_run(policy, facts, running)}
+    return desk.policies.get(name, DEFAULT), facts
+
+
+def dry_run_policy(name: str, document: str, running: Policy, waiting: Iterable[Row]) -> Row:
+    """What a document would mean for those who wait (see `waiting_under`). Long rules take seconds for many: others have their turn between."""
+    policy = policies.compile(document, name, 0)
+
+    def one_by_one() -> Iterator[Row]:
+        for facts in waiting:
+            yield facts
+            time.sleep(0)
+
+    return {"changes": policies.diff(running, policy), **policies.dry_run(policy, one_by_one(), running)}
 
 
 def _running(connection: Connection, name: str) -> Policy:

@@ -189,7 +189,11 @@ class RoutingService:
     @rpc
     def dry_run_policy(self, name: str, document: str) -> dict[str, Any]:
         elsewhere = self.core.report(shard_store.waiting_elsewhere, self.core.shard.number, name) if self.core.shard.others else ()
-        return self.core.look(lambda desk, _now: rulebook.dry_run_policy(desk, name, document, elsewhere))
+        running, waiting = self.core.look(lambda desk, _now: rulebook.waiting_under(desk, name, elsewhere))
+        try:
+            return rulebook.dry_run_policy(name, document, running, waiting)
+        except RoutingError as refused:
+            raise handlers.translated(refused) from refused
 
     @rpc
     def put_calendar(self, name: str, document: dict[str, Any], by: str) -> dict[str, Any]:
@@ -268,11 +272,7 @@ class RoutingService:
 
     @rpc
     def accept_offer(self, offer_id: str, agent_id: str, session: str = "") -> dict[str, Any]:
-        def accept(desk: Desk, now: float) -> dict[str, Any]:
-            desk.require_session(agent_id, session)
-            return desk.accept(offer_id, agent_id, now).to_row()
-
-        return self.core.command(accept, agent=agent_id)
+        return self.core.command(lambda desk, now: handlers.accept(desk, offer_id, agent_id, session, now), agent=agent_id)
 
     @rpc
     def reject_offer(self, offer_id: str, agent_id: str, reason: str = "", session: str = "") -> dict[str, Any]:
@@ -384,6 +384,10 @@ class RoutingService:
     @rpc
     def report_callbacks(self, filters: dict[str, Any]) -> dict[str, Any]:
         return self.core.report(reports.callbacks, filters)
+
+    @rpc
+    def report_matters(self, filters: dict[str, Any]) -> dict[str, Any]:
+        return self.core.report(reports.open_matters, filters)
 
     @rpc
     def report_estimates(self, filters: dict[str, Any]) -> dict[str, Any]:

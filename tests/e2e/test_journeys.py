@@ -117,9 +117,10 @@ def test_a_callback_keeps_its_place_and_is_dialled_when_its_turn_comes(centre: C
     offer = centre.offer(agent)
     assert (offer["contact"], offer["kind"]) == (early, "callback")
     assert NUMBER not in str(offer)
-    centre.accept(agent, offer)
+    assert centre.accept(agent, offer)["dial"] == NUMBER, "told when it is to be dialled, not before"
+    assert centre.assignment(early)["dial"] == NUMBER
     do(centre, early, "callback/dialled", {"outcome": "connected"})
-    assert centre.assignment(early)["agent"] == agent
+    assert (centre.assignment(early)["agent"], centre.assignment(early).get("dial")) == (agent, None)
     assert centre.assignment(late)["state"] == "waiting"
     centre.end(early, by="agent")
     eventually(lambda: centre.state_of(agent) == "wrap_up")
@@ -285,6 +286,9 @@ def test_a_matter_in_writing_gives_its_capacity_back_while_it_is_pending(system:
     agent = centre.agent("only", channels=["email"])
     matter = centre.call(channel="email", thread="m1")
     centre.serve(agent, matter)
+    (due,) = centre.system.get("/v1/reports/matters", queue=centre.queue).ok()["matters"]
+    assert (due["owner"], due["late"], due["replies"]) == (agent, False, 0)
+    assert due["reply_due_at"]
     replied = do(centre, matter, "reply", {"agent": agent})
     assert (replied["replies"], replied["reply_due_at"], replied["call_suggested"]) == (1, None, False)
     assert do(centre, matter, "pending")["state"] == "pending"
@@ -301,6 +305,11 @@ def test_a_matter_in_writing_gives_its_capacity_back_while_it_is_pending(system:
 
 
 # ---- what is asked and noted
+
+
+def test_a_policy_that_names_a_queue_that_does_not_exist_is_refused(centre: Centre) -> None:
+    refused = centre.system.put(f"/v1/policies/{centre.name}", "overflow: [{after_seconds: 60, to: nowhere}]")
+    assert "nowhere" in refused.problem(422)["detail"]
 
 
 def test_a_decision_is_told_in_words_that_name_who_was_left_out_and_why(centre: Centre) -> None:

@@ -46,6 +46,11 @@ class ReportDoors(Doors):
         """Callbacks, apart from calls: promised, dialled, reached, given up."""
         return self.routing.report_callbacks(filters=_filters(request), deadline=REPORT_SECONDS)
 
+    @endpoint("GET", "/v1/reports/matters", query=schemas.QueuePeriod, roles=WATCHING, tag="reports")
+    def get_matters_report(self, request: Request) -> Any:
+        """Matters in writing that are open, the next due first, and which are late."""
+        return self.routing.report_matters(filters=_filters(request), deadline=REPORT_SECONDS)
+
     @endpoint("GET", "/v1/reports/estimates", query=schemas.QueuePeriod, roles=WATCHING, tag="reports")
     def get_estimate_report(self, request: Request) -> Any:
         """How far the waits foretold were from those that came."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from services.gateway import customers, schemas
-from services.gateway.doors import OPERATING, STAFF, Doors, text_of
+from services.gateway.doors import OPERATING, REPORT_SECONDS, STAFF, Doors, text_of
 from shared.contracts.fields import Document
 from shared.http.endpoint import endpoint
 from shared.http.wsgi import Request
@@ -41,7 +41,7 @@ class SupervisionDoors(Doors):
         """A new version of a policy, in force at once or from `starts_at` on; with `dry_run` nothing changes and the answer says what would."""
         name, document, told = request.parameters["name"], text_of(request), request.query
         if told["dry_run"]:
-            return self.routing.dry_run_policy(name=name, document=document)
+            return self.routing.dry_run_policy(name=name, document=document, deadline=REPORT_SECONDS)
         by = request.principal.name
         return self.routing.put_policy(name=name, document=document, by=by, note=told["note"], starts_at=told["starts_at"])
 

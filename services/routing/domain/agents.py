@@ -11,6 +11,8 @@ from .errors import Conflict, Invalid
 from .policy import Policy
 
 CHOICES = ("available", "paused", "offline")
+MOST_NAMES = 500
+"""Of skills, channels and so on that one agent has."""
 
 
 class Agents(Book):
@@ -57,15 +59,20 @@ class Agents(Book):
         for channel, percent in (capacity or {}).items():
             if not 1 <= percent <= FULL:
                 raise Invalid(f"capacity: a contact on {channel} takes from 1 to 100 percent of an agent's attention, not {percent}.")
-        aliases = list(aliases)
+        aliases, channels, queues, regions = list(aliases), list(channels), list(queues), list(regions)
+        told = {"skills": skills, "languages": languages, "capacity": capacity}
+        told |= {"aliases": aliases, "channels": channels, "queues": queues, "regions": regions}
+        for kind, names in told.items():
+            if len(names or ()) > MOST_NAMES:
+                raise Invalid(f"{kind}: an agent has at most {MOST_NAMES}.")
         self._require_unclaimed(agent_id, [agent_id, address, *aliases])
         agent = self.agents.get(agent_id) or Agent(agent_id)
         for alias in agent.known_as:
             self._known_as.pop(alias, None)
         agent.name, agent.address, agent.aliases = name, address, aliases
-        agent.skills, agent.languages, agent.regions = dict(skills or {}), dict(languages or {}), list(regions)
+        agent.skills, agent.languages, agent.regions = dict(skills or {}), dict(languages or {}), regions
         agent.site, agent.employment, agent.pool = site, employment, pool
-        agent.channels, agent.queues, agent.capacity = list(channels), list(queues), dict(capacity or {})
+        agent.channels, agent.queues, agent.capacity = channels, queues, dict(capacity or {})
         self._enrol(agent)
         self._save_agent(agent)
         return agent

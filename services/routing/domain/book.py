@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, tzinfo
 from typing import Any, Literal, NamedTuple, Self
+from zoneinfo import ZoneInfo
 
 from .callback import QUARTER
 from .engine import Engine
@@ -221,7 +222,8 @@ class Book:
 
     def facts_of(self, contact: Contact) -> dict[str, Any]:
         """What the rules of a policy may ask about."""
-        local = datetime.fromtimestamp(contact.arrived_at, self.zone)
+        zone = self.queues[contact.queue].zone
+        local = datetime.fromtimestamp(contact.arrived_at, ZoneInfo(zone) if zone else self.zone)
         told = {"customer": contact.customer, "channel": contact.channel, "queue": contact.queue, "direction": contact.direction}
         when = {"hour": local.hour, "weekday": local.isoweekday()}
         return {**contact.facts, **contact.wants, **told, **when}

@@ -132,20 +132,26 @@ def choose(
         raise Invalid(f"{node.code!r} leaves it open whether the matter is resolved: say 'yes' or 'no'.")
     if node.resolved is not None and said not in (None, node.resolved):
         raise Invalid(f"{node.code!r} always means resolved: {node.resolved}. Leave `resolved` out or choose another code.")
-    sold = None if amount is None else _amount(amount)
-    if sold is None and node.requires_amount:
+    if amount is None and node.requires_amount:
         raise Invalid(f"{node.code!r} needs the amount that was sold.")
+    sold = amount_sold(amount, currency)
+    if note_length is not None and (isinstance(note_length, bool) or not isinstance(note_length, int) or not 0 <= note_length <= MOST_NOTE):
+        raise Invalid(f"note_length must be a whole number from 0 to {MOST_NOTE}.")
+    outcome = node.resolved or said
+    assert outcome is not None
+    return Disposition(tree.name, tree.version, node.code, node.path, outcome, tree.reason(node.code), sold, currency, note_length)
+
+
+def amount_sold(amount: Decimal | float | str | None, currency: str | None) -> str | None:
+    """As decimal digits; None where nothing was sold. Invalid says what to mend."""
+    sold = None if amount is None else _amount(amount)
     if sold is not None and currency is None:
         raise Invalid("An amount needs its currency, three letters such as EUR.")
     if sold is None and currency is not None:
         raise Invalid("There is a currency without an amount.")
     if currency is not None and not (isinstance(currency, str) and CURRENCY.fullmatch(currency)):
         raise Invalid("A currency is three capital letters such as EUR.")
-    if note_length is not None and (isinstance(note_length, bool) or not isinstance(note_length, int) or not 0 <= note_length <= MOST_NOTE):
-        raise Invalid(f"note_length must be a whole number from 0 to {MOST_NOTE}.")
-    outcome = node.resolved or said
-    assert outcome is not None
-    return Disposition(tree.name, tree.version, node.code, node.path, outcome, tree.reason(node.code), sold, currency, note_length)
+    return sold
 
 
 def retired(old: Tree, new: Tree) -> list[str]:

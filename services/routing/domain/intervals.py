@@ -10,7 +10,7 @@ import math
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import cached_property
 from typing import Literal, NamedTuple
 from zoneinfo import ZoneInfo
@@ -57,6 +57,10 @@ class _Cell(NamedTuple):
     date: int
 
 
+FIRST, LAST = datetime(2, 1, 1, tzinfo=UTC).timestamp(), datetime(9999, 1, 1, tzinfo=UTC).timestamp()
+"""Of the moments that have a date in every zone, with the days beside theirs."""
+
+
 @dataclass(frozen=True)
 class Grid:
     """The intervals of a zone's clock that hold any of [start, end), cut to it, without gaps or overlaps.
@@ -77,6 +81,8 @@ class Grid:
             raise Invalid(f"step is one of {', '.join(STEPS)}, not {self.step!r}: {told}.")
         if not (math.isfinite(self.start) and math.isfinite(self.end) and self.start < self.end):
             raise Invalid("A report needs a period: from, and a later to.")
+        if not FIRST <= self.start < self.end <= LAST:
+            raise Invalid("A report is of the years 2 to 9998.")
         if (self.end - self.start) / STEPS[self.step] > MAX_INTERVALS:
             raise Invalid(f"These are more than {MAX_INTERVALS} intervals: ask for a shorter period or a longer step.")
 

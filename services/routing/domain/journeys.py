@@ -106,7 +106,8 @@ class Journeys(Agents):
         if contact.offer is not None:
             self._withdraw(self.offers[contact.offer], "callback_promised", now)
         self._close_leg(contact, "callback", now)
-        place = contact.place_at
+        rules = self.policy_of(contact).callback
+        place = contact.place_at if rules is None or rules.keep_place else now
         self._next_leg(contact, contact.queue, now, waited=0.0)
         contact.place_at, contact.kind, contact.caller = place, "callback", number
         self._await_turn(contact, plan)

@@ -136,6 +136,13 @@ def test_a_report_is_bounded() -> None:
         Grid(0.0, MAX_INTERVALS * 900.0 + 1, "15m", ZoneInfo("UTC"))
 
 
+@pytest.mark.parametrize("year", [1, 9999])
+def test_years_beside_which_there_is_no_day_are_refused(year: int) -> None:
+    start = datetime(year, 1, 1, tzinfo=UTC).timestamp()
+    with pytest.raises(Invalid, match="years 2 to 9998"):
+        Grid(start, start + 86400, "15m", ZoneInfo("America/Sao_Paulo"))
+
+
 @pytest.mark.parametrize("name", ["", "Mars/Olympus", "../etc/passwd", "/etc/passwd", "Europe", "x" * 300, "a\0b"])
 def test_an_unknown_zone_is_refused(name: str) -> None:
     with pytest.raises(Invalid, match="IANA"):

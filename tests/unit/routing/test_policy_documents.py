@@ -187,6 +187,7 @@ relax:
             ("self_service_failed == 1", "has a number where a condition belongs"),
             ('value in ["a"]', "looks for a number in a list that has none"),
             ("1 / 0 > value", "cannot be worked out: arithmetic error: division by zero"),
+            ("1e99999999 + 1e-99999999 > 1", "cannot be worked out: a number is beyond all measure"),
             ("age > 3", "asks for 'age', which is no fact (known: value, "),
             ("while", "uses a word that is reserved: elif, else or while"),
         ],
