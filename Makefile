@@ -40,7 +40,7 @@ format: $(DEV_STAMP)  ## Put the code into its format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(DEV_STAMP)  ## Measure ingest and pipeline against their ceilings
+bench: $(DEV_STAMP)  ## Measure ingest, decisions, the pipeline and whole contacts
 	$(BIN)/python -m tests.bench
 
 e2e: $(DEV_STAMP)  ## The end-to-end and chaos tests alone

@@ -1,4 +1,4 @@
-"""Both benches with servers of their own: python -m tests.bench [--json]"""
+"""All benches with servers of their own: python -m tests.bench [--json]"""
 
 import os
 import subprocess
@@ -14,14 +14,17 @@ def main() -> int:
     options = sys.argv[1:]
     print("ingest (SQLite)", file=sys.stderr)
     failed = subprocess.run([ANSWERLINE, "bench", "ingest", *options], check=False).returncode
+    print("decide (the engine alone)", file=sys.stderr)
+    failed |= subprocess.run([ANSWERLINE, "bench", "decide", *options], check=False).returncode
     with bring_up() as stack:
         if stack.missing:
-            print(f"pipeline not measured: {stack.missing}", file=sys.stderr)
+            print(f"pipeline and route not measured: {stack.missing}", file=sys.stderr)
             return 1
         database = stack.database.create("bench_routing")
         environment = {**os.environ, "ANSWERLINE_BROKER_URL": stack.broker.url, "ANSWERLINE_DATABASE_URL": database}
-        print("pipeline (RabbitMQ, PostgreSQL)", file=sys.stderr)
-        failed |= subprocess.run([ANSWERLINE, "bench", "pipeline", *options], env=environment, check=False).returncode
+        for name in ("pipeline", "route"):
+            print(f"{name} (RabbitMQ, PostgreSQL)", file=sys.stderr)
+            failed |= subprocess.run([ANSWERLINE, "bench", name, *options], env=environment, check=False).returncode
     return failed
 
 

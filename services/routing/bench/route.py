@@ -7,6 +7,7 @@ import statistics
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -16,7 +17,7 @@ from kombu import Exchange, Queue
 
 from services.routing.bench.service import real_servers, running
 from shared import clock
-from shared.bus.broker import Broker, inbox
+from shared.bus.broker import Broker, inbox, keep_alive
 from shared.bus.envelope import Event
 from shared.config import SettingError
 from shared.contracts import topology
@@ -60,6 +61,7 @@ class Driver:
         self.offered_after: list[float] = []
         self.decided_after: list[float] = []
         self.wrapped_up = 0
+        self.beat_at = 0.0
         self.refused: dict[str, int] = {}
 
     def __enter__(self) -> Driver:
@@ -203,7 +205,18 @@ class Driver:
         )
         self.channel.basic_publish(message, exchange="", routing_key=queue)
 
+    def _stay_connected(self) -> None:
+        """The broker hangs up on whoever does not answer its heartbeats."""
+        if time.monotonic() < self.beat_at:
+            return
+        self.beat_at = time.monotonic() + 1
+        with suppress(TimeoutError):
+            self.sending.drain_events(timeout=0.0001)
+        for connection in (self.hearing, self.sending):
+            keep_alive(connection)
+
     def _listen(self, seconds: float) -> None:
+        self._stay_connected()
         try:
             self.hearing.drain_events(timeout=seconds)
             while True:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from services.routing import handlers, reports, store
+from services.routing import handlers, interval_store, reports, store
 from services.routing.domain.desk import Desk
 from services.routing.handlers import FRESH_SECONDS, PARKED_SECONDS, LiveDesk
 from shared.bus.envelope import Event
@@ -109,6 +109,21 @@ def test_a_refused_command_is_an_answer_and_changes_nothing(house: House, comman
     before = house.announced(), house.rows(store.agent), house.rows(store.queue)
     assert type(house.do(command)) is kind
     assert (house.announced(), house.rows(store.agent), house.rows(store.queue)) == before
+
+
+@pytest.mark.parametrize("amount", ["abc", "", "NaN", "Infinity", "1e999999999", "-5"])
+def test_an_amount_is_a_number_without_a_tree_of_dispositions_too(house: House, amount: str) -> None:
+    house.do(lambda desk, _now: handlers.put_queue(desk, {"name": "sales"}))
+    contact = house.arrive()
+    offer = house.offer()
+    assert offer
+    house.do(lambda desk, now: desk.accept(offer["id"], "ann", now))
+    house.do(lambda desk, now: desk.hang_up(contact, now))
+    sold = {"code": "sold", "amount": amount, "currency": "EUR"}
+    assert isinstance(house.do(lambda desk, now: handlers.wrap_up(desk, house.desk.rules, "ann", contact, sold, now)), Invalid)
+    sold["amount"] = "12.50"
+    assert house.do(lambda desk, now: handlers.wrap_up(desk, house.desk.rules, "ann", contact, sold, now)).state == "available"
+    assert [row.amount for row in house.rows(interval_store.contact_outcome)] == [125000]
 
 
 def test_a_failed_commit_discards_the_desk(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
