@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, Literal
 
 from .book import Book
@@ -60,10 +60,10 @@ class Agents(Book):
             if not 1 <= percent <= FULL:
                 raise Invalid(f"capacity: a contact on {channel} takes from 1 to 100 percent of an agent's attention, not {percent}.")
         aliases, channels, queues, regions = list(aliases), list(channels), list(queues), list(regions)
-        told = {"skills": skills, "languages": languages, "capacity": capacity}
+        told: dict[str, Collection[str]] = {"skills": skills or (), "languages": languages or (), "capacity": capacity or ()}
         told |= {"aliases": aliases, "channels": channels, "queues": queues, "regions": regions}
         for kind, names in told.items():
-            if len(names or ()) > MOST_NAMES:
+            if len(names) > MOST_NAMES:
                 raise Invalid(f"{kind}: an agent has at most {MOST_NAMES}.")
         self._require_unclaimed(agent_id, [agent_id, address, *aliases])
         agent = self.agents.get(agent_id) or Agent(agent_id)
@@ -108,6 +108,8 @@ class Agents(Book):
         agent = self.agent(agent_id)
         if permit["per_day"] < 1:
             raise Invalid("A permit is for at least one contact a day.")
+        if permit["supervisor"] == agent_id:
+            raise Invalid("A permit needs somebody else as supervisor.")
         agent.permits[channel] = permit
         self._enrol(agent)
         self._save_agent(agent)

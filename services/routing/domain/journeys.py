@@ -98,7 +98,7 @@ class Journeys(Agents):
         (E.164) dialled, within the hours of its zones."""
         self.now = now
         contact = self._contact(contact_id)
-        if contact.state == "callback":
+        if contact.is_promised and contact.state != "assigned":  # its turn may have come already
             return contact
         if contact.state not in ("waiting", "offered", "parked"):
             raise Conflict(f"Contact {contact_id} is {contact.state}: a callback can be promised while it waits.")
@@ -239,6 +239,8 @@ class Journeys(Agents):
         if contact.state != "pending":
             raise Conflict(f"Contact {contact_id} is {contact.state}, not pending.")
         self._next_leg(contact, contact.queue, now, waited=0.0)
+        if contact.kind == "callback":  # that is done: the customer was reached before the matter was pending
+            contact.kind = "inbound"
         self._receive(contact, now)
         self._queue_up(contact, now)
         return contact

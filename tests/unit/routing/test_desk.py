@@ -976,6 +976,30 @@ class TestCallback:
         with pytest.raises(Conflict, match="awaits no callback"):
             centre.do("cancel_callback", "c2")
 
+    def test_promised_again_when_its_turn_has_come_it_is_as_it_was(self) -> None:
+        centre = Centre()
+        centre.agent("anna")
+        contact = centre.arrive()
+        self.promise(centre)
+        offer, leg = centre.at(1).offered(), contact.leg
+        self.promise(centre)
+        assert (contact.state, contact.offer, contact.leg) == ("offered", offer.id, leg)
+
+    def test_a_matter_that_waits_again_after_its_callback_is_none_any_more(self) -> None:
+        centre = Centre()
+        centre.desk.put_queue(Queue("mail", channel="e-mail"))
+        anna = centre.agent("anna", channels=["e-mail"])
+        contact = centre.arrive("m1", "mail")
+        self.promise(centre, contact="m1")
+        centre.accept("m1")
+        centre.do("callback_dialled", "m1", outcome="connected")
+        centre.at(60).do("pend", "m1")
+        centre.at(120).do("resume", "m1")
+        centre.accept("m1")
+        assert not contact.is_promised
+        centre.at(180).do("hang_up", "m1")
+        assert (contact.state, anna.work) == ("ended", {})
+
     def test_who_gives_it_back_undialled_leaves_it_a_callback(self) -> None:
         centre = Centre()
         centre.agent("anna")
@@ -1389,6 +1413,10 @@ class TestPracticePermits:
         centre.desk.put_queue(Queue("chat", channel="chat", wrap_up=False))
         centre.do("permit", "dora", "chat", {"supervisor": "sue", "per_day": 2, "until": 500_000.0} | permit)
         return centre
+
+    def test_nobody_supervises_themselves(self) -> None:
+        with pytest.raises(Invalid, match="somebody else"):
+            self.centre(supervisor="dora")
 
     def test_count_while_the_supervisor_is_signed_in(self) -> None:
         centre = self.centre()
