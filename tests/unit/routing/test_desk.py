@@ -987,7 +987,7 @@ class TestCallback:
 
     def test_a_matter_that_waits_again_after_its_callback_is_none_any_more(self) -> None:
         centre = Centre()
-        centre.desk.put_queue(Queue("mail", channel="e-mail"))
+        centre.desk.put_queue(Queue("mail", channel="e-mail", wrap_up=False))
         anna = centre.agent("anna", channels=["e-mail"])
         contact = centre.arrive("m1", "mail")
         self.promise(centre, contact="m1")
