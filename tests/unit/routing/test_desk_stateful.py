@@ -530,9 +530,10 @@ class DeskMachine(RuleBasedStateMachine):
         zones = random.choice([["UTC"], ["UTC"], []])
         known = self.model.contacts.get(contact)
         done = self.attempt("promise_callback", contact, number="+4930123456", zones=zones)
+        promised = known is not None and known.is_promised and known.state != "assigned"
         can_wait = known is not None and known.state in ("waiting", "offered", "parked")
-        assert done == bool(known and (known.state == "callback" or (can_wait and zones)))
-        if known and done and known.state != "callback":
+        assert done == bool(promised or (can_wait and zones))
+        if known and done and not promised:
             self.model.withdraw(contact)
             known.move_on(known.queue, self.now, known.place)
             known.kind, known.attempts, known.due = "callback", 0, self.now
@@ -589,6 +590,7 @@ class DeskMachine(RuleBasedStateMachine):
             owner = known.agent
             known.move_on(known.queue, self.now, self.now)
             known.kept_for = (owner, self.now + OWNER)
+            known.kind = "inbound" if known.kind == "callback" else known.kind
 
     # Offers
 
@@ -719,7 +721,7 @@ class DeskMachine(RuleBasedStateMachine):
         supervisor, per_day = random.choice(["anna", "bob", "nobody"]), random.choice([1, 2, 0])
         until = self.now + random.choice([33.25, 2 * DAY])
         done = self.attempt("permit", agent, channel, {"supervisor": supervisor, "per_day": per_day, "until": until})
-        assert done == (agent != "nobody" and per_day > 0)
+        assert done == (agent != "nobody" and per_day > 0 and supervisor != agent)
         if done:
             self.model.agents[agent].permits[channel] = (supervisor, per_day, until)
 
