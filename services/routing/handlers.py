@@ -107,12 +107,12 @@ class LiveDesk:
             self._superseded = True
             raise LeaseLostError(TAKEN_OVER)
         self._foreign = []
+        self._desk.now = max(self._desk.now, clock.now())
         self.shard.take_mail(work, self._desk, partial(self._take, work, self._desk))
 
     def _take(self, work: Work, desk: Desk, mails: Sequence[Mail]) -> None:
         """What another shard has for us: several events, or one of anything else."""
         mail = mails[0]
-        desk.now = max(desk.now, clock.now())
         match mail.kind:
             case "event":
                 events = [event_of(one.body) for one in mails]

@@ -1,6 +1,5 @@
 """Every door of routing: the events it hears and the commands and questions it answers."""
 
-import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -45,7 +44,6 @@ class RoutingCore:
         context.on_news = self._look_now
         self.commands: GroupCommit[Command, Any] = GroupCommit(self.desk.execute)
         self.metrics = None if context.shard else RoutingMetrics(context)  # they tell of all shards
-        self.books_at = clock.monotonic()
         self.desk.on_turn = self._measure
 
     def _measure(self, seconds: float, rules: Sequence[str]) -> None:
@@ -129,22 +127,17 @@ class RoutingService:
         desk.changed.wait(pause)
         self.core.shard.look()
 
-    @continuously
+    @continuously(every=WATCH_SECONDS)
     def watch_over(self) -> None:
         """Whoever waits although somebody is free for them is a fault of ours: it is measured, and is to be 0."""
-        began = clock.monotonic()
-        time.sleep(WATCH_SECONDS)
         if overlooked := self.core.look(lambda desk, now: desk.overlooked(now)):
-            IDLE_WHILE_WAITING.inc(len(overlooked) * (clock.monotonic() - began))
+            IDLE_WHILE_WAITING.inc(len(overlooked) * WATCH_SECONDS)
             log.error("contacts wait although agents are free", contacts=overlooked[:5], count=len(overlooked))
 
-    @continuously
+    @continuously(every=BOOKS_SECONDS, first_shard_only=True)
     def close_the_books(self) -> None:
         """Intervals become final, and old decision records go."""
-        if clock.monotonic() >= self.core.books_at and self.core.shard.number == 0:
-            handlers.close_the_books(self.core.desk.units)
-            self.core.books_at = clock.monotonic() + BOOKS_SECONDS
-        time.sleep(1)
+        handlers.close_the_books(self.core.desk.units)
 
     # Queues and rules
 

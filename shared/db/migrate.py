@@ -5,6 +5,8 @@ from pathlib import Path
 import structlog
 from alembic import command
 from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, MetaData, text
 
 from shared.bus.tables import BusTables
@@ -19,10 +21,7 @@ LOCK_TIMEOUT = "10s"
 
 def upgrade(database: Database, migrations: Path, revision: str = "head") -> None:
     """Bring the database to the newest revision. Processes that start together wait for one another."""
-    config = Config()
-    config.set_main_option("script_location", str(SCRIPTS))
-    config.set_main_option("version_locations", str(migrations))
-    config.set_main_option("path_separator", "os")
+    config = _config(migrations)
     if database.sqlite:
         with database.transaction() as connection:
             _run(config, connection, revision)
@@ -31,6 +30,24 @@ def upgrade(database: Database, migrations: Path, revision: str = "head") -> Non
             connection.execute(text("select pg_advisory_xact_lock(:key)"), {"key": LOCK})
             connection.execute(text(f"set local lock_timeout = '{LOCK_TIMEOUT}'"))
             _run(config, connection, revision)
+
+
+def is_current(database: Database, migrations: Path) -> bool:
+    """Whether the database is at our newest revision, or at one of a newer Answerline, whose migrations ours can work with."""
+    known = ScriptDirectory.from_config(_config(migrations))
+    with database.reading() as connection:
+        revision = MigrationContext.configure(connection).get_current_revision()
+    if revision is None:
+        return False
+    return revision == known.get_current_head() or revision not in {script.revision for script in known.walk_revisions()}
+
+
+def _config(migrations: Path) -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(SCRIPTS))
+    config.set_main_option("version_locations", str(migrations))
+    config.set_main_option("path_separator", "os")
+    return config
 
 
 def _run(config: Config, connection: Connection, revision: str) -> None:

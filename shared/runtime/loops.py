@@ -11,6 +11,7 @@ from typing import Any
 import orjson
 import structlog
 from eventlet import Timeout
+from eventlet.event import Event as Interrupt
 from kombu import Connection, Exchange, Queue
 from nameko.extensions import DependencyProvider, Entrypoint, Extension
 
@@ -311,12 +312,29 @@ class Feed(Entrypoint, Loop):
 
 
 class Continuous(Entrypoint, Loop):
-    """Calls the decorated method again and again; the method does its own waiting, for a second at most."""
+    """Calls the decorated method again and again, `every` so many seconds after it is done. A method that does its own waiting waits for
+    half a second at most: a service that stops waits for it."""
+
+    def __init__(self, every: float = 0.0, first_shard_only: bool = False, **kwargs: Any) -> None:
+        self.every = every
+        self.first_shard_only = first_shard_only
+        super().__init__(**kwargs)
+
+    def setup(self) -> None:
+        Loop.setup(self)
+        self.interrupted = Interrupt()
 
     def run(self) -> None:
         step = getattr(bootstrap.instance(self.container), self.method_name)
         while self.running:
             step()
+            if self.every:
+                with Timeout(self.every, False):
+                    self.interrupted.wait()
+
+    def interrupt(self) -> None:
+        if not self.interrupted.ready():
+            self.interrupted.send()
 
 
 consumes = Consume.decorator

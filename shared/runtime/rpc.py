@@ -1,7 +1,7 @@
 """Commands and questions from one service to another: answered within a deadline or refused as unavailable.
 
 nameko's own RPC ends its container when the broker goes away in the middle of an answer, and leaves old requests in a durable queue
-for a callee that returns; here the queue goes with its last consumer and every request expires with its deadline.
+for a callee that returns; here every request expires with its deadline, and a queue soon after its last consumer has gone.
 """
 
 from __future__ import annotations
@@ -32,6 +32,8 @@ log = structlog.get_logger()
 
 DEADLINE_SECONDS = 2.0
 FAREWELL_SECONDS = 0.1
+UNUSED_SECONDS = 60.0
+"""A queue without a consumer is kept for so long: while a shard goes from one process to another, requests wait for it there."""
 MOST_MOVES = 3
 """Of a request from shard to shard: what it is about may move meanwhile."""
 
@@ -134,7 +136,15 @@ class CommandServer(_Link, ProviderCollector):
     def queues(self) -> list[Queue]:
         name = self.container.service_name
         names = [topology.command_queue(name)] + ([topology.shard_queue(name, self.ours.shard)] if self.ours.shards > 1 else [])
-        return [Queue(one, durable=True, auto_delete=True) for one in names]
+        return [Queue(one, durable=True, expires=UNUSED_SECONDS) for one in names]
+
+    def finish(self) -> None:
+        """Take no more requests; those taken are still answered."""
+        Loop.stop(self)
+
+    def stop(self) -> None:
+        self.finish()
+        self._hang_up()
 
     def pass_on(self, shard: int, request: dict[str, Any]) -> None:
         """Send a request to whoever holds the shard; it need not be taken there. News that are on their way are not told twice."""
@@ -192,7 +202,7 @@ class Rpc(Entrypoint):
         self.server.register_provider(self)
 
     def stop(self) -> None:
-        self.server.unregister_provider(self)
+        self.server.finish()
 
 
 class _Replies(_Link):

@@ -68,6 +68,8 @@ def run(
         _serve_internal(settings, contexts)
     for definition in definitions:
         bus_metrics.register(definition.name, contexts[definition.name].units)
+        if not _await_migration(contexts[definition.name], definition, stopped):
+            return
         if definition in whole and definition.single_active and not _become_active(settings, contexts[definition.name], stopped):
             return
     config = {"AMQP_URI": settings.broker_url, "max_workers": WORKERS, bootstrap.CONFIG_KEY: contexts}
@@ -122,6 +124,19 @@ def _patiently(step: Callable[[], Any], service: str, stopped: Event | None = No
             time.sleep(pause)
             pause = min(pause * 2, LONGEST_PAUSE)
     return None
+
+
+def _await_migration(ours: Context, definition: Definition, stopped: Event) -> bool:
+    """Wait until somebody has brought the database to our revision; False when told to stop meanwhile."""
+    told = False
+    while not stopped.ready():
+        if _patiently(partial(migrate.is_current, ours.database, definition.migrations), ours.name, stopped):
+            return True
+        if not told:
+            log.info("waiting for `answerline migrate`", service=ours.name)
+            told = True
+        time.sleep(WATCH_SECONDS)
+    return False
 
 
 def _become_active(settings: Settings, ours: Context, stopped: Event) -> bool:

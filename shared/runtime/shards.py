@@ -84,9 +84,9 @@ class Holder:
         part = context.part_of(self.ours, shard, self.shards, self.leases[shard])
         contexts = {**self.config[bootstrap.CONFIG_KEY], self.ours.name: part}
         container = ServiceContainer(self.service, {**self.config, bootstrap.CONFIG_KEY: contexts})
-        self.held[shard] = container
         self.ours.parts[shard] = part
         container.start()
+        self.held[shard] = container
         part.phase = "started"
         eventlet.spawn_n(_watch, container, shard)
         log.info("took a shard", service=self.ours.name, shard=shard)
@@ -99,11 +99,24 @@ class Holder:
         log.info("gave a shard back", service=self.ours.name, shard=shard)
 
     def stop(self) -> None:
+        """Where there are others, they are let to miss us first: then each shard finds somebody as soon as it is given back."""
         self._running = False
         self._thread.wait()
+        if self._take_leave():
+            time.sleep(LOOKS * LOOK_SECONDS)
         for shard in list(self.held):
             self.give_back(shard)
-        self.presence.leave()
+
+    def _take_leave(self) -> bool:
+        """Whether there are others."""
+        try:
+            return self.presence.count() > 1
+        except Exception as error:
+            if not is_outage(error):
+                raise
+            return False
+        finally:
+            self.presence.leave()
 
 
 def _watch(container: ServiceContainer, shard: int) -> None:

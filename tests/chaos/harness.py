@@ -103,13 +103,14 @@ class Chaos(System):
         thread.start()
         try:
             yield self
-            eventually(lambda: all(self.ready(service) for service in self.apart), RECOVERY_SECONDS)
+            self.all_ready()
         finally:
             over.set()
             thread.join()
 
     def all_ready(self) -> None:
-        eventually(lambda: all(self.ready(service) for service in self.apart), RECOVERY_SECONDS)
+        for service in self.apart:
+            self.wait_ready(service, RECOVERY_SECONDS)
 
     @contextmanager
     def twin(self) -> Iterator[Chaos]:

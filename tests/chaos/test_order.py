@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from tests.chaos import checks
 from tests.chaos.conftest import revive
-from tests.chaos.harness import Chaos, Monkey
+from tests.chaos.harness import RECOVERY_SECONDS, Chaos, Monkey
 from tests.chaos.load import Floor, Pbx, until
 from tests.chaos.synthetic import Say
 from tests.stack import Broker, Database
@@ -25,16 +25,16 @@ def test_services_wait_for_broker_database_and_migration(killable: tuple[Broker,
         for service in ("routing", "gateway"):
             system.start(service, wait=False)
         with ThreadPoolExecutor() as pool:
-            migrated = pool.submit(system.answerline, "migrate")
+            migrated = pool.submit(system.answerline, "migrate", "gateway")
             for server in servers:
                 eventually(lambda: "waiting for the database" in system.log("routing") or database.running())
-                assert system.running("routing")
-                assert system.running("gateway")
                 server.start()
-            began = time.monotonic()
+            eventually(lambda: "waiting for `answerline migrate`" in system.log("routing"), RECOVERY_SECONDS)
             migrated.result()
-            system.all_ready()
-            took = time.monotonic() - began
+        began = time.monotonic()
+        system.answerline("migrate", "routing")
+        system.all_ready()
+        took = time.monotonic() - began
         with Pbx([system], seed).working() as pbx:
             eventually(lambda: pbx.posts >= 5)
         checks.settled(system)

@@ -20,8 +20,9 @@ from typing import Any
 from . import matters
 from .book import REPRICE_SECONDS, Changes, Event
 from .engine import Decision
-from .entities import Contact, Direction, Offer, Skills, require_seconds, require_skills, require_text
+from .entities import Contact, Direction, Offer, Queue, Skills, require_seconds, require_skills, require_text
 from .errors import Conflict, NotFound
+from .hours import EMERGENCY, Opening
 from .moves import Moves
 
 __all__ = ["Changes", "Desk", "Event"]
@@ -82,7 +83,7 @@ class Desk(Moves):
             self._finished.remove(contact_id)
             self._begin_anew(contact_id)
         self.contacts[contact.id] = contact
-        opening = self.opening(target, now)
+        opening = self._opening_for(target, now)
         if not opening.open:
             contact.state, contact.ended_by = "closed", opening.cause
             self._finish(contact, now)
@@ -93,6 +94,11 @@ class Desk(Moves):
         self._queue_up(contact, now)
         self._arrived.append(contact.id)
         return contact
+
+    def _opening_for(self, queue: Queue, arrived_at: float) -> Opening:
+        """Who came in time is let in, though heard of later; but nobody is while there is an emergency."""
+        present = self.opening(queue, self.now)
+        return present if present.cause == EMERGENCY else self.opening(queue, arrived_at)
 
     def turn_away(self, queues: set[str] | None, now: float, cause: str) -> int:
         """Those who wait in these queues (None = in any) are told to come back: an emergency."""

@@ -1141,6 +1141,17 @@ class TestClosedQueues:
         assert centre.states() == {"talking": "assigned", "waiting": "closed", "parked": "closed", "called": "waiting", "other": "waiting"}
         assert centre.do("turn_away", None, cause="emergency") == 1
 
+    def test_who_came_in_time_is_let_in_when_heard_of_later_but_not_into_an_emergency(self) -> None:
+        centre = Centre()
+        closed = {"sales": "hours", "billing": "emergency"}
+        centre.desk.put_queue(Queue("billing"))
+        centre.at(10)
+        centre.desk.opening = lambda queue, moment: Opening(moment < 1005, closed[queue.name])
+        for queue in closed:
+            centre.desk.now = 1010
+            centre.desk.arrive(queue, queue, 1001)
+        assert centre.states() == {"sales": "waiting", "billing": "closed"}
+
     def test_whoever_was_being_asked_missed_nothing(self) -> None:
         centre = Centre()
         anna = centre.agent("anna")
