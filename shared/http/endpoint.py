@@ -23,11 +23,22 @@ Door = TypeVar("Door", bound=Callable[..., Any])
 
 
 @dataclass(frozen=True)
+class Scope:
+    """The sites and teams that somebody's roles hold for. Without any: the whole organisation."""
+
+    sites: frozenset[str] = frozenset()
+    teams: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
 class Principal:
-    """Who asks: the key's name and its roles."""
+    """Who asks: a key or a person (`person`: their id in the directory), by name and with roles. `id` is the key's or the person's."""
 
     name: str
     roles: frozenset[str]
+    id: str = ""
+    person: str = ""
+    scope: Scope = Scope()
 
 
 PUBLIC = Principal("anyone", frozenset())
