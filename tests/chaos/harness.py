@@ -109,8 +109,10 @@ class Chaos(System):
             thread.join()
 
     def all_ready(self) -> None:
-        for service in self.apart:
-            self.wait_ready(service, RECOVERY_SECONDS)
+        try:
+            eventually(lambda: all(self.ready(service) for service in self.apart), RECOVERY_SECONDS)
+        except AssertionError:
+            raise AssertionError("\n".join(f"--- {service}:\n{self.log(service)}" for service in self.apart)) from None
 
     @contextmanager
     def twin(self) -> Iterator[Chaos]:
