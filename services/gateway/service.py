@@ -28,6 +28,7 @@ from services.gateway.doors.sources import SourceDoors
 from services.gateway.doors.stream import StreamDoors
 from services.gateway.doors.supervision import SupervisionDoors
 from services.gateway.doors.twilio import TwilioDoors
+from services.gateway.doors.twilio_routed import TwilioRoutedDoors
 from services.gateway.doors.webhooks import WebhookDoors
 from services.gateway.handlers import Arrival, Receipt, Taken
 from services.gateway.idempotency import Memory
@@ -131,7 +132,7 @@ class GatewayCore:
         return min(midnight, clock.now() - WALLBOARD_SECONDS)
 
 
-class GatewayService(AccessDoors, PeopleDoors, ContactDoors, AgentDoors, SupervisionDoors, ReportDoors, FreeswitchDoors, SourceDoors, TwilioDoors, EventDoors, StreamDoors, WebhookDoors, RecordingDoors, ImportDoors):
+class GatewayService(AccessDoors, PeopleDoors, TwilioRoutedDoors, ContactDoors, AgentDoors, SupervisionDoors, ReportDoors, FreeswitchDoors, SourceDoors, TwilioDoors, EventDoors, StreamDoors, WebhookDoors, RecordingDoors, ImportDoors):
     name = "gateway"
 
     core = Bootstrap(GatewayCore)
