@@ -20,6 +20,7 @@ from services.gateway.doors.agents import AgentDoors
 from services.gateway.doors.contacts import ContactDoors
 from services.gateway.doors.events import EventDoors
 from services.gateway.doors.freeswitch import FreeswitchDoors
+from services.gateway.doors.freeswitch_routed import FreeswitchRoutedDoors
 from services.gateway.doors.imports import ImportDoors
 from services.gateway.doors.people import PeopleDoors
 from services.gateway.doors.recordings import RecordingDoors
@@ -132,7 +133,24 @@ class GatewayCore:
         return min(midnight, clock.now() - WALLBOARD_SECONDS)
 
 
-class GatewayService(AccessDoors, PeopleDoors, TwilioRoutedDoors, ContactDoors, AgentDoors, SupervisionDoors, ReportDoors, FreeswitchDoors, SourceDoors, TwilioDoors, EventDoors, StreamDoors, WebhookDoors, RecordingDoors, ImportDoors):
+class GatewayService(
+    AccessDoors,
+    PeopleDoors,
+    TwilioRoutedDoors,
+    FreeswitchRoutedDoors,
+    ContactDoors,
+    AgentDoors,
+    SupervisionDoors,
+    ReportDoors,
+    FreeswitchDoors,
+    SourceDoors,
+    TwilioDoors,
+    EventDoors,
+    StreamDoors,
+    WebhookDoors,
+    RecordingDoors,
+    ImportDoors,
+):
     name = "gateway"
 
     core = Bootstrap(GatewayCore)
