@@ -27,7 +27,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self, TypeVar
@@ -389,12 +389,26 @@ def running(mode: str, request: pytest.FixtureRequest, **settings: str) -> Itera
         yield system
 
 
+@pytest.fixture(scope="session")
+def kept_systems() -> Iterator[Callable[[str, pytest.FixtureRequest], System]]:
+    """One system per mode, kept up although tests of both take turns. It must still end cleanly."""
+    with ExitStack() as stack:
+        kept: dict[str, System] = {}
+
+        def of(mode: str, request: pytest.FixtureRequest) -> System:
+            if mode not in kept:
+                kept[mode] = stack.enter_context(running(mode, request))
+            return kept[mode]
+
+        yield of
+        for system in kept.values():
+            system.stop()
+
+
 @pytest.fixture(scope="session", params=MODES)
-def system(request: pytest.FixtureRequest) -> Iterator[System]:
-    """One system per mode for all tests: each uses sources, queues and agents of its own. It must still end cleanly."""
-    with running(request.param, request) as shared_system:
-        yield shared_system
-        shared_system.stop()
+def system(request: pytest.FixtureRequest, kept_systems: Callable[[str, pytest.FixtureRequest], System]) -> System:
+    """The system for all tests: each uses sources, queues and agents of its own."""
+    return kept_systems(request.param, request)
 
 
 @pytest.fixture(scope="module", params=MODES)

@@ -123,18 +123,21 @@ class ContactDoors(Doors):
     def post_end(self, request: Request) -> dict[str, Any]:
         """The contact is over: the caller or the agent hung up."""
         contact = self.contact_of(request)
-        self.end(contact, request.body["ended_by"])
-        return {"contact": contact}
-
-    def end(self, contact: str, ended_by: str) -> None:
-        """Somebody hung up. What is over already stays as it is."""
-        if handlers.is_open(self.core.units, contact):
-            source, call = handlers.call_of(self.core.units, contact)
-            told = Observation("api", "hung_up", f"api|hung_up|{contact}", clock.now(), call=call, reason=ended_by)
-            self.core.take(Taken(source, "contacts", Reading([told])))
-        else:  # its call ended long since: what ends now is a callback, or a matter in writing, of which routing alone knows
+        ended_by = request.body["ended_by"]
+        if not self.hangs_up(contact, ended_by):
+            # its call ended long since: what ends now is a callback, or a matter in writing, of which routing alone knows
             with suppress(NotFound, Conflict):
                 self.routing.end_contact(contact_id=contact, ended_by=ended_by)
+        return {"contact": contact}
+
+    def hangs_up(self, contact: str, by: str) -> bool:
+        """The call of a contact is over; False: that is known already."""
+        if not handlers.is_open(self.core.units, contact):
+            return False
+        source, call = handlers.call_of(self.core.units, contact)
+        told = Observation("api", "hung_up", f"api|hung_up|{contact}", clock.now(), call=call, reason=by)
+        self.core.take(Taken(source, "contacts", Reading([told])))
+        return True
 
     # What an agent does with a contact
 

@@ -103,7 +103,7 @@ class ConversationDoors(ContactDoors):
         except AnswerlineError as error:
             log.warning("what came of a call is known from telephony alone", error=error.detail)
         if caller_gone or talked:
-            self.end(contact, "caller" if caller_gone else "agent")
+            self.hangs_up(contact, "caller" if caller_gone else "agent")
             return False
         self._pass_on(contact, agent, offer, "unavailable" if outcome == "talked" else outcome)
         return True

@@ -55,7 +55,7 @@ class FreeswitchRoutedDoors(ConversationDoors):
         with suppress(NotFound):
             contact = handlers.find_contact(self.core.units, f"{request.query['source']}:{call}")
             if self._assignment(contact)["state"] not in SERVED_ELSEWHERE:
-                self.end(contact, "caller")
+                self.hangs_up(contact, "caller")
 
     def _as_document(self, request: Request, fields: dict[str, str], step: Step) -> Response:
         query = request.query
