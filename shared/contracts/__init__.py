@@ -6,10 +6,10 @@ from typing import Any
 
 from marshmallow import Schema, ValidationError
 
-from shared.contracts import gateway, routing
+from shared.contracts import gateway, im, routing
 from shared.contracts.compile import Loader, compile_loader, compile_writer
 
-SCHEMAS: dict[str, type[Schema]] = {**gateway.EVENTS, **routing.EVENTS}
+SCHEMAS: dict[str, type[Schema]] = {**gateway.EVENTS, **im.EVENTS, **routing.EVENTS}
 
 
 class ContractBroken(ValueError):

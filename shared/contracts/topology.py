@@ -16,6 +16,11 @@ SUBSCRIPTIONS: dict[str, tuple[str, ...]] = {
         "gateway.agent_state_reported.v1",
         "gateway.source_restarted.v1",
     ),
+    "im": (
+        "routing.contact_assigned.v1",
+        "routing.contact_completed.v1",
+        "routing.contact_wrapped_up.v1",
+    ),
 }
 """receiver -> types of event"""
 
