@@ -14,6 +14,7 @@ from services.gateway import handlers, keys, metrics, pages, schemas
 from services.gateway.doors import CALLING, WATCHING, as_json
 from services.gateway.doors.agents import AgentDoors
 from services.gateway.doors.contacts import ContactDoors
+from services.gateway.doors.escalations import EscalationDoors
 from services.gateway.doors.events import EventDoors
 from services.gateway.doors.freeswitch import FreeswitchDoors
 from services.gateway.doors.reports import ReportDoors
@@ -85,13 +86,16 @@ class GatewayCore:
         return min(midnight, clock.now() - WALLBOARD_SECONDS)
 
 
-class GatewayService(ContactDoors, AgentDoors, SupervisionDoors, ReportDoors, FreeswitchDoors, SourceDoors, TwilioDoors, EventDoors):
+class GatewayService(
+    ContactDoors, AgentDoors, SupervisionDoors, ReportDoors, FreeswitchDoors, SourceDoors, TwilioDoors, EventDoors, EscalationDoors
+):
     name = "gateway"
 
     core = Bootstrap(GatewayCore)
     relay = RelayLoop()
     web = WebServer()
     routing = Client("routing")
+    im = Client("im")
 
     def authenticate(self, environ: Mapping[str, Any]) -> Principal | None:
         return self.core.keyring.authenticate(environ)

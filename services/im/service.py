@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from services.im import handlers, metrics, store
+from services.im import handlers, metrics, reports, store
 from services.im.domain.escalation import Escalation
 from services.im.domain.ladder import Ladder
 from services.im.metrics import RoomMetrics
@@ -162,3 +162,17 @@ class ImService:
     @rpc
     def get_ladder(self, name: str) -> dict[str, Any]:
         return self.core.look(handlers.get_ladder, name)
+
+    # Reports
+
+    @rpc
+    def report_questions(self, filters: dict[str, Any]) -> dict[str, Any]:
+        return self.core.look(reports.questions, filters)
+
+    @rpc
+    def report_experts(self, filters: dict[str, Any]) -> dict[str, Any]:
+        return self.core.look(reports.experts, filters)
+
+    @rpc
+    def report_effect(self, filters: dict[str, Any]) -> dict[str, Any]:
+        return self.core.look(reports.effects, filters)
