@@ -2,6 +2,17 @@
 
 from pathlib import Path
 
+from click import Command
+
 from shared.runtime.definition import Definition
 
-definition = Definition(name="im", service="services.im.service:ImService", migrations=Path(__file__).parent / "migrations")
+
+def _benches() -> list[Command]:
+    from services.im import bench
+
+    return [bench.im]
+
+
+definition = Definition(
+    name="im", service="services.im.service:ImService", migrations=Path(__file__).parent / "migrations", benches=_benches
+)
