@@ -230,6 +230,11 @@ class Contact(Record):
         """Whether the customer is still to be called back, or just being dialled."""
         return self.kind == "callback" and self.answered_at is None and not self.is_finished
 
+    @property
+    def owes_callback(self) -> bool:
+        """Whether the customer was promised to be called back once this conversation is over."""
+        return (self.callback or {}).get("next_at") is not None and not self.is_promised and not self.is_finished
+
     def waited(self, until: float) -> float:
         return max(0.0, round(until - self.arrived_at, 3))
 
