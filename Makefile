@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 RUN_STAMP := $(VENV)/.installed
 DEV_STAMP := $(VENV)/.installed-dev
 
-.PHONY: help run test check format bench e2e lock clean
+.PHONY: help run test check format bench e2e fuzz lock clean
 
 help:  ## What there is
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -46,6 +46,10 @@ bench: $(DEV_STAMP)  ## Measure ingest, decisions, the pipeline and whole contac
 e2e: $(DEV_STAMP)  ## The end-to-end and chaos tests alone
 	$(BIN)/python -m tests.stack install
 	$(BIN)/python -m pytest tests/e2e tests/chaos
+
+fuzz: $(DEV_STAMP)  ## Requests made from the API's document, and broken captures, in great number
+	$(BIN)/python -m tests.stack install
+	ANSWERLINE_FUZZ=$(or $(TIMES),5) $(BIN)/python -m pytest --timeout 7200 tests/fuzz tests/unit/gateway/test_intake_fuzz.py
 
 lock: $(VENV)/bin/python  ## Pin all dependencies with hashes
 	$(BIN)/python -m pip install --quiet pip-tools

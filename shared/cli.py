@@ -35,7 +35,7 @@ class Commands(click.Group):
             raise mendable from error
 
 
-LOOKING = ("key", "dlq", "doctor")
+LOOKING = ("key", "person", "dlq", "doctor")
 """Commands that work with the data of a running centre; the likeliest mistake is to call them elsewhere."""
 
 

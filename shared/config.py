@@ -1,15 +1,53 @@
 """Settings from the environment. `NAME_FILE` names a file that holds the value, for secrets."""
 
+import math
 import os
 import re
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
-from ipaddress import ip_address
+from functools import cached_property
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
+from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
+from shared.targets import Allowance, read_allowance
+
 MOST_SHARDS = 64
+MOST_DAYS = 36500
+MOST_STREAM_HOURS = 24 * 90
+LEAST_SECRET = 32
+
+
+MOST_CONNECTIONS = 1_000_000
+LONGEST_PATIENCE = 3600.0
+Network = IPv4Network | IPv6Network
+
+
+class Rate(NamedTuple):
+    """So many a second in the long run, and so many at once."""
+
+    per_second: float
+    burst: float
+
+
+RATES = {
+    "tag:telephony": Rate(20_000, 40_000),  # more than a process can take in: what telephony tells is never refused for its number
+    "tag:pages": Rate(1_000, 20_000),
+    "tag:stream": Rate(1_000, 20_000),  # thousands of live pages behind one address come back at one moment
+    "tag:operation": Rate(1_000, 10_000),
+    "role:telephony": Rate(5_000, 20_000),
+    "role:admin": Rate(5_000, 20_000),
+    "key": Rate(500, 5_000),
+    "address": Rate(200, 2_000),
+    "password": Rate(0.5, 50),
+    "wrong_key": Rate(5, 200),
+}
+"""`tag:…`: for each key (or address, where no key is needed) at the doors of that tag, counted apart; `role:…`: for each key or person of
+that role at all others, the most generous of its roles; `key`: where no role of theirs is named; `address`: for each address without a
+key; `password`: wrong ones, for each address: then none from there is looked at for a while; `wrong_key`: keys and signatures that were
+wrong, for each address: they are still looked at, for the right one behind the same address must not wait."""
 
 
 class SettingError(ValueError):
@@ -26,12 +64,28 @@ class Settings:
     metrics: str = "127.0.0.1:9100"
     data: Path = Path("data")
     admin_key: str = ""
+    secret_key: str = ""
     timezone: str = "UTC"
     country: str = ""
     public_watching: str = ""
     public_url: str = ""
     log_level: str = "INFO"
     routing_shards: str = "1"
+    audit_days: str = "400"
+    oidc_issuer: str = ""
+    oidc_client_id: str = ""
+    oidc_client_secret: str = ""
+    oidc_scope: str = "openid email profile"
+    oidc_claim: str = "email"
+    oidc_roles_claim: str = ""
+    oidc_roles: str = ""
+    stream_hours: str = "72"
+    rate_limits: str = ""
+    trusted_proxies: str = ""
+    webhook_allow: str = ""
+    connections: str = "10000"
+    connections_per_address: str = "4000"
+    client_seconds: str = "20"
 
     @property
     def embedded(self) -> bool:
@@ -49,12 +103,79 @@ class Settings:
         return 1 if self.embedded else int(text)
 
     @property
+    def stream_seconds(self) -> float:
+        """How long events are kept for those who come back to the stream, and for webhooks."""
+        text = self.stream_hours
+        if not (text.isascii() and text.isdigit()) or not 1 <= int(text) <= MOST_STREAM_HOURS:
+            raise SettingError(f"ANSWERLINE_STREAM_HOURS: {text!r} is not a whole number from 1 to {MOST_STREAM_HOURS}")
+        return int(text) * 3600.0
+
+    @property
     def http_address(self) -> tuple[str, int]:
         return parse_address("ANSWERLINE_HTTP", self.http)
 
     @property
     def metrics_address(self) -> tuple[str, int]:
         return parse_address("ANSWERLINE_METRICS", self.metrics)
+
+    @cached_property
+    def rates(self) -> dict[str, Rate]:
+        """How often somebody may ask, by whom and where: RATES, and what ANSWERLINE_RATE_LIMITS has of it otherwise, such as
+        `role:agent=50/200 tag:reports=5/20 address=off`: so many a second, and so many at once."""
+        rates = dict(RATES)
+        for one in self.rate_limits.replace(",", " ").split():
+            name, _, told = one.partition("=")
+            match = re.fullmatch(r"(\d{1,9}(?:\.\d{1,6})?)/(\d{1,9})", told, re.ASCII)
+            if (name not in RATES and not re.fullmatch(r"(role|tag):[a-z_-]+", name)) or not (match or told == "off"):
+                raise SettingError(
+                    f"ANSWERLINE_RATE_LIMITS: {one!r} is not NAME=PER_SECOND/AT_ONCE or NAME=off, for example role:agent=50/200; "
+                    f"a name is key, address, password, wrong_key, role:… or tag:…"
+                )
+            rate = Rate(float(match[1]), float(match[2])) if match else Rate(math.inf, math.inf)
+            if not (rate.per_second and rate.burst):
+                raise SettingError(f"ANSWERLINE_RATE_LIMITS: {one!r} would refuse everything; the least is 0.000001/1")
+            rates[name] = rate
+        return rates
+
+    @cached_property
+    def proxies(self) -> tuple[Network, ...]:
+        """Who is believed when it says for whom it asks (X-Forwarded-For, X-Forwarded-Proto): addresses and networks."""
+        try:
+            return tuple(ip_network(one, strict=False) for one in self.trusted_proxies.replace(",", " ").split())
+        except ValueError as error:
+            raise SettingError(
+                f"ANSWERLINE_TRUSTED_PROXIES: {error}; write addresses or networks such as 10.0.0.5 172.18.0.0/16"
+            ) from error
+
+    @cached_property
+    def webhook_allowance(self) -> Allowance:
+        """Where webhooks may go beyond the public internet, and without TLS: networks, addresses and names of hosts."""
+        try:
+            return read_allowance(self.webhook_allow)
+        except ValueError as error:
+            raise SettingError(f"ANSWERLINE_WEBHOOK_ALLOW: {error}") from error
+
+    @property
+    def most_connections(self) -> tuple[int, int]:
+        """At one time: of all, and from one address (a trusted proxy's apart)."""
+        numbers = []
+        for name in ("connections", "connections_per_address"):
+            text = getattr(self, name)
+            if not (text.isascii() and text.isdigit()) or not 1 <= int(text) <= MOST_CONNECTIONS:
+                raise SettingError(f"ANSWERLINE_{name.upper()}: {text!r} is not a whole number from 1 to {MOST_CONNECTIONS}")
+            numbers.append(int(text))
+        return numbers[0], numbers[1]
+
+    @property
+    def patience(self) -> float:
+        """Seconds that a client may take for the head of a request, and beyond a slow line's time for a body or an answer."""
+        try:
+            seconds = float(self.client_seconds)
+        except ValueError:
+            seconds = 0.0
+        if not 0.1 <= seconds <= LONGEST_PATIENCE:
+            raise SettingError(f"ANSWERLINE_CLIENT_SECONDS: {self.client_seconds!r} is not a number from 0.1 to {LONGEST_PATIENCE:g}")
+        return seconds
 
     @property
     def home_country(self) -> str:
@@ -69,6 +190,13 @@ class Settings:
         if self.public_url and not re.fullmatch(r"https?://[^\s/?#@]+(/[^\s?#]*)?", self.public_url):
             raise SettingError(f"ANSWERLINE_PUBLIC_URL: {self.public_url!r} is no address such as https://calls.example.com")
         return self.public_url.rstrip("/")
+
+    @property
+    def audit_seconds(self) -> float:
+        """So long the record of administrative acts is kept."""
+        if not (self.audit_days.isascii() and self.audit_days.isdigit()) or not 1 <= int(self.audit_days) <= MOST_DAYS:
+            raise SettingError(f"ANSWERLINE_AUDIT_DAYS: {self.audit_days!r} is not a whole number from 1 to {MOST_DAYS}")
+        return int(self.audit_days) * 86400.0
 
     @property
     def zone(self) -> ZoneInfo:
@@ -96,14 +224,31 @@ class Settings:
 
     def bootstrap_key(self) -> tuple[str, bool]:
         """The first administrator's key and whether it was made just now. A made key is kept in the data folder, mode 0600."""
-        if self.admin_key:
-            return self.admin_key, False
-        path = self.data / "admin.key"
+        return (self.admin_key, False) if self.admin_key else self._made_once("admin.key", "al_")
+
+    def sealing_keys(self) -> list[str]:
+        """What secrets at rest are sealed with: the newest key first, older ones for what they sealed. Raises SettingError where
+        there is none: an embedded centre makes one and keeps it in the data folder, mode 0600; a deployed one has no such folder."""
+        if not self.secret_key and not self.embedded:
+            raise SettingError(
+                "ANSWERLINE_SECRET_KEY: a deployed gateway needs the key that secrets are sealed with, the same at each start: "
+                f"{LEAST_SECRET} random characters or more, as `openssl rand -base64 32` makes them (or ANSWERLINE_SECRET_KEY_FILE)"
+            )
+        keys = (self.secret_key or self._made_once("secret.key")[0]).replace(",", " ").split()
+        if not keys or min(map(len, keys)) < LEAST_SECRET:
+            raise SettingError(
+                f"ANSWERLINE_SECRET_KEY: each key (the newest first, with blanks between) has {LEAST_SECRET} characters or more"
+            )
+        return keys
+
+    def _made_once(self, name: str, prefix: str = "") -> tuple[str, bool]:
+        """A random key from a file of the data folder, and whether it was made just now. Raises SettingError."""
+        path = self.data / name
         try:
             key = path.read_text().strip()
         except FileNotFoundError:
             self.data.mkdir(parents=True, exist_ok=True)
-            key = "al_" + secrets.token_urlsafe(32)
+            key = prefix + secrets.token_urlsafe(32)
             with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
                 file.write(key + "\n")
             return key, True
@@ -141,6 +286,14 @@ def load(environment: Mapping[str, str] = os.environ) -> Settings:
         settings.zone,
         settings.home_country,
         settings.shards_of_routing,
+        settings.stream_seconds,
         settings.public_address,
+        settings.audit_seconds,
+        settings.rates,
+        settings.proxies,
+        settings.webhook_allowance,
+        settings.most_connections,
+        settings.patience,
+        settings.secret_key and settings.sealing_keys(),
     )
     return settings

@@ -6,8 +6,8 @@ from typing import Any
 class AnswerlineError(Exception):
     """An answer other than success, with a sentence that says what to mend."""
 
-    status = 500
-    title = "Internal error"
+    status = 503
+    title = "Not available at the moment"
 
     def __init__(self, detail: str, **more: Any) -> None:
         super().__init__(detail)
@@ -35,16 +35,32 @@ class MethodNotAllowed(AnswerlineError):
     status, title = 405, "Method not allowed"
 
 
+class TooSlow(AnswerlineError):
+    status, title = 408, "Too slow"
+
+
 class Conflict(AnswerlineError):
     status, title = 409, "Conflict"
+
+
+class Gone(AnswerlineError):
+    status, title = 410, "Gone"
 
 
 class TooLarge(AnswerlineError):
     status, title = 413, "Too large"
 
 
+class AddressTooLong(AnswerlineError):
+    status, title = 414, "Address too long"
+
+
 class UnsupportedMediaType(AnswerlineError):
     status, title = 415, "Unsupported media type"
+
+
+class RangeNotSatisfiable(AnswerlineError):
+    status, title = 416, "Range not satisfiable"
 
 
 class Invalid(AnswerlineError):
@@ -53,6 +69,10 @@ class Invalid(AnswerlineError):
 
 class TooManyRequests(AnswerlineError):
     status, title = 429, "Too many requests"
+
+
+class HeaderTooLarge(AnswerlineError):
+    status, title = 431, "Header too large"
 
 
 class Unavailable(AnswerlineError):

@@ -44,6 +44,7 @@ from tests.stack.process import port
 MODES = ("embedded", "deployed")
 SERVICES = ("gateway", "im", "routing")
 ADMIN_KEY = "al_" + secrets.token_urlsafe(32)
+SECRET_KEY = secrets.token_urlsafe(32)
 START_SECONDS = 60.0
 STOP_SECONDS = 20.0
 COMMAND = [sys.executable, "-m", "shared.cli"]
@@ -183,6 +184,8 @@ class System(Client):
             "ANSWERLINE_HTTP": f"127.0.0.1:{self.ports['http']}",
             "ANSWERLINE_DATA": str(self.folder / "data"),
             "ANSWERLINE_ADMIN_KEY": ADMIN_KEY,
+            "ANSWERLINE_SECRET_KEY": SECRET_KEY,
+            "ANSWERLINE_WEBHOOK_ALLOW": "127.0.0.0/8",
         }
         if mode == "deployed":
             assert broker and database

@@ -8,16 +8,16 @@ from shared.runtime.definition import Definition
 
 
 def _benches() -> list[Command]:
-    from services.gateway import bench
+    from services.gateway import bench, stream_bench
 
-    return [bench.ingest]
+    return [bench.ingest, stream_bench.stream]
 
 
 def _commands() -> list[Command]:
     from services.gateway import commands
     from services.gateway.bridges import bridge
 
-    return [commands.key, bridge]
+    return [commands.key, commands.person, bridge]
 
 
 def _sample(address: str, key: str, speed: float) -> None:

@@ -1,11 +1,17 @@
 """What the gateway adds to the command line."""
 
+import sys
+
 import click
 
-from services.gateway import keys
+from services.gateway import audit, keys, sealing, store, webhooks
+from services.gateway.accounts import Accounts
 from shared import clock, config
 from shared.bus.outbox import UnitOfWork
 from shared.runtime import context
+
+SEALED = (store.source_secret.c.value, webhooks.webhook_secret.c.sealed)
+"""Every column with sealed secrets."""
 
 
 @click.group()
@@ -13,30 +19,73 @@ def key() -> None:
     """API keys."""
 
 
+@click.group()
+def person() -> None:
+    """People in the directory."""
+
+
 def _units() -> UnitOfWork:
     return context.build("gateway", config.load()).units
+
+
+def _note(units: UnitOfWork, act: str, object: str) -> None:
+    with units() as work:
+        audit.note(work.connection, "", "command line", act, object, 200)
+
+
+@person.command()
+@click.argument("id")
+def password(id: str) -> None:
+    """Set the password of the person with this id: asked for twice, or the first line of the input. They are signed out everywhere."""
+    terminal = sys.stdin.isatty()
+    told = click.prompt("Password", hide_input=True, confirmation_prompt=True) if terminal else sys.stdin.readline().rstrip("\r\n")
+    units = _units()
+    Accounts(units, lambda work, *arguments: work(*arguments)).set_password(id, told)
+    _note(units, "answerline person password", id)
+    click.echo("set")
 
 
 @key.command()
 @click.argument("name")
 @click.option("--role", "roles", multiple=True, required=True, type=click.Choice(keys.ROLES), help="May be given several times.")
-def create(name: str, roles: tuple[str, ...]) -> None:
+@click.option("--days", type=click.FloatRange(0, 36500, min_open=True), help="It expires then; otherwise never.")
+@click.option("--site", "sites", multiple=True, help="It holds for this site alone; may be given several times.")
+@click.option("--team", "teams", multiple=True, help="It holds for this team alone; may be given several times.")
+def create(name: str, roles: tuple[str, ...], days: float | None, sites: tuple[str, ...], teams: tuple[str, ...]) -> None:
     """Make a key called NAME. It is shown this once."""
-    made = keys.create(_units(), name, list(roles))
+    expires_at = None if days is None else clock.now() + days * 86400
+    units = _units()
+    made = keys.create(units, name, roles, expires_at=expires_at, sites=sites, teams=teams)
+    _note(units, "answerline key create", made["id"])
     click.echo(f"id   {made['id']}\nkey  {made['key']}")
 
 
 @key.command("list")
 def list_keys() -> None:
     """Which keys there are: id, name, roles. The keys themselves are not kept."""
-    for row in keys.listing(_units()):
-        ended = f"  revoked {clock.to_text(row['revoked_at'])}" if row["revoked_at"] else ""
-        click.echo(f"{row['id']}  {row['name']}  {','.join(row['roles'])}  made {clock.to_text(row['created_at'])}{ended}")
+    cursor: str | None = ""
+    while cursor is not None:
+        page = keys.listing(_units(), cursor)
+        cursor = page["next"]
+        for row in page["items"]:
+            places = "".join(f"  {name} {','.join(row[name])}" for name in ("sites", "teams") if row[name])
+            moments = (("made", "created_at"), ("until", "expires_at"), ("revoked", "revoked_at"))
+            times = "".join(f"  {word} {row[name]}" for word, name in moments if row[name])
+            click.echo(f"{row['id']}  {row['name']}  {','.join(row['roles'])}{places}{times}")
 
 
 @key.command()
 @click.argument("id")
 def revoke(id: str) -> None:
     """End the key with this id (`answerline key list` shows it). It stops working within seconds."""
-    keys.revoke(_units(), id)
+    units = _units()
+    keys.revoke(units, id)
+    _note(units, "answerline key revoke", id)
     click.echo("revoked")
+
+
+@key.command("reseal")
+def reseal() -> None:
+    """Seal all kept secrets with the newest key of ANSWERLINE_SECRET_KEY; the others may go then."""
+    sealer = sealing.Sealer(config.load().sealing_keys())
+    click.echo(f"sealed anew: {sealing.reseal(_units(), sealer, SEALED)}")

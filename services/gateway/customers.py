@@ -5,11 +5,9 @@ Numbers stand in the table `customer_number` alone; no message repeats one, for 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-import phonenumbers
-from phonenumbers import NumberParseException, PhoneNumberFormat, ValidationResult
 from sqlalchemy import Connection, delete, func, select
 
 from services.gateway import store
@@ -18,16 +16,10 @@ from shared import clock
 from shared.bus.outbox import UnitOfWork
 from shared.db import bulk
 from shared.errors import Invalid, NotFound
+from shared.numbers import BadNumber, to_e164
 
 FACTS = ("value", "buying_power", "tier", "preferred_channel")
 WANTS = ("language", "region", "site")
-
-WRONG = {
-    ValidationResult.IS_POSSIBLE_LOCAL_ONLY: "has no area code",
-    ValidationResult.INVALID_COUNTRY_CODE: "has no country code that exists",
-    ValidationResult.TOO_SHORT: "is too short",
-    ValidationResult.TOO_LONG: "is too long",
-}
 
 
 def put(units: UnitOfWork, id: str, told: Mapping[str, Any]) -> dict[str, Any]:
@@ -36,20 +28,19 @@ def put(units: UnitOfWork, id: str, told: Mapping[str, Any]) -> dict[str, Any]:
         raise Invalid(
             f"a customer's id has 1 to {store.LONGEST_NAME} characters and is no telephone number: it travels, which numbers do not"
         )
-    numbers = _numbers(told.get("numbers", ()))
-    profile = {name: told.get(name) for name in (*FACTS, *WANTS)}
-    row = {"id": id, "profile": profile, "changed_at": clock.now()}
+    whole = {"id": id, **{name: told.get(name) for name in (*FACTS, *WANTS)}, "numbers": e164_of(told.get("numbers", ()))}
+    put_all(units, [whole])
+    return whole
+
+
+def put_all(units: UnitOfWork, several: Sequence[Mapping[str, Any]]) -> None:
+    """Write customers down in one transaction, each whole and checked, with numbers in E.164."""
+    rows = [{"id": one["id"], "profile": {name: one[name] for name in (*FACTS, *WANTS)}, "changed_at": clock.now()} for one in several]
+    numbers = [{"number": number, "customer": one["id"]} for one in several for number in one["numbers"]]
     with units() as work:
-        bulk.insert(work.connection, customer, [row], key=("id",), update=("profile", "changed_at"))
-        work.connection.execute(delete(customer_number).where(customer_number.c.customer == id))
-        bulk.insert(
-            work.connection,
-            customer_number,
-            [{"number": one, "customer": id} for one in numbers],
-            columns=("number", "customer"),
-            key=("number", "customer"),
-        )
-    return {"id": id, **profile, "numbers": numbers}
+        bulk.insert(work.connection, customer, rows, key=("id",), update=("profile", "changed_at"))
+        work.connection.execute(delete(customer_number).where(customer_number.c.customer.in_([row["id"] for row in rows])))
+        bulk.insert(work.connection, customer_number, numbers, columns=("number", "customer"), key=("number", "customer"))
 
 
 def get(units: UnitOfWork, id: str) -> dict[str, Any]:
@@ -59,6 +50,13 @@ def get(units: UnitOfWork, id: str) -> dict[str, Any]:
         if row is None:
             raise NotFound("no customer has this id")
         return _with_numbers(connection, [row])[0]
+
+
+def several(units: UnitOfWork, ids: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Those of these customers whom the directory has, by id."""
+    with units.database.reading() as connection:
+        rows = connection.execute(select(customer).where(customer.c.id.in_(ids))).all()
+        return {one["id"]: one for one in _with_numbers(connection, rows)}
 
 
 def listing(units: UnitOfWork, after: str, limit: int) -> dict[str, Any]:
@@ -78,33 +76,22 @@ def _with_numbers(connection: Connection, rows: Sequence[Any]) -> list[dict[str,
     return [{"id": row.id, **row.profile, "numbers": of[row.id]} for row in rows]
 
 
-def _numbers(given: Iterable[str]) -> list[str]:
+def e164_of(given: Iterable[str]) -> list[str]:
     """E.164, sorted, each once. Raises Invalid, which says of each by its place what is wrong with it."""
     numbers, wrong = set(), {}
     for place, text in enumerate(given):
         try:
-            numbers.add(to_e164(text))
-        except ValueError as error:
+            number = to_e164(text)
+        except BadNumber as error:
             wrong[place] = [f"The number {error}."]
+        else:
+            if number is None:
+                wrong[place] = ["The number is no telephone number."]
+            else:
+                numbers.add(number)
     if wrong:
         raise Invalid("a number cannot be used: write each with its country code, as in +49 30 1234567", errors={"numbers": wrong})
     return sorted(numbers)
-
-
-def to_e164(text: str, country: str = "") -> str:
-    """'+49 (30) 123-4567' -> '+49301234567'. `country`: two letters, where numbers without a country code belong. Raises ValueError, with
-    what is wrong and without the number."""
-    try:
-        parsed = phonenumbers.parse(text, country or None)
-    except NumberParseException as error:
-        no_code = error.error_type == NumberParseException.INVALID_COUNTRY_CODE
-        raise ValueError(WRONG[ValidationResult.INVALID_COUNTRY_CODE] if no_code else "is no telephone number") from None
-    if parsed.extension:
-        raise ValueError("has an extension")
-    possible = phonenumbers.is_possible_number_with_reason(parsed)
-    if possible != ValidationResult.IS_POSSIBLE:
-        raise ValueError(WRONG.get(possible, "cannot be dialled"))
-    return phonenumbers.format_number(parsed, PhoneNumberFormat.E164)
 
 
 # ---- who calls
@@ -112,12 +99,7 @@ def to_e164(text: str, country: str = "") -> str:
 
 def owners_of(connection: Connection, callers: Iterable[str], country: str = "") -> dict[str, str]:
     """Caller, as telephony systems write them -> the one customer whose number that is. A number withheld, or of several, is nobody's."""
-    numbers: dict[str, str] = {}
-    for caller in callers:
-        try:
-            numbers[caller] = to_e164(caller, country)
-        except ValueError:  # withheld, an extension, or of no country that is known
-            continue
+    numbers = _numbers_of(callers, country)
     if not numbers:
         return {}
     query = (
@@ -128,6 +110,35 @@ def owners_of(connection: Connection, callers: Iterable[str], country: str = "")
     )
     owners = {row.number: row.owner for row in connection.execute(query)}
     return {caller: owners[number] for caller, number in numbers.items() if number in owners}
+
+
+def refs_of(connection: Connection, callers: Iterable[str], country: str, mark: Callable[[str], str]) -> dict[str, str]:
+    """Caller -> by what routing may know them again when they ring a second time: a mark of their number, from which nobody learns it.
+    None for a number that is withheld or of several customers."""
+    numbers = _numbers_of(callers, country)
+    if not numbers:
+        return {}
+    query = (
+        select(customer_number.c.number)
+        .where(customer_number.c.number.in_(set(numbers.values())))
+        .group_by(customer_number.c.number)
+        .having(func.count() > 1)
+    )
+    shared = set(connection.scalars(query))
+    return {caller: mark(number) for caller, number in numbers.items() if number not in shared}
+
+
+def _numbers_of(callers: Iterable[str], country: str) -> dict[str, str]:
+    """Caller -> E.164, of those who have a number."""
+    numbers = {}
+    for caller in callers:
+        try:
+            number = to_e164(caller, country)
+        except BadNumber:  # an extension, or of no country that is known
+            continue
+        if number is not None:
+            numbers[caller] = number
+    return numbers
 
 
 def wishes_of(connection: Connection, ids: Iterable[str]) -> dict[str, dict[str, Any]]:

@@ -14,11 +14,19 @@ from typing import Any
 import structlog
 from sqlalchemy import delete, insert, select
 
-from services.gateway import customers, sources, store
+from services.gateway import customers, recordings, sources, store
 from services.gateway.domain import ami, ari, dialplan, freeswitch, queue_log
 from services.gateway.domain.agents import AgentReport, agent_reports
 from services.gateway.domain.legs import OPEN, Change, Leg, diff, fold
-from services.gateway.domain.observation import AGENT_KINDS, SOURCE_KINDS, Ignored, Malformed, Observation
+from services.gateway.domain.observation import (
+    AGENT_KINDS,
+    LONGEST_LOCATION,
+    RECORDING_KINDS,
+    SOURCE_KINDS,
+    Ignored,
+    Malformed,
+    Observation,
+)
 from services.gateway.sources import Source
 from services.gateway.store import LONGEST_NAME, ContactRow
 from shared import clock
@@ -73,6 +81,8 @@ class Reading:
     """(line or message number from 1, reason, text)"""
     customer: str = ""
     """whom the dialplan says that an arrival is of"""
+    polls: bool = False
+    """whether it says that it will ask whom to dial for an arrival"""
 
     def read(self, number: int, text: str, interpret: Callable[[], Observation | Ignored]) -> None:
         try:
@@ -86,6 +96,8 @@ class Reading:
             name and len(name) > LONGEST_NAME for name in (*told.identifiers, told.queue, told.agent, told.interface, *(told.calls or ()))
         ):
             self.rejected.append((number, f"the name of a call, queue or agent has more than {LONGEST_NAME} characters", text))
+        elif told.recording and len(told.recording) > LONGEST_LOCATION:
+            self.rejected.append((number, f"where a recording is kept has more than {LONGEST_LOCATION} characters", text))
         else:
             self.observations.append(told)
 
@@ -172,14 +184,20 @@ def read_dialplan(body: bytes, content_type: str, received: float, zone: tzinfo 
     reading = Reading()
     text = body.decode("utf-8", "backslashreplace")
 
+    beside: list[Observation] = []
+
     def interpret() -> Observation:
         fields = dialplan.decode(body, content_type)
         told = dialplan.interpret(fields, received, zone)
+        beside.extend(dialplan.recordings(fields, told))
         customer = dialplan.customer(fields)
         reading.customer = customer if len(customer) <= LONGEST_NAME else ""
+        reading.polls = told.kind == "arrived" and str(fields.get("polls") or "") == "1"
         return told
 
     reading.read(1, text, interpret)
+    for told in beside if reading.observations else ():
+        reading.read(1, text, lambda told=told: told)  # type: ignore[misc]
     return reading
 
 
@@ -352,6 +370,17 @@ def call_of(units: UnitOfWork, contact: str) -> tuple[str, str]:
     return row.source, row.alias
 
 
+def told_of(units: UnitOfWork, contact: str) -> dict[str, set[str]]:
+    """The `queues` and `agents` of a contact, as far as telephony tells."""
+    with units.database.reading() as connection:
+        known = store.load_contacts(connection, [contact]).get(contact)
+    legs = [*known.legs, *known.observations] if known else []
+    return {
+        "queues": {leg["queue"] for leg in legs if leg.get("queue")},
+        "agents": {leg[name] for leg in legs for name in ("agent", "address") if leg.get(name)},
+    }
+
+
 def is_open(units: UnitOfWork, contact: str) -> bool:
     """Whether anybody waits or talks in it, as far as telephony tells. One just announced is open."""
     with units.database.reading() as connection:
@@ -365,6 +394,7 @@ def prune(units: UnitOfWork, before: float) -> None:
         work.connection.execute(delete(store.intake).where(store.intake.c.processed_at < before))
         work.connection.execute(delete(store.refused).where(store.refused.c.received_at < before))
         store.forget_snapshots(work.connection, clock.now() - KEEP_SNAPSHOTS)
+        recordings.forget(work, before)
 
 
 def expire(units: UnitOfWork) -> int:
@@ -390,17 +420,17 @@ def expire(units: UnitOfWork) -> int:
 # ---- making sense of it
 
 
-def correlate(units: UnitOfWork, country: str = "") -> int:
+def correlate(units: UnitOfWork, country: str = "", mark: Callable[[str], str] | None = None) -> int:
     """Turn the next pending observations into contacts and agents' states, and announce what changed. Returns how many were worked on.
-    `country`: where a caller's number without a country code belongs."""
+    `country`: where a caller's number without a country code belongs. `mark` of a number stands for it elsewhere; none: nothing does."""
     with units.database.reading() as connection:
         rows = store.pending(connection, BATCH)
     if rows:
-        _correlate(units, rows, country)
+        _correlate(units, rows, country, mark)
     return len(rows)
 
 
-def _correlate(units: UnitOfWork, rows: Sequence[Any], country: str) -> None:
+def _correlate(units: UnitOfWork, rows: Sequence[Any], country: str, mark: Callable[[str], str] | None) -> None:
     """In one transaction; where that fails the batch is halved, until the culprit stands alone and is set aside with the refused."""
     try:
         with units() as work:
@@ -410,14 +440,14 @@ def _correlate(units: UnitOfWork, rows: Sequence[Any], country: str) -> None:
                 told.setdefault(row.source, []).append(Observation.from_dict(row.observation))
             registered = sources.of(work.connection, told)
             for source, observations in sorted(told.items()):
-                _Correlation(work, registered[source], country).apply(observations)
+                _Correlation(work, registered[source], country, mark).apply(observations)
     except Exception as error:
         if is_outage(error):
             raise
         if len(rows) > 1:
             middle = len(rows) // 2
-            _correlate(units, rows[:middle], country)
-            _correlate(units, rows[middle:], country)
+            _correlate(units, rows[:middle], country, mark)
+            _correlate(units, rows[middle:], country, mark)
             return
         log.error("observation set aside", seq=rows[0].seq, error=type(error).__name__, exc_info=error)
         told_wrong = {"source": rows[0].source, "door": "correlation", "body": str(rows[0].observation), "reason": type(error).__name__}
@@ -429,8 +459,9 @@ def _correlate(units: UnitOfWork, rows: Sequence[Any], country: str) -> None:
 class _Correlation:
     """One source's new observations against what is known of its calls."""
 
-    def __init__(self, work: Work, source: Source, country: str) -> None:
+    def __init__(self, work: Work, source: Source, country: str, mark: Callable[[str], str] | None) -> None:
         self.work = work
+        self.mark = mark
         self.source = source.name
         self.country = source.country or country
         self.observed = source.mode == "observed"
@@ -446,7 +477,9 @@ class _Correlation:
         self._note_restarts([told for told in observations if told.kind in SOURCE_KINDS and told.kind != "snapshot"])
         self._note_snapshots([told for told in observations if told.kind == "snapshot"])
         self._note_agents([told for told in observations if told.kind in AGENT_KINDS])
-        of_calls = [told for told in observations if told.kind not in SOURCE_KINDS and told.kind not in AGENT_KINDS]
+        of_recordings = [told for told in observations if told.kind in RECORDING_KINDS]
+        beside = SOURCE_KINDS | AGENT_KINDS | RECORDING_KINDS
+        of_calls = [told for told in observations if told.kind not in beside]
         store.lock_aliases(self.work.connection, [self.source])
         self.aliases = store.contacts_of(self.work.connection, {(self.source, id) for told in of_calls for id in told.identifiers})
         self.contacts |= store.load_contacts(self.work.connection, self.aliases.values())
@@ -464,6 +497,8 @@ class _Correlation:
             self._refold(self.contacts[id], restarts)
         store.save_contacts(self.work.connection, [self.contacts[id] for id in self.touched])
         store.save_aliases(self.work.connection, self.new_aliases)
+        touched = {id: self.contacts[id] for id in self.touched}
+        recordings.note(self.work, self.source, of_recordings, touched, [alias for _, alias in self.new_aliases])
 
     def _contact_of(self, told: Observation) -> ContactRow:
         """The contact that shares an id with the observation. Where several do, they are one call and become one contact."""
@@ -509,6 +544,13 @@ class _Correlation:
         known = customers.wishes_of(self.work.connection, [contact.wishes["customer"] for contact in named]) if named else {}
         for contact in named:
             contact.wishes = customers.beneath(contact.wishes, known.get(contact.wishes["customer"], {}))
+        if self.mark:
+            ringing = {contact.id: self.callers[contact.id] for contact in fresh if contact.id in self.callers}
+            refs = customers.refs_of(self.work.connection, ringing.values(), self.country, self.mark) if ringing else {}
+            for id, caller in ringing.items():
+                if ref := refs.get(caller):
+                    facts = {**self.contacts[id].wishes.get("facts", {}), "caller_ref": ref}
+                    self.contacts[id].wishes = {**self.contacts[id].wishes, "facts": facts}
 
     def _refold(self, contact: ContactRow, restarts: Sequence[float]) -> None:
         before = [_leg(stored) for stored in contact.legs]
@@ -538,7 +580,7 @@ class _Correlation:
         }
         if contact.merged_into:
             data["merged_into"] = contact.merged_into
-        if self.observed:
+        if self.observed or change.leg.distributed:
             data["observed"] = True
         self.work.announce(Event(EVENT_OF[change.what], contact.id, data, _moment(change), contact.sequence))
 
@@ -629,7 +671,7 @@ def _leg(stored: Mapping[str, Any]) -> Leg:
 def published(leg: Leg) -> dict[str, Any]:
     """The leg as other services see it: without the caller's number, which they do not need."""
     told = asdict(leg)
-    del told["caller"]
+    del told["caller"], told["distributed"]
     told["address"] = told.pop("interface")
     told["target"] = told.pop("transfer_target")
     told["missed"] = None if leg.missed is None else dict(leg.missed)

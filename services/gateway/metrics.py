@@ -16,6 +16,20 @@ INTAKE = Counter(
 CORRELATED = Counter("answerline_gateway_correlated_observations_total", "Observations turned into contacts and agents' states.")
 WAITING_REQUESTS = Gauge("answerline_gateway_waiting_requests", "Long polls and streams open now.", ["kind"])
 
+WEBHOOK_DELIVERIES = Counter(
+    "answerline_gateway_webhook_deliveries_total",
+    "Attempts to deliver an event to a webhook: delivered, retrying, dead (given up), deleted (the webhook was, meanwhile).",
+    ["outcome"],
+)
+WEBHOOK_SECONDS = Histogram(
+    "answerline_gateway_webhook_attempt_seconds", "Time of an attempt to deliver to a webhook.", buckets=(0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 15)
+)
+WEBHOOK_OLDEST = Gauge(
+    "answerline_gateway_webhook_oldest_pending_seconds", "How long the oldest event has been owed to an enabled webhook, in the process that delivers."
+)
+STREAM_DELIVERED = Counter("answerline_gateway_stream_events_total", "Events given to listeners, each as often as there are listeners.")
+STREAM_CUT_OFF = Counter("answerline_gateway_stream_cut_off_total", "Listeners cut off because they did not keep up.")
+
 
 def count_intake(door: str, receipt: Receipt) -> None:
     counts = {

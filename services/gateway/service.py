@@ -10,32 +10,52 @@ from typing import Any
 
 import structlog
 
-from services.gateway import handlers, keys, metrics, pages, schemas
-from services.gateway.doors import CALLING, WATCHING, as_json
+from services.gateway import audit, customers, handlers, imports, metrics, pages, schemas, stream_log, twilio_api
+from services.gateway.accounts import Accounts
+from services.gateway.contract import ABOUT
+from services.gateway.courier import Courier
+from services.gateway.doors import CALLING, as_json
+from services.gateway.doors.access import AccessDoors
 from services.gateway.doors.agents import AgentDoors
 from services.gateway.doors.contacts import ContactDoors
 from services.gateway.doors.escalations import EscalationDoors
 from services.gateway.doors.events import EventDoors
 from services.gateway.doors.freeswitch import FreeswitchDoors
+from services.gateway.doors.imports import ImportDoors
+from services.gateway.doors.people import PeopleDoors
+from services.gateway.doors.recordings import RecordingDoors
 from services.gateway.doors.reports import ReportDoors
 from services.gateway.doors.sources import SourceDoors
+from services.gateway.doors.stream import StreamDoors
 from services.gateway.doors.supervision import SupervisionDoors
 from services.gateway.doors.twilio import TwilioDoors
+from services.gateway.doors.webhooks import WebhookDoors
 from services.gateway.handlers import Arrival, Receipt, Taken
+from services.gateway.idempotency import Memory
 from services.gateway.keys import Keyring
+from services.gateway.oidc import Provider
+from services.gateway.schemas import answers, telephony
+from services.gateway.scopes import Scopes
+from services.gateway.sealing import Sealer
 from services.gateway.sources import Register
+from services.gateway.stream import Stream
 from shared import clock
+from shared.bus.envelope import Event
+from shared.bus.outbox import Work
 from shared.http import documents
+from shared.http.address import Proxies
 from shared.http.endpoint import LARGE, Principal, Response, endpoint
-from shared.http.wsgi import Request, require
+from shared.http.wsgi import Request
 from shared.ids import new_id
 from shared.observability import health
+from shared.runtime import outbound
 from shared.runtime.bootstrap import Bootstrap
 from shared.runtime.context import Context
 from shared.runtime.group import GroupCommit
-from shared.runtime.loops import RelayLoop, continuously, hears
+from shared.runtime.heavy import off_the_hub
+from shared.runtime.loops import RelayLoop, consumes, continuously, hears
 from shared.runtime.rpc import Client
-from shared.runtime.waiting import Switchboard
+from shared.runtime.waiting import Switchboard, expect
 from shared.runtime.web import WebServer
 
 log = structlog.get_logger()
@@ -43,8 +63,13 @@ log = structlog.get_logger()
 IDLE_SECONDS = 0.5
 WALLBOARD_SECONDS = 4 * 3600.0
 STANDBY_SECONDS = 1.0
+POLLS_WITHIN_SECONDS = 5.0
+FIGURES_EVERY = 0.3
+COMMAND_SECONDS = 1.0
+RESUME_SECONDS = 30.0
 PRUNE_EVERY = 3600.0
 KEEP_INTAKE = 90 * 86400.0
+DIALPLAN = ("application/json", "application/x-www-form-urlencoded")
 TEXT = ("text/plain", "application/x-ndjson", "application/json", "application/octet-stream")
 
 
@@ -55,12 +80,27 @@ class GatewayCore:
         self.context = context
         self.units = context.units
         self.settings = context.settings
-        self.keyring = Keyring(context.units, context.settings.bootstrap_key()[0])
-        self.sources = Register(context.units)
+        self.accounts = Accounts(context.units, off_the_hub)
+        self.keyring = Keyring(context.units, context.settings.bootstrap_key()[0], self.accounts.authenticate)
+        self.provider = Provider(context.settings, outbound.send) if context.settings.oidc_issuer else None
+        self.proxies = Proxies(context.settings.proxies)
+        self.sealer = Sealer(context.settings.sealing_keys())
+        self.scopes = Scopes()
+        self.sources = Register(context.units, self.sealer)
+        self.memory = Memory(context.units, self.sealer, clock.now() if context.settings.embedded else 0.0)
         self.board = Switchboard()
+        self.stream = Stream(context.units, self.scopes, self.board)
         self.taken = Flag()
+        self.begun = context.settings.embedded  # then routing began anew with us, and knows
         self.prune_at = clock.monotonic() + PRUNE_EVERY
         self.intake: GroupCommit[Taken, Receipt] = GroupCommit(self._take_in, most=100)
+        self.courier = Courier(context.units, self.sealer, context.settings.webhook_allowance, outbound.post, outbound.aside)
+
+    def caller_ref(self, number: str, country: str) -> str:
+        """By what routing knows a caller with this number again; "" where it must not (see customers.refs_of)."""
+        with self.units.database.reading() as connection:
+            refs = customers.refs_of(connection, [number], country or self.settings.home_country, self.sealer.mark)
+        return refs.get(number, "")
 
     def _take_in(self, posts: Sequence[Taken]) -> list[Receipt]:
         receipts = handlers.take_in(self.units, posts)
@@ -69,16 +109,22 @@ class GatewayCore:
 
     def take(self, taken: Taken) -> Receipt:
         """Returns when the post is durable."""
+        self.sources.require(taken.source)
         receipt = self.intake.submit(taken)
         metrics.count_intake(taken.door, receipt)
         return receipt
 
     def take_all(self, posts: Sequence[Taken]) -> list[Receipt]:
         """Returns when all the posts are durable, in one transaction."""
+        for taken in posts:
+            self.sources.require(taken.source)
         receipts = self._take_in(posts)
         for taken, receipt in zip(posts, receipts, strict=True):
             metrics.count_intake(taken.door, receipt)
         return receipts
+
+    def close(self) -> None:
+        self.courier.close()
 
     def today(self) -> float:
         """Since when the wallboard counts: midnight where the centre is, or four hours ago when that is earlier."""
@@ -87,8 +133,9 @@ class GatewayCore:
 
 
 class GatewayService(
-    ContactDoors, AgentDoors, SupervisionDoors, ReportDoors, FreeswitchDoors, SourceDoors, TwilioDoors, EventDoors, EscalationDoors
-):
+    AccessDoors, PeopleDoors, ContactDoors, AgentDoors, SupervisionDoors, ReportDoors, FreeswitchDoors, SourceDoors, TwilioDoors, EventDoors,
+    StreamDoors, WebhookDoors, RecordingDoors, ImportDoors, EscalationDoors,
+):  # fmt: skip
     name = "gateway"
 
     core = Bootstrap(GatewayCore)
@@ -102,6 +149,10 @@ class GatewayService(
 
     observe = staticmethod(metrics.observe)
 
+    @property
+    def memory(self) -> Memory:
+        return self.core.memory
+
     # Loops
 
     @continuously
@@ -114,18 +165,70 @@ class GatewayService(
         if clock.monotonic() > core.prune_at:
             core.prune_at = clock.monotonic() + PRUNE_EVERY
             handlers.prune(core.units, clock.now() - KEEP_INTAKE)
+            core.accounts.prune()
+            audit.prune(core.units, clock.now() - core.settings.audit_seconds)
+            stream_log.prune(core.units, clock.now() - core.settings.stream_seconds)
+            core.memory.prune()
             if ended := handlers.expire(core.units):
                 log.warning("contacts of which nothing was heard for a day count as over", count=ended)
         core.taken.clear()
-        if worked := handlers.correlate(core.units, core.settings.home_country):
+        if worked := handlers.correlate(core.units, core.settings.home_country, core.sealer.mark):
             metrics.CORRELATED.inc(worked)
             time.sleep(0)
         else:
             core.taken.wait(IDLE_SECONDS)
 
+    @continuously(every=STANDBY_SECONDS)
+    def begin_anew(self) -> None:
+        """Telephony that asked us whom to dial lost its connection when we ended: until it asks again, nobody is offered its callers."""
+        if not self.core.begun:
+            self.routing.ask_anew()
+            self.core.begun = True
+
+    @continuously
+    def deliver_webhooks(self) -> None:
+        """What webhooks are owed is sent; the process that correlates does it."""
+        core = self.core
+        if not core.context.lease.acquire():
+            core.courier.rest()
+            time.sleep(STANDBY_SECONDS)
+        elif core.courier.step():
+            time.sleep(0)
+        else:
+            core.courier.wait(IDLE_SECONDS)
+
+    @continuously(every=RESUME_SECONDS)
+    def resume_imports(self) -> None:
+        """What was accepted is written, whatever ended meanwhile."""
+        if self.core.context.lease.acquire():
+            imports.resume(self.core.units, self.kind_of)
+
+    @continuously(every=COMMAND_SECONDS)
+    def command_twilio(self) -> None:
+        """Recordings of sources at Twilio are paused and resumed by asking Twilio."""
+        if self.core.context.lease.acquire():
+            allowance = self.core.settings.webhook_allowance
+            twilio_api.obey(self.core.units, self.core.sources, allowance, outbound.post, outbound.Unreachable, self.core.board.ring)
+
     @hears("routing.#")
     def on_routing_news(self, body: Any) -> None:
         self.core.board.hear(body)
+        self.core.stream.wake()
+
+    # Events
+
+    @consumes
+    def on_events(self, work: Work, events: list[Event]) -> None:
+        """All that happens goes into the log that streams and webhooks read."""
+        self.core.stream.write(work, events)
+
+    @continuously
+    def tell_listeners(self) -> None:
+        self.core.stream.step()
+
+    @continuously(every=FIGURES_EVERY)
+    def tell_figures(self) -> None:
+        self.core.stream.live.step(lambda: self.routing.report_live(since=self.core.today()))
 
     # Telephony systems
 
@@ -173,26 +276,19 @@ class GatewayService(
         return self.take(request, "ari", handlers.read_ari(request.raw, clock.now()))
 
     @endpoint("POST", "/v1/telephony/asterisk/dialplan", query=schemas.Source, answer=schemas.Receipt, roles=CALLING,
-              takes=("application/json", "application/x-www-form-urlencoded"), tag="telephony")  # fmt: skip
+              takes=DIALPLAN, shapes=dict.fromkeys(DIALPLAN, telephony.DialplanPost), tag="telephony")  # fmt: skip
     def post_dialplan(self, request: Request) -> Response:
-        """One post of the dialplan's CURL(): call.arrived, call.answered or call.hangup, as JSON or form. An arrival may name its `customer`."""
+        """One post of the dialplan's CURL(): call.arrived, call.answered or call.hangup, as JSON or form. An arrival may name its `customer`;
+        `polls=1` says that it will ask whom to dial: if it does not within seconds, its caller is offered to nobody."""
         zone = self.core.sources.get(request.query["source"]).zone
         reading = handlers.read_dialplan(request.raw, request.header("Content-Type"), clock.now(), zone)
         arrived = bool(reading.observations) and reading.observations[0].kind == "arrived"
         wishes = {"customer": reading.customer} if reading.customer else {}
-        return self.take(request, "dialplan", [reading], Arrival(new_id(), wishes=wishes) if arrived else None)
-
-    # Keys
-
-    @endpoint("POST", "/v1/keys", body=schemas.NewKey, status=201, roles=("admin",), tag="keys")
-    def post_key(self, request: Request) -> dict[str, Any]:
-        """Make an API key; it is shown this once."""
-        return keys.create(self.core.units, request.body["name"], request.body["roles"])
-
-    @endpoint("DELETE", "/v1/keys/{id}", status=204, roles=("admin",), tag="keys")
-    def delete_key(self, request: Request) -> None:
-        """Revoke a key."""
-        keys.revoke(self.core.units, request.parameters["id"])
+        answer = self.take(request, "dialplan", [reading], Arrival(new_id(), wishes=wishes) if arrived else None)
+        if arrived and reading.polls:
+            contact = handlers.find_contact(self.core.units, f"{request.query['source']}:{reading.observations[0].call}")
+            expect(self.core.board, contact, POLLS_WITHIN_SECONDS, lambda: self.left(contact))
+        return answer
 
     # The live page
 
@@ -201,46 +297,35 @@ class GatewayService(
         """The wallboard."""
         return pages.wallboard()
 
-    @endpoint("GET", "/static/{name}", public=True, gives="text/plain", tag="pages")
+    @endpoint("GET", "/static/{name}", public=True, gives="text/css", gives_also=("text/javascript", "image/svg+xml"), tag="pages")
     def get_static(self, request: Request) -> Response:
         """Style and script of the pages."""
         return pages.static(request.parameters["name"])
 
-    @endpoint("GET", "/v1/stream", query=schemas.Stream, public=True, gives="text/event-stream", tag="pages")
-    def get_stream(self, request: Request) -> Response:
-        """Server-sent events. Topic `live`: the wallboard's figures, whenever they changed, at most four times a second."""
-        self._require_watcher(request)
-        return pages.stream(self.core.board, lambda: self.routing.report_live(since=self.core.today()), request)
-
-    def _require_watcher(self, request: Request) -> None:
-        forwarded = bool(request.header("X-Forwarded-For") or request.header("Forwarded"))
-        if not self.core.settings.watching_is_public(forwarded):
-            require(self.authenticate(request.environ), WATCHING)
-
     # About this installation
 
-    @endpoint("GET", "/livez", public=True, tag="operation")
+    @endpoint("GET", "/livez", answer=answers.Alive, public=True, tag="operation")
     def get_livez(self, _request: Request) -> dict[str, Any]:
         """Whether the process lives."""
         return {"status": "ok"}
 
-    @endpoint("GET", "/readyz", public=True, tag="operation")
+    @endpoint("GET", "/readyz", answer=answers.Ready, answers={503: answers.Ready}, public=True, tag="operation")
     def get_readyz(self, _request: Request) -> Response:
         """Whether the service can work: database and broker."""
         return health.ready(self.core.context.neighbours)
 
-    @endpoint("GET", "/metrics", public=True, gives="text/plain", tag="operation")
+    @endpoint("GET", "/metrics", public=True, answers={401: None, 403: None}, gives="text/plain", tag="operation")
     def get_metrics(self, request: Request) -> Response:
         """Prometheus metrics; a key with the role `metrics` is needed where others than this machine can ask."""
-        self._require_watcher(request)
+        self.require_watcher(request)
         return health.metrics()
 
-    @endpoint("GET", "/openapi.json", public=True, tag="operation")
+    @endpoint("GET", "/openapi.json", answer=answers.AnyDocument, public=True, tag="operation")
     def get_openapi(self, _request: Request) -> Response:
         """This API as an OpenAPI 3.1 document."""
-        return as_json(documents.openapi(GatewayService))
+        return as_json(documents.openapi(GatewayService, ABOUT, self.core.settings.public_address or "/"))
 
-    @endpoint("GET", "/asyncapi.json", public=True, tag="operation")
+    @endpoint("GET", "/asyncapi.json", answer=answers.AnyDocument, public=True, tag="operation")
     def get_asyncapi(self, _request: Request) -> Response:
         """The events as an AsyncAPI 3 document."""
         return as_json(documents.asyncapi())

@@ -112,7 +112,9 @@ source = Table(
     Column("name", Text, primary_key=True),
     Column("settings", Document, nullable=False),
     Column("changed_at", Moment, nullable=False),
+    Column("deleted_at", Moment),
 )
+"""One that was deleted stays, with its settings for what it left behind."""
 
 source_secret = Table(
     "source_secret",
@@ -121,7 +123,7 @@ source_secret = Table(
     Column("name", Text, primary_key=True),
     Column("value", Text, nullable=False),
 )
-"""What signatures are checked with, and so kept as it is; read by services.gateway.sources alone, and never shown."""
+"""Sealed (see sealing.py); read by services.gateway.sources alone, and never shown."""
 
 customer = Table(
     "customer",
@@ -146,9 +148,94 @@ api_key = Table(
     Column("name", Text, nullable=False),
     Column("digest", Text, nullable=False, unique=True),
     Column("roles", Document, nullable=False),
+    Column("sites", Document, nullable=False),
+    Column("teams", Document, nullable=False),
     Column("created_at", Moment, nullable=False),
+    Column("expires_at", Moment),
     Column("revoked_at", Moment),
 )
+
+site = Table(
+    "site",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("zone", Text, nullable=False),
+    Column("active", Boolean, nullable=False),
+    Column("changed_at", Moment, nullable=False),
+)
+
+team = Table(
+    "team",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("site", Text, nullable=False),
+    Column("active", Boolean, nullable=False),
+    Column("changed_at", Moment, nullable=False),
+)
+
+person = Table(
+    "person",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("email", Text),
+    Column("email_key", Text, unique=True),
+    Column("site", Text, nullable=False),
+    Column("team", Text, nullable=False),
+    Column("roles", Document, nullable=False),
+    Column("language", Text, nullable=False),
+    Column("sites", Document),
+    Column("teams", Document),
+    Column("active", Boolean, nullable=False),
+    Column("sequence", Integer, nullable=False),
+    Column("changed_at", Moment, nullable=False),
+)
+"""`sites` and `teams`: for which the roles hold (null: the person's own; none: all)."""
+
+password = Table(
+    "password",
+    metadata,
+    Column("person", Text, primary_key=True),
+    Column("hash", Text, nullable=False),
+    Column("changed_at", Moment, nullable=False),
+)
+
+session = Table(
+    "session",
+    metadata,
+    Column("digest", Text, primary_key=True),
+    Column("person", Text, nullable=False, index=True),
+    Column("roles", Document),
+    Column("made_at", Moment, nullable=False),
+    Column("seen_at", Moment, nullable=False),
+)
+"""Who is signed in. `roles`: where the identity provider says them, and not the directory."""
+
+failed_sign_in = Table(
+    "failed_sign_in",
+    metadata,
+    Column("subject", Text, primary_key=True),
+    Column("failures", Integer, nullable=False),
+    Column("last_at", Moment, nullable=False),
+    Column("locked_until", Moment, nullable=False),
+)
+"""By digest of the name that was typed, and by digest of the address: neither is kept as it is."""
+
+audit = Table(
+    "audit",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("at", Moment, nullable=False),
+    Column("who", Text, nullable=False, index=True),
+    Column("name", Text, nullable=False),
+    Column("act", Text, nullable=False),
+    Column("object", Text, nullable=False, index=True),
+    Column("status", Integer),
+    Column("summary", Text, nullable=False),
+)
+"""Administrative acts, by time for their ids are. `status` null: it began, and how it ended is not known."""
 
 PENDING = {
     "postgresql": "select seq, source, observation from intake where processed_at is null order by seq limit :most",

@@ -100,6 +100,7 @@ class Platform:
             "ANSWERLINE_HTTP": f"127.0.0.1:{self.ports['http']}",
             "ANSWERLINE_METRICS": f"127.0.0.1:{self.ports[name]}",
             "ANSWERLINE_ADMIN_KEY": self.key,
+            "ANSWERLINE_SECRET_KEY": self.key,
         }
 
     def ask(self, connection: http.client.HTTPConnection, method: str, path: str, body: Any = None) -> tuple[int, Any]:

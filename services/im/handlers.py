@@ -252,10 +252,20 @@ def get(connection: Connection, id: str, person: str = "") -> Row:
     return {**shown(one, store.get_card(connection, one.contact)), "steps": steps}
 
 
-def listing(connection: Connection, contact: str, person: str, state: str, after: str, limit: int) -> Row:
-    """Escalations, the newest first; `person`: only those that concern somebody, so that a page may be short. `next`: the cursor of the page
-    after."""
-    found = store.listing(connection, contact=contact, state=state, after=after, limit=limit)
+def room(connection: Connection, id: str) -> Row:
+    """Where the question belongs, and whom it concerns."""
+    one = store.find(connection, id)
+    if one is None:
+        raise _unknown(id)
+    return {"queue": one.queue, "people": one.people}
+
+
+def listing(
+    connection: Connection, contact: str, person: str, state: str, after: str, limit: int, queues: Sequence[str] | None = None
+) -> Row:
+    """Escalations, the newest first; `person`: only those that concern somebody, so that a page may be short. `queues`: only of these.
+    `next`: the cursor of the page after."""
+    found = store.listing(connection, contact=contact, state=state, after=after, limit=limit, queues=queues)
     items = [shown(one, None) for one in found if not person or one.concerns(person)]
     return {"items": items, "next": found[-1].id if len(found) == limit else None}
 

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 import numpy as np
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, Select, Table, select
 
 from services.im import store
 from services.im.domain import effect
@@ -23,18 +23,25 @@ SATISFIED = 4.0
 
 def questions(connection: Connection, filters: Mapping[str, Any]) -> Row:
     """By topic, and within a topic by the step whose expert answered: how many, how fast, how they ended. `from`, `to`: epoch seconds of
-    the asking. Seconds count from the question to its first answer."""
+    the asking; `queues`: of these alone. Seconds count from the question to its first answer."""
     table = store.escalation
     names = (
         "topic", "state", "opened_at", "answered_at", "answer_step", "answered_by", "claims", "lost_claims", "hold_seconds", "in_contact",
     )  # fmt: skip
     query = select(*(table.c[name] for name in names)).where(table.c.opened_at >= filters["from"], table.c.opened_at < filters["to"])
-    if filters.get("topic"):
-        query = query.where(table.c.topic == filters["topic"])
+    query = _narrowed(query, table, filters)
     by_topic: defaultdict[str, list[Any]] = defaultdict(list)
     for row in connection.execute(query):
         by_topic[row.topic].append(row)
     return {"topics": [{"topic": topic, **_figures(rows), "steps": _steps(rows)} for topic, rows in sorted(by_topic.items())]}
+
+
+def _narrowed(query: Select[Any], table: Table, filters: Mapping[str, Any]) -> Select[Any]:
+    if filters.get("topic"):
+        query = query.where(table.c.topic == filters["topic"])
+    if (queues := filters.get("queues")) is not None:
+        query = query.where(table.c.queue.in_(queues))
+    return query
 
 
 def _figures(rows: Sequence[Any]) -> Row:
@@ -84,6 +91,7 @@ def experts(connection: Connection, filters: Mapping[str, Any]) -> Row:
     query = select(table.c.asked, table.c.claimed_by, table.c.answered_by, table.c.state).where(
         table.c.opened_at >= filters["from"], table.c.opened_at < filters["to"]
     )
+    query = _narrowed(query, table, filters)
     figures: defaultdict[str, Row] = defaultdict(lambda: dict.fromkeys(("asked", "passed", "took", "answered", "accepted"), 0))
     for row in connection.execute(query):
         for asked in row.asked:
@@ -102,6 +110,8 @@ def effects(connection: Connection, filters: Mapping[str, Any]) -> Row:
     resolved, in the share satisfied, and in seconds of talk, each with its 95 % interval. Not an experiment: who asks has the harder ones."""
     table = store.card
     query = select(table).where(table.c.ended_at >= filters["from"], table.c.ended_at < filters["to"])
+    if (queues := filters.get("queues")) is not None:
+        query = query.where(table.c.queue.in_(queues))
     rows = list(connection.execute(query))
     return {
         "resolved": _told(effect.of_shares(_strata(rows, lambda row: None if row.resolved is None else float(row.resolved)))),

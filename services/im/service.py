@@ -81,8 +81,14 @@ class ImService:
         return self.core.look(handlers.get, id, person)
 
     @rpc
-    def list_escalations(self, contact: str = "", person: str = "", state: str = "", after: str = "", limit: int = 100) -> dict[str, Any]:
-        return self.core.look(handlers.listing, contact, person, state, after, limit)
+    def get_room(self, id: str) -> dict[str, Any]:
+        return self.core.look(handlers.room, id)
+
+    @rpc
+    def list_escalations(
+        self, contact: str = "", person: str = "", state: str = "", after: str = "", limit: int = 100, queues: Sequence[str] | None = None
+    ) -> dict[str, Any]:
+        return self.core.look(handlers.listing, contact, person, state, after, limit, queues)
 
     @rpc
     def claim(self, id: str, expert: str) -> dict[str, Any]:

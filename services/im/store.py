@@ -242,13 +242,17 @@ def of_contact(connection: Connection, contact: str, alive_only: bool = False) -
     return [_escalation(row) for row in connection.execute(query).mappings()]
 
 
-def listing(connection: Connection, *, contact: str = "", state: str = "", after: str = "", limit: int = 100) -> list[Escalation]:
+def listing(
+    connection: Connection, *, contact: str = "", state: str = "", after: str = "", limit: int = 100, queues: Sequence[str] | None = None
+) -> list[Escalation]:
     """The newest first; `after`: the id of the last of the page before."""
     query = select(escalation).order_by(escalation.c.id.desc()).limit(limit)
     if contact:
         query = query.where(escalation.c.contact == contact)
     if state:
         query = query.where(escalation.c.state == state)
+    if queues is not None:
+        query = query.where(escalation.c.queue.in_(queues))
     if after and is_id(after):
         query = query.where(escalation.c.id < after)
     return [_escalation(row) for row in connection.execute(query).mappings()]

@@ -78,11 +78,10 @@ def _newest(connection: Connection, name: str) -> Row | None:
     return next(iter(calendar_versions(connection, name, 1)), None)
 
 
-def calendars(connection: Connection) -> list[Row]:
-    """The newest version of each, by name."""
-    newest = select(calendar.c.name, func.max(calendar.c.version).label("version")).group_by(calendar.c.name).subquery()
-    holds = and_(calendar.c.name == newest.c.name, calendar.c.version == newest.c.version)
-    return [dict(row) for row in connection.execute(select(calendar).join(newest, holds).order_by(calendar.c.name)).mappings()]
+def newest_versions(connection: Connection) -> dict[str, int]:
+    """name -> the version that holds"""
+    query = select(calendar.c.name, func.max(calendar.c.version).label("version")).group_by(calendar.c.name).order_by(calendar.c.name)
+    return {row.name: row.version for row in connection.execute(query)}
 
 
 def calendar_versions(connection: Connection, name: str, limit: int = 100) -> list[Row]:

@@ -1,4 +1,4 @@
-"""Calendar documents, and the holidays of the countries they name.
+"""Calendar documents, and the holidays of the countries they name. (In YAML here, for people; JSON is what is sent and stored.)
 
     zone: Europe/Berlin
     weekly: {mon-fri: ["09:00-12:00", "13:00-18:00"], sat: "10:00-14:00"}    # or: weekly: always
@@ -26,7 +26,6 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import holidays
-import yaml
 
 from services.routing.domain.hours import ALL_WEEK, ALWAYS_OPEN, DAY, HOLIDAY, HOURS, KINDS, Calendar, Closure, Span, Special
 from shared import clock
@@ -35,6 +34,9 @@ from shared.errors import Invalid
 WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 FIELDS = ("name", "zone", "weekly", "countries", "closed_on", "workdays", "workdays_like", "special", "messages")
 CLOSURE_FIELDS = ("kind", "queues", "closed", "message", "reason", "minutes", "until")
+MOST_DAYS, MOST_COUNTRIES, MOST_SPANS, MOST_LANGUAGES = 1000, 20, 20, 50
+"""Of each list in a calendar, so that nobody waits while it is worked out."""
+YEARS_AHEAD = 10
 LONGEST_CLOSURE = 366 * DAY
 """Minutes."""
 
@@ -47,31 +49,6 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 Document = dict[str, Any]
 Problems = dict[str, list[str]]
 Days = Mapping[date, str]
-
-
-class _Loader(yaml.SafeLoader):
-    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Hashable, Any]:
-        keys = [key.value for key, _ in node.value]
-        for key in keys:
-            if keys.count(key) > 1:
-                raise yaml.constructor.ConstructorError(None, None, f"{key!r} is here twice", node.start_mark)
-        return super().construct_mapping(node, deep)
-
-
-def read(text: str) -> Document:
-    """A document from its YAML or JSON text. Raises Invalid, naming the line, where the text is neither."""
-    if text.lstrip().startswith("{"):
-        text = text.replace("\t", " ")  # JSON may be indented by tabs, YAML not; neither keeps one inside quotes that matters here
-    try:
-        found = yaml.load(text, Loader=_Loader)  # noqa: S506 (a SafeLoader)
-    except yaml.MarkedYAMLError as error:
-        line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
-        raise Invalid(f"the calendar is not YAML: {line}{error.problem}") from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise Invalid(f"the calendar is not YAML: {error}") from error
-    if not isinstance(found, dict):
-        raise Invalid("a calendar is a mapping with zone and weekly")
-    return found
 
 
 def check(document: Mapping[str, Any]) -> Document:
@@ -186,6 +163,9 @@ class _Problems:
         if not isinstance(given, Mapping):
             self.add(name, 'texts by language: {"en": "…", "zh": "…"}')
             return {}
+        if len(given) > MOST_LANGUAGES:
+            self.add(name, f"at most {MOST_LANGUAGES} languages")
+            return {}
         for language, text in given.items():
             if not isinstance(language, str) or not isinstance(text, str) or not text.strip() or len(text) > 1000:
                 self.add(f"{name}.{language}", "a text of at most 1,000 characters")
@@ -274,6 +254,9 @@ def _spans(at: str, given: Any, problems: _Problems) -> tuple[Span, ...]:
     if not isinstance(given, str | list):
         problems.add(at, f'hours such as "09:00-18:00", or a list of them, not {given!r}')
         return ()
+    if isinstance(given, list) and len(given) > MOST_SPANS:
+        problems.add(at, f"at most {MOST_SPANS} of these hours a day")
+        return ()
     for text in [given] if isinstance(given, str) else given:
         match = SPAN.fullmatch(text.strip()) if isinstance(text, str) else None
         if not match:
@@ -305,9 +288,21 @@ def _date(given: Any) -> date | None:
         return None
 
 
+def _too_many(at: str, given: Mapping[Any, Any] | list[Any], most: int, what: str, problems: _Problems) -> bool:
+    if len(given) > most:
+        problems.add(at, f"at most {most:,} {what}")
+    return len(given) > most
+
+
+def _this_year() -> int:
+    return datetime.fromtimestamp(clock.now(), UTC).year
+
+
 def _days(at: str, given: Any, problems: _Problems) -> dict[date, str]:
     if not isinstance(given, Mapping | list):
         problems.add(at, "a list of dates such as 2026-12-31, or names by date")
+        return {}
+    if _too_many(at, given, MOST_DAYS, "dates", problems):
         return {}
     names = given if isinstance(given, Mapping) else {}
     days: dict[date, str] = {}
@@ -315,6 +310,8 @@ def _days(at: str, given: Any, problems: _Problems) -> dict[date, str]:
         day, name = _date(written), names.get(written) if isinstance(written, Hashable) else None
         if day is None:
             problems.add(f"{at}.{written}", "not a date: write 2026-12-31")
+        elif day.year > _this_year() + YEARS_AHEAD:
+            problems.add(f"{at}.{written}", f"more than {YEARS_AHEAD} years ahead")
         elif day in days:
             problems.add(f"{at}.{written}", "this date is here twice")
         elif not isinstance(name, str | None):
@@ -327,6 +324,8 @@ def _days(at: str, given: Any, problems: _Problems) -> dict[date, str]:
 def _special(given: Any, problems: _Problems) -> dict[date, Special]:
     if not isinstance(given, Mapping):
         problems.add("special", 'hours by date: {2026-12-24: ["09:00-12:00"]}')
+        return {}
+    if _too_many("special", given, MOST_DAYS, "dates", problems):
         return {}
     days: dict[date, Special] = {}
     for written, what in given.items():
@@ -341,6 +340,8 @@ def _special(given: Any, problems: _Problems) -> dict[date, Special]:
         spans = _spans(at, hours, problems)
         if day is None:
             problems.add(at, "not a date: write 2026-12-24")
+        elif day.year > _this_year() + YEARS_AHEAD:
+            problems.add(at, f"more than {YEARS_AHEAD} years ahead")
         elif hours in ([], ""):
             problems.add(at, "no hours: name the date in closed_on")
         elif day in days:
@@ -364,13 +365,12 @@ def _countries(given: Any, problems: _Problems) -> list[str]:
     if not isinstance(given, list):
         problems.add("countries", "a list of country codes, such as [CN, DE-BY]")
         return []
+    if _too_many("countries", given, MOST_COUNTRIES, "countries", problems):
+        return []
     supported = holidays.list_supported_countries()
     found: list[str] = []
     for place, code in enumerate(given):
         at = f"countries.{place}"
-        if code is False:
-            problems.add(at, 'YAML reads NO as false: write "NO" in quotes')
-            continue
         country, _, part = code.partition("-") if isinstance(code, str) else ("", "", "")
         if country not in supported:
             problems.add(at, f"{code!r} is not the ISO 3166 code of a country whose holidays are known, such as CN or DE-BY")

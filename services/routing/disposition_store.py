@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Column, Connection, Integer, Table, Text, and_, func, select
+from sqlalchemy import Column, Connection, Integer, Table, Text, func, select
 
 from services.routing.domain.disposition import Tree, read_tree
 from services.routing.domain.errors import Conflict, NotFound
@@ -51,15 +51,11 @@ def latest(connection: Connection, name: str) -> Tree:
     return read_tree(name, row.version, row.document)
 
 
-def all_latest(connection: Connection) -> list[Tree]:
-    """Every tree in the version in force, by name."""
-    newest = (
-        select(disposition_tree.c.name, func.max(disposition_tree.c.version).label("version")).group_by(disposition_tree.c.name).subquery()
-    )
-    in_force = select(disposition_tree).join(
-        newest, and_(disposition_tree.c.name == newest.c.name, disposition_tree.c.version == newest.c.version)
-    )
-    return [read_tree(row.name, row.version, row.document) for row in connection.execute(in_force.order_by(disposition_tree.c.name))]
+def newest_versions(connection: Connection) -> dict[str, int]:
+    """name -> the version in force"""
+    newest = func.max(disposition_tree.c.version).label("version")
+    query = select(disposition_tree.c.name, newest).group_by(disposition_tree.c.name).order_by(disposition_tree.c.name)
+    return {row.name: row.version for row in connection.execute(query)}
 
 
 def get(connection: Connection, name: str, version: int) -> Tree:

@@ -47,6 +47,7 @@ from services.routing.interval_store import (
     states_of,
 )
 from services.routing.reports import ANSWERED, EXITS, OPEN, OTHERWISE, Filters, within
+from services.routing.scope import hidden_agents, of_queue
 from services.routing.store import leg
 from shared import clock, errors
 from shared.db import bulk
@@ -294,11 +295,12 @@ def agent_intervals(connection: Connection, filters: Filters, step: str, zone: s
     """Per agent and interval: the time signed in, in each state and for each reason, and what became of the contacts that arrived in it.
 
     `filters`: from, to (epoch seconds, both needed), source, queue, kind: they narrow the contacts, not the time; agent: its id, name or any
-    alias. `ring_no_answer` is null where no source would know. Raises Invalid: for a step above a day too.
+    alias; scope: the agents, not the queues. `ring_no_answer` is null where no source would know. Raises Invalid: for a step above a day too.
     """
     grid = _grid(filters, step, zone)
     now = clock.now()
     names = reports.directory(connection)
+    hidden, filters = hidden_agents(connection, filters.get("scope")), {**filters, "scope": None}
     rows: dict[Cell, _Row] = {}
 
     wanted = filters.get("agent")
@@ -325,6 +327,8 @@ def agent_intervals(connection: Connection, filters: Filters, step: str, zone: s
     heard = connection.scalar(select(leg.c.contact).where(within(filters), leg.c.missed.is_not(None)).limit(1)) is not None
     shown = []
     for (name, index), one in sorted(rows.items(), key=lambda item: item[0]):
+        if one.id in hidden:
+            continue
         interval = grid.intervals[index]
         provisional = now < interval.end + grace or one.counts.get("open", 0) > 0
         shown.append({"agent": name, "id": one.id, **_time(interval), "provisional": provisional, **_agent_figures(one, heard)})
@@ -500,10 +504,12 @@ def _restated(connection: Connection, grid: Grid, filters: Filters, grace: float
     if filters.get("source") or filters.get("kind"):
         return {}
     in_period = interval_restatement.c.start >= grid.start, interval_restatement.c.start < grid.end
-    of_queue = [interval_restatement.c.queue == filters["queue"]] if filters.get("queue") else []
+    among = [of_queue(interval_restatement.c.queue, filters.get("scope"))]
+    if filters.get("queue"):
+        among.append(interval_restatement.c.queue == filters["queue"])
     times: dict[Cell, set[float]] = defaultdict(set)
     before: dict[Cell, Figures] = {}
-    for change in _rows(connection, select(interval_restatement).where(*in_period, *of_queue)):
+    for change in _rows(connection, select(interval_restatement).where(*in_period, *among)):
         key = change["queue"], grid.index(change["start"])
         interval = grid.intervals[key[1]]
         if interval.whole and change["at"] >= interval.end + grace:

@@ -38,25 +38,45 @@ MAX_NAMES = 100
 MAX_DEPTH = 12
 MAX_RULE_LENGTH = 1000
 MAX_RULE_TOKENS = 200
+MAX_TOKENS = 1000
+"""Of all rules of a policy: they are worked out for each contact, at a microsecond a word."""
+BREATH = 200
+"""Parts of a document that are read in a millisecond or two."""
 MAX_SECONDS = 30 * 86_400
 MAX_PROBLEMS = 50
+
+MAX_READ_LATELY = 50
+_read_lately: dict[str, dict[str, Any]] = {}
 
 RULE_TOKENS = {"SYMBOL", "FLOAT", "STRING", "TRUE", "FALSE", "AND", "OR", "NOT", "IN", "EQ", "NE", "GT", "GE", "LT", "LE"}
 RULE_TOKENS |= {"ADD", "SUB", "MUL", "TDIV", "LPAREN", "RPAREN", "LBRACKET", "RBRACKET", "COMMA"}
 """Only what takes time in proportion to its length: no powers, shifts, patterns, loops or calls."""
 
 
-def compile(text: str, name: str, version: int) -> Policy:
-    """The policy that a document describes. Raises Invalid with all its mistakes: `errors` is a list of {line, path, detail}."""
-    reading = _Reading()
+def compile(text: str, name: str, version: int, breathe: Callable[[], None] = lambda: None) -> Policy:
+    """The policy that a document describes. Raises Invalid with all its mistakes: `errors` is a list of {line, path, detail}.
+
+    A large document takes a while: `breathe` is called now and then. One that was read lately takes no time.
+    """
+    values = _read_lately.get(text)
+    if values is None:
+        values = _read_document(text, breathe)
+        _read_lately[text] = values
+        if len(_read_lately) > MAX_READ_LATELY:
+            del _read_lately[next(iter(_read_lately))]
+    policy = Policy(name, version, **values)
+    return replace(policy, segments=tuple(_with_rule(policy, segment) for segment in policy.segments))
+
+
+def _read_document(text: str, breathe: Callable[[], None]) -> dict[str, Any]:
+    reading = _Reading(breathe)
     values = reading.document(text)
     if reading.problems:
         first_of_each = {problem["path"]: problem for problem in reversed(reading.problems)}
         problems = sorted(first_of_each.values(), key=lambda problem: problem["line"])[:MAX_PROBLEMS]
         sentences = [f"line {problem['line']}: {problem['detail']}" for problem in problems]
         raise Invalid("; ".join(sentences), errors=problems)
-    policy = Policy(name, version, **values)
-    return replace(policy, segments=tuple(_with_rule(policy, segment) for segment in policy.segments))
+    return values
 
 
 def render(policy: Policy) -> str:
@@ -186,9 +206,7 @@ def _checked_rule(text: str) -> rule_engine.Rule:
     if len(text) > MAX_RULE_LENGTH:
         raise ValueError(f"is longer than {MAX_RULE_LENGTH} characters")
     try:
-        lexer = rule_engine.Rule.parser._lexer.clone()
-        lexer.input(text)
-        tokens = list(lexer)
+        tokens = _tokens(text)
         if len(tokens) > MAX_RULE_TOKENS:
             raise ValueError(f"has more than {MAX_RULE_TOKENS} words and signs")
         for token in tokens:
@@ -212,6 +230,12 @@ def _checked_rule(text: str) -> rule_engine.Rule:
     except RecursionError as error:
         raise ValueError("is nested too deeply") from error
     return rule
+
+
+def _tokens(text: str) -> list[Any]:
+    lexer = rule_engine.Rule.parser._lexer.clone()
+    lexer.input(text)
+    return list(lexer)
 
 
 def _syntax_problem(text: str, error: rule_engine.RuleSyntaxError) -> str:
@@ -275,7 +299,9 @@ WORDS = {"true": True, "True": True, "false": False, "False": False, "null": Non
 class _Reading:
     """One pass over a document, which notes every mistake and goes on."""
 
-    def __init__(self) -> None:
+    def __init__(self, breathe: Callable[[], None]) -> None:
+        self.breathe = breathe
+        self.parts = 0
         self.problems: list[dict[str, Any]] = []
         self.lines: dict[str, int] = {}  # by path
         self.values: dict[str, Any] = {}  # by path, as far as they are good
@@ -283,6 +309,11 @@ class _Reading:
     def problem(self, line: int, path: str, what: str) -> _Bad:
         self.problems.append({"line": line, "path": path, "detail": f"{path or 'the document'} {what}"})
         return BAD
+
+    def count(self) -> None:
+        self.parts += 1
+        if self.parts % BREATH == 0:
+            self.breathe()
 
     def document(self, text: str) -> dict[str, Any]:
         if len(text.encode(errors="replace")) > MAX_BYTES:
@@ -319,6 +350,7 @@ class _Reading:
 
     def _node(self, event: Any, events: Iterator[Any], path: str, depth: int) -> Node:
         line = event.start_mark.line + 1
+        self.count()
         if isinstance(event, yaml.AliasEvent) or event.anchor is not None:
             self.problem(line, path, "uses an anchor (& or *): write it out")
         elif event.tag is not None:
@@ -485,6 +517,7 @@ def record(make: Callable[..., Any], required: tuple[str, ...] = (), /, **keys: 
 
 def _read(reading: _Reading, read: Read, node: Node, path: str) -> Any:
     reading.lines[path] = node.line
+    reading.count()
     if (value := read(reading, node, path)) is not BAD:
         reading.values[path] = value
     return value
@@ -527,6 +560,17 @@ def segments(reading: _Reading, node: Node, path: str) -> Any:
         if segment.name in taken:
             reading.problem(reading.lines[where], where, f"is {taken[segment.name]}: choose another")
         taken[segment.name] = f"also that of {path}[{at}]"
+    words = 0
+    for at, segment in enumerate(found if found is not BAD else ()):
+        words += len(_tokens(segment.when))
+        if words > MAX_TOKENS:
+            where = f"{path}[{at}].when"
+            reading.problem(
+                reading.lines[where],
+                where,
+                f"brings all rules together above {MAX_TOKENS} words and signs: they are worked out for each contact",
+            )
+            break
     return found
 
 

@@ -144,6 +144,12 @@ def active(connection: Connection, name: str) -> Row | None:
     return _first(connection, name, policy_version.c.state == "active")
 
 
+def active_versions(connection: Connection) -> dict[str, int]:
+    """name -> the version that holds now"""
+    query = select(policy_version.c.name, policy_version.c.version).where(policy_version.c.state == "active")
+    return {row.name: row.version for row in connection.execute(query.order_by(policy_version.c.name))}
+
+
 def all_active(connection: Connection) -> list[Row]:
     """What holds now, by name."""
     query = select(policy_version).where(policy_version.c.state == "active").order_by(policy_version.c.name)

@@ -10,10 +10,12 @@ import orjson
 from sqlalchemy import ColumnElement, Connection, Select, Text, and_, case, cast, func, or_, select, true
 
 from services.routing import store
+from services.routing.domain.estimate import Errors
 from services.routing.domain.evidence import LegFacts, Suspicion, suspicions
 from services.routing.domain.foresight import Experience
 from services.routing.domain.intervals import ServiceLevel, Tally
 from services.routing.domain.matters import Matter, is_late
+from services.routing.scope import hidden_agents, of_queue
 from services.routing.store import leg
 from shared import clock
 from shared.errors import NotFound
@@ -21,6 +23,8 @@ from shared.errors import NotFound
 OPEN = ("waiting", "talking")
 ANSWERED = ("talking", "completed", "transferred")
 MOST_MATTERS = 1000
+NOT_TO_BE_SERVED = ("wrong_number", "refused")
+"""Callbacks that were answered, and yet no conversation."""
 OTHERWISE = ("left_empty", "withdrawn", "overflowed", "callback", "closed")
 EXITS = {"abandoned": "abandoned", "timed_out": "timed_out", "left_by_key": "left_by_key"}
 LOOK_BACK_SECONDS = 86400.0
@@ -98,6 +102,7 @@ def service_levels(connection: Connection) -> dict[str, ServiceLevel]:
 def agents(connection: Connection, filters: Filters) -> dict[str, Any]:
     """Per agent: contacts answered, seconds talked, rings not answered. PBX names that belong to an agent of the directory are his."""
     names = directory(connection)
+    hidden, filters = hidden_agents(connection, filters.get("scope")), {**filters, "scope": None}
     figures: dict[str, dict[str, Any]] = {}
 
     def row(agent: str) -> dict[str, Any]:
@@ -122,7 +127,7 @@ def agents(connection: Connection, filters: Filters) -> dict[str, Any]:
     if heard is None:  # nobody who would know has told anything
         for figure in figures.values():
             figure["ring_no_answer"] = None
-    return {"agents": [figures[name] for name in sorted(figures)]}
+    return {"agents": [figures[name] for name in sorted(figures) if figures[name]["id"] not in hidden]}
 
 
 def live(connection: Connection, since: float) -> dict[str, Any]:
@@ -186,7 +191,7 @@ def directory(connection: Connection) -> dict[str, dict[str, Any]]:
 
 
 def within(filters: Filters) -> ColumnElement[bool]:
-    """The legs that filters (from, to, source, queue, kind) leave over. Callbacks are among them only where that kind is asked for."""
+    """The legs that filters (from, to, source, queue, kind, scope) leave over. Callbacks are among them only where that kind is asked for."""
     kind = filters.get("kind")
     conditions = [leg.c.outcome != "void", leg.c.kind == kind if kind else leg.c.kind != "callback"]
     if (start := filters.get("from")) is not None:
@@ -197,6 +202,7 @@ def within(filters: Filters) -> ColumnElement[bool]:
         conditions.append(leg.c.source == source)
     if queue := filters.get("queue"):
         conditions.append(leg.c.queue == queue)
+    conditions.append(of_queue(leg.c.queue, filters.get("scope")))
     return and_(*conditions)
 
 
@@ -254,14 +260,18 @@ def suspected_legs(connection: Connection, of_source: str | None = None) -> Susp
 
 
 def callbacks(connection: Connection, filters: Filters) -> dict[str, Any]:
-    """Callbacks per queue, apart from calls: promised in the period, and what became of them; seconds from the promise to the conversation."""
+    """Callbacks per queue, apart from calls: promised in the period, and what became of each; seconds from the promise to the conversation.
+    One that was passed on before it was reached is promised again in the queue that it went to."""
     answered = leg.c.outcome.in_(ANSWERED) & leg.c.answered_at.is_not(None)
+    in_vain, unanswered = leg.c.outcome == "abandoned", leg.c.answered_at.is_(None)
     query = select(
         leg.c.queue,
         func.count().label("promised"),
         _count(answered).label("connected"),
-        _count(leg.c.outcome == "abandoned").label("given_up"),
-        _count(and_(leg.c.outcome == "waiting", leg.c.ended_at.is_(None))).label("open"),
+        *[_count(and_(in_vain, leg.c.ended_by == outcome)).label(outcome) for outcome in NOT_TO_BE_SERVED],
+        _count(and_(in_vain, func.coalesce(leg.c.ended_by, "").not_in(NOT_TO_BE_SERVED))).label("given_up"),
+        _count(and_(leg.c.outcome == "transferred", unanswered)).label("passed_on"),
+        _count(and_(leg.c.outcome.in_(OPEN), unanswered)).label("open"),
         _count(leg.c.outcome == "withdrawn").label("merged_or_cancelled"),
         _sum(leg.c.hold_seconds, answered).label("hold_seconds"),
         _sum(leg.c.talk_seconds, answered).label("talk_seconds"),
@@ -273,7 +283,8 @@ def callbacks(connection: Connection, filters: Filters) -> dict[str, Any]:
 def open_matters(connection: Connection, filters: Filters) -> dict[str, Any]:
     """Matters in writing that are not settled, those first whose reply is due first; `late` beyond its target."""
     now = clock.now()
-    unsettled = store.contact.c.ended_at.is_(None), store.contact.c.matter.is_not(None)
+    in_sight = of_queue(store.contact.c.queue, filters.get("scope"))
+    unsettled = store.contact.c.ended_at.is_(None), store.contact.c.matter.is_not(None), in_sight
     queue = filters.get("queue")
     found = connection.execute(select(store.contact).where(*unsettled, store.contact.c.queue == queue if queue else true())).mappings()
     rows = [(Matter.from_dict(row["matter"]), row) for row in found]
@@ -299,17 +310,39 @@ def open_matters(connection: Connection, filters: Filters) -> dict[str, Any]:
 
 
 def estimates(connection: Connection, filters: Filters) -> dict[str, Any]:
-    """Per queue how far the waits foretold on arrival were from what then happened, since the queue's first contact. Of `filters` only
-    queue narrows it: what was learnt is not kept by day or source."""
+    """Per queue how far the waits foretold on arrival were from what then happened: of those who arrived in a period (from, to), or since the
+    queue's first contact where none is named. `factor`: by which estimates are corrected now."""
     wanted = filters.get("queue")
-    learnt = {name: Experience.from_row(row) for name, row in store.load_experience(connection).items()}
-    return {
-        "estimates": [
-            {"queue": name, "factor": round(one.calibration.factor, 3), **one.calibration.errors.figures()}
-            for name, one in sorted(learnt.items())
-            if wanted in (None, name)
-        ]
-    }
+    in_sight = of_queue(store.experience.c.queue, filters.get("scope"))
+    learnt = {name: Experience.from_row(row) for name, row in store.load_experience(connection, in_sight).items()}
+    errors = {name: one.calibration.errors for name, one in learnt.items() if wanted in (None, name)}
+    if any(filters.get(name) is not None for name in ("from", "to", "source")):
+        errors = _errors_within(connection, filters)
+    factors = {name: round(learnt.get(name, Experience()).calibration.factor, 3) for name in errors}
+    return {"estimates": [{"queue": name, "factor": factors[name], **one.figures()} for name, one in sorted(errors.items())]}
+
+
+def _errors_within(connection: Connection, filters: Filters) -> dict[str, Errors]:
+    """By queue, from the legs: the sums that `Errors.add` and `add_abandoned` make."""
+    foretold, actual, least = leg.c.estimate, leg.c.hold_seconds, Errors.AT_ONCE_SECONDS
+    answered, abandoned = leg.c.outcome.in_(ANSWERED), leg.c.outcome == "abandoned"
+    waited = and_(answered, or_(foretold > least, actual > least))
+    apart = func.abs(foretold - actual)
+    half, thirty = apart <= actual / 2, apart <= 30
+    query = select(
+        leg.c.queue,
+        _count(waited).label("answered"),
+        _sum(apart, waited).label("absolute"),
+        _sum(foretold - actual, waited).label("signed"),
+        _count(and_(waited, half)).label("half"),
+        _count(and_(waited, thirty)).label("thirty"),
+        _count(and_(waited, or_(half, thirty))).label("either"),
+        _count(and_(answered, foretold <= least, actual <= least)).label("at_once"),
+        _count(abandoned).label("abandoned"),
+        _count(and_(abandoned, actual > foretold + least)).label("outlasted"),
+    ).where(within(filters), foretold.is_not(None), actual.is_not(None), or_(answered, abandoned))
+    rows = connection.execute(query.group_by(leg.c.queue)).mappings()
+    return {row["queue"]: Errors(**{name: row[name] for name in row if name != "queue"}) for row in rows}
 
 
 def _count(condition: Any) -> Any:

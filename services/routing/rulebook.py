@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
+from functools import partial
 from itertools import chain, islice
 from typing import Any
 
@@ -33,6 +35,12 @@ CLOSURES_SECONDS = 366 * 86400.0
 # ---- policies
 
 
+def prepare_policy(document: str) -> None:
+    """Read a document before the turn in which it counts: a large one takes a while, and others have their turn meanwhile.
+    Raises Invalid."""
+    policies.compile(document, "", 0, breathe=partial(time.sleep, 0))
+
+
 def put_policy(connection: Connection, desk: Desk, name: str, document: str, by: str, note: str, starts_at: float | None) -> Row:
     """A new version, in force at once or from `starts_at` on. The same document again changes nothing."""
     unknown = policies.queues_of(policies.compile(document, name, 0)) - desk.queues.keys()
@@ -49,6 +57,15 @@ def put_policy(connection: Connection, desk: Desk, name: str, document: str, by:
 def rollback_policy(connection: Connection, _desk: Desk, name: str, by: str) -> Row:
     """One step back, to the version that was in force before."""
     return _policy(policy_store.rollback(connection, name, by, clock.now()))
+
+
+def unschedule_policy(connection: Connection, _desk: Desk, name: str, by: str) -> Row:
+    """Nothing of this policy starts by itself any more: the versions that were to are drafts again. The newest of them is returned."""
+    waiting = [row["version"] for row in policy_store.versions(connection, name) if row["state"] == "scheduled"]
+    if not waiting:
+        raise NotFound(f"No version of policy {name} is scheduled.")
+    rows = [policy_store.unschedule(connection, name, version, by, clock.now()) for version in waiting]
+    return _policy(rows[0])
 
 
 def start_due(connection: Connection) -> None:
@@ -115,7 +132,7 @@ def waiting_under(desk: Desk, name: str, elsewhere: Iterable[Contact] = ()) -> t
 
 def dry_run_policy(name: str, document: str, running: Policy, waiting: Iterable[Row]) -> Row:
     """What a document would mean for those who wait (see `waiting_under`). Long rules take seconds for many: others have their turn between."""
-    policy = policies.compile(document, name, 0)
+    policy = policies.compile(document, name, 0, breathe=partial(time.sleep, 0))
 
     def one_by_one() -> Iterator[Row]:
         for facts in waiting:
@@ -137,6 +154,14 @@ def _policy(row: Row) -> Row:
 # ---- calendars and closures
 
 
+def prepare_calendar(document: Row) -> None:
+    """As `prepare_policy`: the holidays of some countries take a while when they are first worked out."""
+    checked, year = calendars.check(document), datetime.fromtimestamp(clock.now(), UTC).year
+    for country in checked.get("countries") or ():
+        calendars.compile({**checked, "countries": [country]}, (year - 1, year, year + 1))
+        time.sleep(0)
+
+
 def put_calendar(connection: Connection, _desk: Desk, name: str, document: Row, by: str) -> Row:
     return _calendar(calendar_store.put_calendar(connection, name, calendars.check({**document, "name": name}), by=by, now=clock.now()))
 
@@ -156,10 +181,11 @@ def put_closure(connection: Connection, desk: Desk, request: Row, by: str) -> Ro
     return _closure(new)
 
 
-def turn_away(desk: Desk, request: Row) -> None:
-    """Those who wait when an emergency closes their queues."""
-    if request.get("kind") == EMERGENCY:
-        desk.turn_away(set(request.get("queues") or ()) or None, clock.now(), EMERGENCY)
+def turn_away(desk: Desk, closures: Iterable[Closure], now: float) -> None:
+    """Those who waited when an emergency closed their queues. Said again, it reaches whom it has not reached yet."""
+    for closure in closures:
+        if closure.kind == EMERGENCY and closure.in_force(now):
+            desk.turn_away(set(closure.queues) or None, now, EMERGENCY, closure.since)
 
 
 def end_closure(connection: Connection, _desk: Desk, closure_id: str, by: str) -> Row:

@@ -24,6 +24,8 @@ class Rules:
     calendars: Calendars = field(default_factory=Calendars)
     closures: list[Closure] = field(default_factory=list)
     trees: dict[str, Tree] = field(default_factory=dict)
+    versions: dict[str, int] = field(default_factory=dict)
+    """Of calendars."""
     next_start: float | None = None
     """When the next scheduled policy starts."""
 
@@ -36,19 +38,27 @@ class Rules:
         return add_business_seconds(self.calendars.of(queue.calendar, start), start, seconds)
 
 
-def load(connection: Connection, now: float) -> Rules:
-    rules = Rules()
-    for row in policy_store.all_active(connection):
+def load(connection: Connection, now: float, known: Rules) -> Rules:
+    """What holds now; of `known`, what has not changed is not read again."""
+    rules = Rules(calendars=known.calendars, versions=dict(known.versions))
+    for name, version in policy_store.active_versions(connection).items():
+        same = known.policies.get(name)
         try:
-            rules.policies[row["name"]] = policy_store.compiled(row)
+            rules.policies[name] = (
+                same if same and same.version == version else policy_store.compiled(policy_store.find(connection, name, version))
+            )
         except Invalid as stricter:  # than when it was accepted: its queues go by the built-in policy until it is mended
-            log.error("policy not understood any more", policy=row["name"], version=row["version"], error=stricter.detail)
-    for row in calendar_store.calendars(connection):
-        try:
-            rules.calendars.put(row["name"], row["document"])
-        except Invalid as stricter:  # its queues are always open until it is mended
-            log.error("calendar not understood any more", calendar=row["name"], version=row["version"], error=stricter.detail)
+            log.error("policy not understood any more", policy=name, version=version, error=stricter.detail)
+    for name, version in calendar_store.newest_versions(connection).items():
+        if rules.versions.get(name) != version:
+            rules.versions[name] = version
+            try:
+                rules.calendars.put(name, calendar_store.get_calendar(connection, name)["document"])
+            except Invalid as stricter:  # its queues are always open until it is mended
+                log.error("calendar not understood any more", calendar=name, version=version, error=stricter.detail)
     rules.closures = calendar_store.closures_in_force(connection, now)
-    rules.trees = {tree.name: tree for tree in disposition_store.all_latest(connection)}
+    for name, version in disposition_store.newest_versions(connection).items():
+        tree = known.trees.get(name)
+        rules.trees[name] = tree if tree and tree.version == version else disposition_store.get(connection, name, version)
     rules.next_start = policy_store.next_start(connection)
     return rules

@@ -7,20 +7,22 @@ from typing import Any
 import structlog
 
 from services.routing import handlers, interval_reports, reports, rulebook, shard_store, sharding, store
+from services.routing import scope as scopes
 from services.routing.domain.desk import Desk
 from services.routing.domain.entities import Permit, Presence
 from services.routing.domain.errors import RoutingError
-from services.routing.handlers import Command, LiveDesk
+from services.routing.live import Command, LiveDesk, translated
 from services.routing.metrics import DECISIONS, IDLE_WHILE_WAITING, TURN_SECONDS, RoutingMetrics
 from services.routing.shard_store import DEFAULT_POOL
 from services.routing.sharding import Shard
 from shared import clock
 from shared.bus.envelope import Event
 from shared.bus.outbox import Work
-from shared.errors import AnswerlineError, Conflict, Elsewhere, NotFound
+from shared.errors import Conflict, Elsewhere, NotFound
 from shared.runtime.bootstrap import Bootstrap
 from shared.runtime.context import Context, tell_news
 from shared.runtime.group import GroupCommit
+from shared.runtime.heavy import off_the_hub
 from shared.runtime.loops import RelayLoop, consumes, continuously
 from shared.runtime.rpc import rpc
 
@@ -97,9 +99,11 @@ class RoutingCore:
     def report(self, make: Callable[..., Any], *arguments: Any) -> Any:
         with self.database.reading() as connection:
             try:
+                if self.database.sqlite:  # there a query holds up the whole process
+                    return off_the_hub(make, connection, *arguments)
                 return make(connection, *arguments)
             except RoutingError as refused:
-                raise handlers.translated(refused) from refused
+                raise translated(refused) from refused
 
 
 class RoutingService:
@@ -111,7 +115,7 @@ class RoutingService:
     # Events
 
     @consumes
-    def on_gateway_events(self, work: Work, events: list[Event]) -> None:
+    def on_events(self, work: Work, events: list[Event]) -> None:
         handlers.receive(self.core.desk, work, events)
 
     @continuously
@@ -152,16 +156,21 @@ class RoutingService:
         return self.core.look(lambda desk, _now: _found(desk.queues.get(name), f"no queue is called {name}"), queue=name)
 
     @rpc
-    def list_queues(self, after: str = "", limit: int = 100) -> dict[str, Any]:
-        return self.core.report(store.page, store.queue, after, limit)
+    def list_queues(self, after: str = "", limit: int = 100, scope: dict[str, Any] | None = None) -> dict[str, Any]:
+        return self.core.report(store.page, store.queue, after, limit, scopes.in_sight(store.queue, scope))
 
     @rpc
     def put_policy(self, name: str, document: str, by: str, note: str = "", starts_at: float | None = None) -> dict[str, Any]:
+        rulebook.prepare_policy(document)
         return self.core.rule(rulebook.put_policy, name, document, by, note, starts_at)
 
     @rpc
     def rollback_policy(self, name: str, by: str) -> dict[str, Any]:
         return self.core.rule(rulebook.rollback_policy, name, by)
+
+    @rpc
+    def unschedule_policy(self, name: str, by: str) -> dict[str, Any]:
+        return self.core.rule(rulebook.unschedule_policy, name, by)
 
     @rpc
     def get_policy(self, name: str) -> dict[str, Any]:
@@ -186,10 +195,11 @@ class RoutingService:
         try:
             return rulebook.dry_run_policy(name, document, running, waiting)
         except RoutingError as refused:
-            raise handlers.translated(refused) from refused
+            raise translated(refused) from refused
 
     @rpc
     def put_calendar(self, name: str, document: dict[str, Any], by: str) -> dict[str, Any]:
+        rulebook.prepare_calendar({**document, "name": name})
         return self.core.rule(rulebook.put_calendar, name, document, by)
 
     @rpc
@@ -222,7 +232,9 @@ class RoutingService:
     def put_agent(self, agent_id: str, profile: dict[str, Any]) -> dict[str, Any]:
         self.core.require_unclaimed(agent_id, [agent_id, profile.get("address", ""), *profile.get("aliases", ())])
         return self.core.command(
-            lambda desk, _now: desk.put_agent(agent_id, **profile).to_row(), agent=agent_id, pool=profile.get("pool", DEFAULT_POOL)
+            lambda desk, _now: self.core.desk.put_agent(desk, agent_id, profile).to_row(),
+            agent=agent_id,
+            pool=profile.get("pool", DEFAULT_POOL),
         )
 
     @rpc
@@ -230,8 +242,13 @@ class RoutingService:
         return self.core.look(lambda desk, _now: _found(desk.agents.get(agent_id), f"no agent is called {agent_id}"), agent=agent_id)
 
     @rpc
-    def list_agents(self, after: str = "", limit: int = 100) -> dict[str, Any]:
-        return self.core.report(store.page, store.agent, after, limit)
+    def list_agents(self, after: str = "", limit: int = 100, scope: dict[str, Any] | None = None) -> dict[str, Any]:
+        return self.core.report(store.page, store.agent, after, limit, scopes.in_sight(store.agent, scope))
+
+    @rpc
+    def belongings(self) -> dict[str, Any]:
+        """Where queues and agents belong: see scope.belonging."""
+        return self.core.report(scopes.belonging)
 
     @rpc
     def set_agent_state(
@@ -268,19 +285,29 @@ class RoutingService:
         return self.core.command(lambda desk, now: handlers.accept(desk, offer_id, agent_id, session, now), agent=agent_id)
 
     @rpc
-    def reject_offer(self, offer_id: str, agent_id: str, reason: str = "", session: str = "") -> dict[str, Any]:
+    def reject_offer(self, offer_id: str, agent_id: str, reason: str = "", session: str = "", missed: bool = False) -> dict[str, Any]:
         def reject(desk: Desk, now: float) -> dict[str, Any]:
             desk.require_session(agent_id, session)
-            return desk.reject(offer_id, agent_id, now, reason).to_row()
+            return desk.reject(offer_id, agent_id, now, reason, missed=missed).to_row()
 
         return self.core.command(reject, agent=agent_id)
 
     @rpc
-    def get_assignment(self, contact_id: str) -> dict[str, Any]:
-        found = self.core.look(lambda desk, now: handlers.assignment(desk, contact_id, now), contact=contact_id)
-        if found["state"] == "parked":
-            return self.core.command(lambda desk, now: handlers.listen(desk, contact_id, now), contact=contact_id)
+    def get_assignment(self, contact_id: str, language: str = "", polls: bool = False) -> dict[str, Any]:
+        """`polls`: whoever asks goes on asking, so that silence means that nobody is there."""
+
+        def look(desk: Desk, now: float) -> tuple[dict[str, Any], bool]:
+            return handlers.assignment(desk, contact_id, now, language), polls and handlers.is_news_to(desk, contact_id)
+
+        found, is_first = self.core.look(look, contact=contact_id)
+        if is_first or found["state"] == "parked":
+            return self.core.command(lambda desk, now: handlers.listen(desk, contact_id, now, language, polls), contact=contact_id)
         return found
+
+    @rpc
+    def ask_anew(self) -> None:
+        """Whoever answered those who ask whom to dial has begun anew. See `Desk.park_polled`."""
+        self.core.desk.ask_anew()
 
     @rpc
     def stop_waiting(self, contact_id: str) -> None:
@@ -336,9 +363,9 @@ class RoutingService:
         )
 
     @rpc
-    def promise_callback(self, contact_id: str, number: str, country: str = "", zone: str = "") -> dict[str, Any]:
+    def promise_callback(self, contact_id: str, number: str, country: str = "", zone: str = "", caller_ref: str = "") -> dict[str, Any]:
         return self.core.command(
-            lambda desk, now: handlers.promise_callback(desk, contact_id, number, country, zone, now), contact=contact_id
+            lambda desk, now: handlers.promise_callback(desk, contact_id, number, country, zone, now, caller_ref), contact=contact_id
         )
 
     @rpc
@@ -396,7 +423,7 @@ def _nothing(_desk: Desk, _now: float) -> None:
 
 
 def _or_raise(result: Any) -> Any:
-    if isinstance(result, AnswerlineError):
+    if isinstance(result, Exception):
         raise result
     return result
 

@@ -9,6 +9,7 @@ import orjson
 from sqlalchemy import (
     Boolean,
     Column,
+    ColumnElement,
     Connection,
     Index,
     Integer,
@@ -16,6 +17,7 @@ from sqlalchemy import (
     Table,
     Text,
     delete,
+    false,
     or_,
     select,
     text,
@@ -54,6 +56,8 @@ queue = Table(
     Column("reply_seconds", Moment, nullable=False),
     Column("owner_seconds", Moment, nullable=False),
     Column("call_after_replies", Integer, nullable=False),
+    Column("site", Text, nullable=False),
+    Column("team", Text, nullable=False),
 )
 
 agent = Table(
@@ -65,6 +69,7 @@ agent = Table(
     Column("languages", Document, nullable=False),
     Column("regions", Document, nullable=False),
     Column("site", Text, nullable=False),
+    Column("team", Text, nullable=False),
     Column("employment", Text, nullable=False),
     Column("pool", Text, nullable=False),
     Column("channels", Document, nullable=False),
@@ -113,6 +118,7 @@ contact = Table(
     Column("passed", Document, nullable=False),
     Column("parked_at", Moment),
     Column("parked_until", Moment),
+    Column("polled", Boolean, nullable=False, server_default=false()),
     Column("pended_at", Moment),
     Column("callback", Document),
     Column("estimate", Moment),
@@ -298,8 +304,9 @@ def prune_decisions(connection: Connection, before: float) -> None:
     connection.execute(delete(decision).where(decision.c.at < before))
 
 
-def load_experience(connection: Connection) -> dict[str, Any]:
-    return {row.queue: row.learnt for row in connection.execute(select(experience))}
+def load_experience(connection: Connection, among: ColumnElement[bool] | None = None) -> dict[str, Any]:
+    query = select(experience) if among is None else select(experience).where(among)
+    return {row.queue: row.learnt for row in connection.execute(query)}
 
 
 def save_experience(connection: Connection, learnt: Mapping[str, Any]) -> None:
@@ -368,12 +375,12 @@ def news_among(connection: Connection, legs: Mapping[tuple[str, int], int]) -> s
     return {key for key, sequence in legs.items() if newest.get(key, 0) <= sequence}
 
 
-def page(connection: Connection, table: Table, after: str, limit: int) -> Row:
-    """Queues or agents by name, from behind `after`; `next` is what to ask for more with."""
+def page(connection: Connection, table: Table, after: str, limit: int, among: ColumnElement[bool]) -> Row:
+    """Queues or agents by name, from behind `after`, of those that the condition leaves over; `next` is what to ask for more with."""
     key = next(iter(table.primary_key))
     by_name = key.collate("C") if connection.dialect.name == "postgresql" else key
     columns = [column for column in table.c if column.name != "shard"]
-    rows = _rows(connection, select(*columns).where(by_name > after).order_by(by_name).limit(limit + 1))
+    rows = _rows(connection, select(*columns).where(by_name > after, among).order_by(by_name).limit(limit + 1))
     return {"items": rows[:limit], "next": rows[limit - 1][key.name] if len(rows) > limit else None}
 
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import structlog
 from sqlalchemy import Connection
 
 from shared import clock, contracts
@@ -11,6 +12,8 @@ from shared.bus.envelope import Event
 from shared.bus.tables import BusTables
 from shared.db import bulk
 from shared.db.engine import Database
+
+log = structlog.get_logger()
 
 OUTBOX_COLUMNS = ("id", "type", "subject", "body", "written_at")
 
@@ -31,8 +34,12 @@ class Work:
         self._afterwards.append(hook)
 
     def ended(self, committed: bool) -> None:
+        """Nothing that fails here makes what was committed look as if it had not been: it would be done again."""
         while self._afterwards:
-            self._afterwards.pop()(committed)
+            try:
+                self._afterwards.pop()(committed)
+            except Exception as error:
+                log.error("what follows a transaction failed", committed=committed, error=type(error).__name__, exc_info=error)
 
     def announce(self, event: Event) -> None:
         """Announce an event; its data is checked here against its contract. Raises ContractBroken."""

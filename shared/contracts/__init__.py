@@ -2,14 +2,19 @@
 
 from collections.abc import Callable, Mapping
 from functools import cache
+from pathlib import Path
 from typing import Any
 
+import orjson
 from marshmallow import Schema, ValidationError
 
-from shared.contracts import gateway, im, routing
+from shared.contracts import gateway, im, routing, training
 from shared.contracts.compile import Loader, compile_loader, compile_writer
 
-SCHEMAS: dict[str, type[Schema]] = {**gateway.EVENTS, **im.EVENTS, **routing.EVENTS}
+SCHEMAS: dict[str, type[Schema]] = {**gateway.EVENTS, **im.EVENTS, **routing.EVENTS, **training.EVENTS}
+
+
+EXAMPLES = Path(__file__).parent / "examples"
 
 
 class ContractBroken(ValueError):
@@ -46,3 +51,9 @@ def write(type: str, data: Mapping[str, Any]) -> dict[str, Any]:
         return _known(type, _writer)(data)
     except ValidationError as error:
         raise ContractBroken(f"{type}: {error}") from error
+
+
+def example(type: str) -> dict[str, Any]:
+    """The golden example of an event, envelope and all. Raises FileNotFoundError."""
+    found: dict[str, Any] = orjson.loads((EXAMPLES / f"{type}.json").read_bytes())
+    return found

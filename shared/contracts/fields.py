@@ -42,3 +42,39 @@ class Document(Schema):
 
     class Meta:
         unknown = INCLUDE
+
+
+def as_json(schema: Schema) -> Schema:
+    """The schema, for a body: JSON has numbers and truth values, so that text in their place is a mistake. In a query all is text."""
+    for field in schema.load_fields.values():
+        _as_json(field)
+    return schema
+
+
+def _as_json(field: fields.Field) -> None:
+    match field:
+        case fields.Nested():
+            as_json(field.schema)
+        case fields.List():
+            _as_json(field.inner)
+        case fields.Dict():
+            for inner in (field.key_field, field.value_field):
+                if inner is not None:
+                    _as_json(inner)
+        case fields.Boolean():
+            _only(field, bool)
+        case fields.Integer():
+            _only(field, int)
+        case fields.Float():
+            _only(field, int, float)
+
+
+def _only(field: fields.Field, *kinds: type) -> None:
+    lenient = field._deserialize
+
+    def deserialize(value: Any, *arguments: Any, **more: Any) -> Any:
+        if type(value) not in kinds:
+            raise field.make_error("invalid")
+        return lenient(value, *arguments, **more)
+
+    field._deserialize = deserialize  # type: ignore[method-assign]

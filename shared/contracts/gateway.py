@@ -60,7 +60,7 @@ class ContactEvent(Data):
     wants = fields.Dict(
         keys=fields.String(), metadata={"description": "preferred_skills, language, region, site, deadline (epoch seconds)"}
     )
-    observed = fields.Boolean(metadata={"description": "its source distributes by itself: it is watched, whatever its queue's mode"})
+    observed = fields.Boolean(metadata={"description": "its source, or a queue of it, distributes by itself: it is watched, whatever its queue's mode"})
     facts = fields.Dict(keys=fields.String(), metadata={"description": "value, buying_power, tier, preferred_channel, …"})
     leg = fields.Nested(Leg, required=True)
 
@@ -114,7 +114,64 @@ class SourceRestarted(Data):
     at = Time(required=True)
 
 
+class PersonChanged(Data):
+    """Somebody's entry in the directory of people is new or was changed. Addresses and numbers do not travel."""
+
+    person = fields.String(required=True, metadata={"description": "the id, which is their agent id too"})
+    name = fields.String(required=True)
+    site = fields.String(required=True, metadata={"description": "empty: none"})
+    team = fields.String(required=True, metadata={"description": "empty: none"})
+    roles = fields.List(fields.String(), required=True)
+    language = fields.String(required=True, metadata={"description": "empty: not known"})
+    active = fields.Boolean(required=True, metadata={"description": "false: they have left"})
+
+
+class WebhookDisabled(Data):
+    """A webhook's receiver is not written to any more."""
+
+    webhook = fields.String(required=True)
+    reason = fields.String(
+        required=True,
+        validate=validate.OneOf(("gone", "failing")),
+        metadata={"description": "gone: it answered 410; failing: for five days nothing was accepted"},
+    )
+
+
+class RecordingAvailable(Data):
+    """A recording of a contact is whole. Announced again when what is known of it changed. Neither where it is kept nor a number: to hear
+    it, ask the gateway for its media."""
+
+    recording = fields.String(required=True)
+    contact = fields.String(required=True)
+    source = fields.String(required=True)
+    queue = fields.String(allow_none=True)
+    agent = fields.String(allow_none=True)
+    started_at = Time(allow_none=True)
+    ended_at = Time(required=True)
+    seconds = fields.Float(allow_none=True)
+    format = fields.String(required=True, metadata={"description": "the file's ending, as in wav; empty: none that is given out"})
+    consent = fields.String(required=True, validate=validate.OneOf(("granted", "refused", "unknown")))
+
+
+class RecordingPaused(Data):
+    """Somebody asked for silence in the recordings of a contact, as for a card's number; it lasts until resumed, or the contact's end."""
+
+    pause = fields.String(required=True)
+    contact = fields.String(required=True)
+    source = fields.String(required=True)
+    queue = fields.String(allow_none=True)
+    agent = fields.String(allow_none=True)
+    at = Time(required=True)
+
+
+class RecordingResumed(RecordingPaused):
+    """The contact is recorded again."""
+
+
 EVENTS = {
+    "gateway.recording_available.v1": RecordingAvailable,
+    "gateway.recording_paused.v1": RecordingPaused,
+    "gateway.recording_resumed.v1": RecordingResumed,
     "gateway.contact_arrived.v1": ContactArrived,
     "gateway.contact_answered.v1": ContactAnswered,
     "gateway.contact_abandoned.v1": ContactAbandoned,
@@ -124,4 +181,6 @@ EVENTS = {
     "gateway.contact_corrected.v1": ContactCorrected,
     "gateway.agent_state_reported.v1": AgentStateReported,
     "gateway.source_restarted.v1": SourceRestarted,
+    "gateway.webhook_disabled.v1": WebhookDisabled,
+    "gateway.person_changed.v1": PersonChanged,
 }

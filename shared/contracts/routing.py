@@ -26,6 +26,13 @@ class ContactQueued(ContactEvent):
     kind = fields.String(load_default="inbound", metadata={"description": "inbound, callback or transfer"})
 
 
+class ContactParked(ContactEvent):
+    """Nobody asks for the contact any more: its place is kept for a while, and it is offered to nobody."""
+
+    reason = fields.String(required=True)
+    until = Time(allow_none=True)
+
+
 class ContactReleased(ContactEvent):
     """Somebody else serves the contact, perhaps the telephony system's own queue."""
 
@@ -211,6 +218,7 @@ EVENTS = {
     "routing.contact_transferred.v1": ContactTransferred,
     "routing.contact_completed.v1": ContactCompleted,
     "routing.contact_wrapped_up.v1": ContactWrappedUp,
+    "routing.contact_parked.v1": ContactParked,
     "routing.contact_released.v1": ContactReleased,
     "routing.contact_turned_away.v1": ContactTurnedAway,
     "routing.contact_overflowed.v1": ContactOverflowed,

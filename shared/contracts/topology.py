@@ -1,6 +1,8 @@
 """Who hears what. Publishers and receivers declare the same queues and bindings from this one table, so that nothing is
 published into the void, whoever starts first."""
 
+from shared.contracts import SCHEMAS
+
 EXCHANGE = "answerline.events"
 UNROUTED = "answerline.unrouted"
 
@@ -15,12 +17,16 @@ SUBSCRIPTIONS: dict[str, tuple[str, ...]] = {
         "gateway.contact_corrected.v1",
         "gateway.agent_state_reported.v1",
         "gateway.source_restarted.v1",
+        "training.certified.v1",
+        "training.practice_permitted.v1",
+        "training.certification_lapsed.v1",
     ),
     "im": (
         "routing.contact_assigned.v1",
         "routing.contact_completed.v1",
         "routing.contact_wrapped_up.v1",
     ),
+    "gateway": tuple(sorted(SCHEMAS)),  # all there are, for streams and webhooks
 }
 """receiver -> types of event"""
 

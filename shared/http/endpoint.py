@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from marshmallow import Schema, ValidationError
 
 from shared.contracts.compile import Loader, compile_loader, keys_of
+from shared.contracts.fields import as_json
 from shared.errors import Invalid, MethodNotAllowed, NotFound
 
 ATTRIBUTE = "_answerline_endpoint"
@@ -56,7 +57,9 @@ class Signature:
 @dataclass(frozen=True)
 class Endpoint:
     """`roles` empty: any valid key; `public`: no key needed. `limit` is the largest body in bytes; `takes` empty: none is needed.
-    `shapes`: what a body of a media type looks like, as a schema or as JSON Schema, where the door reads it itself."""
+    `shapes`: what a body of a media type looks like, as a schema or as JSON Schema, where the door reads it itself. `gives_also`: media types
+    that it answers too. `answers`: what it answers with a status that other doors do not have; None: a problem document.
+    `once` False: a POST that asks, and changes nothing that a second one would change again."""
 
     method: str
     path: str
@@ -69,9 +72,18 @@ class Endpoint:
     limit: int = SMALL
     takes: tuple[str, ...] = ("application/json",)
     gives: str = "application/json"
+    gives_also: tuple[str, ...] = ()
+    answers: Mapping[int, type[Schema] | None] = field(default_factory=dict)
     tag: str = ""
     signature: Signature | None = None
     shapes: Mapping[str, type[Schema] | dict[str, Any]] = field(default_factory=dict)
+    once: bool = True
+
+    @property
+    def heeds_key(self) -> bool:
+        """Whether its answer is kept under an Idempotency-Key: a POST by somebody known that changes something. What telephony tells is
+        known again by its own keys."""
+        return self.method == "POST" and self.once and not self.public and self.tag != "telephony"
 
     @property
     def pattern(self) -> re.Pattern[str]:
@@ -126,7 +138,7 @@ class Router:
             route = Route(
                 spec,
                 getattr(service, function.__name__),
-                compile_loader(spec.body()) if spec.body else None,
+                compile_loader(as_json(spec.body())) if spec.body else None,
                 compile_loader(spec.query()) if spec.query else None,
                 keys_of(spec.query()) if spec.query else frozenset(),
                 getattr(service, spec.signature.check) if spec.signature else None,

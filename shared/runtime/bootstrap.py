@@ -33,8 +33,10 @@ class Bootstrap(DependencyProvider):
 
 
 def instance(container: ServiceContainer) -> Any:
-    """An instance of the service with everything injected, for loops and requests that need no worker of nameko's."""
+    """An instance of the service with everything injected, for loops and requests that need no worker of nameko's. Its `injected` is told, if there is one."""
     service = container.service_cls()
     for provider in container.dependencies:
         setattr(service, provider.attr_name, provider.get_dependency(None))
+    if introduce := getattr(service, "injected", None):
+        introduce()
     return service

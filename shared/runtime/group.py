@@ -8,12 +8,17 @@ from typing import Generic, TypeVar
 import eventlet
 from eventlet.event import Event
 
+from shared.db.engine import is_outage
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
 class GroupCommit(Generic[Item, Result]):
-    """`commit` writes a list of items and returns a result for each, in order; if it raises, all who wait get that error."""
+    """`commit` writes a list of items, all or none, and returns a result for each, in order.
+
+    If it raises, the list is halved until the culprit stands alone, who gets that error; in an outage all who wait get it.
+    """
 
     def __init__(self, commit: Callable[[Sequence[Item]], Sequence[Result]], most: int = 500) -> None:
         self._commit = commit
@@ -42,8 +47,19 @@ class GroupCommit(Generic[Item, Result]):
 
     def _write(self, batch: list[tuple[Item, Event]]) -> None:
         try:
-            settled = list(zip(batch, self._commit([item for item, _ in batch]), strict=True))
-        except BaseException as error:  # noqa: BLE001 - every one who waits raises it
+            results = self._commit([item for item, _ in batch])
+        except BaseException as error:  # noqa: BLE001 - whoever waits raises it
+            if len(batch) == 1 or not isinstance(error, Exception) or is_outage(error):
+                for _, done in batch:
+                    done.send_exception(error)
+                return
+            middle = len(batch) // 2
+            self._write(batch[:middle])
+            self._write(batch[middle:])
+            return
+        try:
+            settled = list(zip(batch, results, strict=True))
+        except ValueError as error:  # what is written is written: never twice
             for _, done in batch:
                 done.send_exception(error)
             return

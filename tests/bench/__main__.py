@@ -16,6 +16,8 @@ def main() -> int:
     failed = subprocess.run([ANSWERLINE, "bench", "ingest", *options], check=False).returncode
     print("decide (the engine alone)", file=sys.stderr)
     failed |= subprocess.run([ANSWERLINE, "bench", "decide", *options], check=False).returncode
+    print("stream (SQLite, 3,000 listeners)", file=sys.stderr)
+    failed |= subprocess.run([ANSWERLINE, "bench", "stream", *options], check=False).returncode
     with bring_up() as stack:
         if stack.missing:
             print(f"pipeline and route not measured: {stack.missing}", file=sys.stderr)

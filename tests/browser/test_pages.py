@@ -105,14 +105,51 @@ def test_wallboard_that_is_not_public_asks_for_a_key_and_keeps_it_for_the_sessio
 def test_api_page_describes_every_door(server, visit):
     server.start()
     page = visit(f"{server.address}/docs")
-    page.wait_for_selector("details")
+    page.wait_for_selector("details.door")
     doors = json.loads(server.ask("GET", "/openapi.json"))["paths"]
-    assert page.locator("details").count() == sum(len(methods) for methods in doors.values())
-    page.locator("#put_queue summary").click()
+    every = sum(len(methods) for methods in doors.values())
+    assert page.locator("details.door").count() == every
+    page.locator("#put_queue > summary").click()
     shown = page.locator("#put_queue").inner_text()
     assert "Key with the role supervisor." in shown
     assert "service_level_seconds" in shown
-    assert f"curl -X PUT '{server.address}/v1/queues/NAME'" in shown
+    assert f"curl -X PUT '{server.address}/v1/queues/sales'" in shown
     page.get_by_role("button", name="中文").click()
     assert page.title() == "Answerline 接口文档"
+    assert "需要具有以下角色之一的密钥：supervisor。" in page.locator("#put_queue").inner_text(), "what was open stays open"
     assert page.complaints == []
+
+
+def test_an_endpoint_is_found_on_the_api_page_and_tried_with_a_key(server, visit):
+    server.start()
+    page = visit(f"{server.address}/docs")
+    page.wait_for_selector("details.door")
+    page.get_by_label("Find").fill("offer_seconds put")
+    until(page, lambda: page.locator("details.door:visible").count(), 1)
+    assert page.locator("#found").inner_text().startswith("1 of ")
+    door = page.locator("#put_queue")
+    door.locator("> summary").click()
+    door.get_by_label("name").fill("hot line")
+    assert f"curl -X PUT '{server.address}/v1/queues/hot%20line'" in door.locator(".curl").inner_text()
+    door.get_by_label("Body").fill('{"mode": "observed", "offer_seconds": 12}')
+    assert '"offer_seconds": 12' in door.locator(".curl").inner_text()
+    send = door.get_by_role("button", name="Send")
+
+    send.click()
+    door.locator("[data-status='401']").wait_for()
+    assert "answerline key create" in door.locator(".content").inner_text()
+    page.get_by_label("Your key").fill(KEY)
+    send.click()
+    door.locator("[data-status='200']").wait_for()
+    assert json.loads(door.locator(".content").inner_text())["offer_seconds"] == 12
+    door.get_by_text("Headers").click()
+    assert "content-type: application/json" in door.locator(".headers").inner_text()
+    assert KEY not in page.locator("main").inner_text()
+    assert json.loads(server.ask("GET", "/v1/queues/hot%20line"))["mode"] == "observed"
+
+    page.get_by_role("button", name="中文").click()
+    assert door.get_by_label("请求体").input_value() == '{"mode": "observed", "offer_seconds": 12}', "what was filled in stays"
+    door.get_by_label("请求体").fill("{")
+    door.get_by_role("button", name="发送").click()
+    door.locator("[data-status='400']").wait_for()
+    assert all("401" in complaint or "400" in complaint for complaint in page.complaints), "and no content policy was broken"

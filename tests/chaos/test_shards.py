@@ -182,3 +182,38 @@ def test_each_keeps_its_half_when_database_and_broker_begin_anew(sharded: Chaos,
         eventually(lambda: have_one_each(system, twin))
         checks.settled(system)
         say({**checks.nothing_lost_or_twice(system), **checks.floor(system, east, west)})
+
+
+def test_more_shards_than_before_share_what_one_had(killable: tuple[Broker, Database], zygote: Zygote) -> None:
+    system = Chaos("deployed", *killable, zygote)
+    try:
+        system.migrate()
+        for service in system.apart:
+            system.start(service, wait=False)
+        system.all_ready()
+        waiting: dict[str, str] = {}
+        for pool in POOLS:
+            system.put(f"/v1/queues/{pool}", {"mode": "routed", "pool": pool, "offer_seconds": 60}).ok()
+            system.put(f"/v1/agents/{pool}", {"channels": ["voice"], "pool": pool}).ok()
+            system.put(f"/v1/agents/{pool}/state", {"state": "available"}).ok()
+            talking = system.post("/v1/contacts", {"queue": pool, "source": "s", "call": f"{pool}-1"}).ok()["contact"]
+            system.post(f"/v1/offers/{offered(system, pool)['id']}/accept", {"agent": pool}).ok()
+            waiting[pool] = system.post("/v1/contacts", {"queue": pool, "source": "s", "call": f"{pool}-2"}).ok()["contact"]
+            assert system.post(f"/v1/contacts/{talking}/assignment").ok()["agent"] == pool
+        system.terminate("routing")
+        system.settings["ANSWERLINE_ROUTING_SHARDS"] = "3"
+        system.start("routing")
+        eventually(lambda: held(system) == 3)
+        shards = {row.name: row.shard for row in system.sql("routing", "select name, shard from pool")}
+        assert len({shards[pool] for pool in POOLS}) == 2
+        for pool in POOLS:
+            talking = next(iter(system.get(f"/v1/agents/{pool}").ok()["work"]))
+            system.post(f"/v1/contacts/{talking}/end", {}).ok()
+            eventually(lambda pool=pool: system.get(f"/v1/agents/{pool}").ok()["state"] == "wrap_up")
+            system.put(f"/v1/agents/{pool}/state", {"state": "available"}).ok()
+            assert offered(system, pool)["contact"] == waiting[pool], "whoever waited is offered where their pool is now"
+        eventually(lambda: system.count("routing", "mailbox") == 0)
+        checks.nothing_lost_or_twice(system)
+    finally:
+        revive(killable[1])
+        system.remove()

@@ -24,6 +24,7 @@ ROOMY = {
     "/v1/telephony/freeswitch/cdr",
     "/v1/telephony/twilio/events",
     "/v1/events",
+    "/v1/imports/{kind}",
 }
 """Doors that take more than the usual at once."""
 METHODS = ("GET", "POST", "PUT", "DELETE", "PATCH", "OPTIONS")
@@ -322,14 +323,19 @@ def test_an_unknown_query_parameter_is_named(system: System) -> None:
 
 
 def test_a_query_parameter_with_a_senseless_value_is_refused(system: System) -> None:
-    wrong = {"wait": ["x", "-1", "121", "1e400", "nan", "inf", "", "0x10"], "source": ["", "x" * 201], "topic": ["", "x"]}
+    wrong = {"wait": ["x", "-1", "121", "1e400", "nan", "inf", "", "0x10"], "source": ["", "x" * 201], "topics": ["", "x"]}
     moments = ("from", "to", "starts_at")
     wrong |= {moment: ["", "yesterday", "2026-11-21", "2026-11-21T12:00:00", "17", "99999-01-01T00:00:00Z"] for moment in moments}
-    wrong |= {"limit": ["", "x", "0", "-1", "1001", "1.5"], "dry_run": ["", "perhaps"], "step": ["", "7m"], "format": ["", "xml"]}
+    wrong |= {"limit": ["", "x", "0", "-1", "1001", "1.5"], "dry_run": ["", "perhaps"], "by_row": ["", "perhaps"], "step": ["", "7m"], "format": ["", "xml"]}
+    wrong |= {"state": ["", "x"], "after": ["x", "-1", "1.5", "1" * 19]}
+    wrong |= {"until": ["", "never"], "back": ["", "x", "-1", "61", "nan"], "language": ["!", "x" * 36]}
     wrong |= {"zone": ["Mars/Olympus", "../etc/passwd"], "kind": ["", "x"], "note": ["x" * 1001]}
     wrong |= {name: ["x" * 201] for name in ("cursor", "session", "bodySHA256", "uuid")} | {
-        name: ["", "x" * 201] for name in ("queue", "agent")
+        name: ["", "x" * 201] for name in ("queue", "agent", "who", "object")
     }
+    wrong |= {name: ["", "perhaps"] for name in ("active", "everywhere")} | {name: ["x" * 201] for name in ("site", "team")}
+    from_provider = ("code", "iss", "error", "error_description", "error_uri", "session_state", "scope", "authuser", "prompt", "hd", "client_info")
+    wrong |= {name: ["x" * 4001] for name in ("then", *from_provider)}
     for door in doors(system):
         for parameter in door.query:
             for value in wrong[parameter]:

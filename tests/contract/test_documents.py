@@ -43,7 +43,7 @@ def test_the_openapi_document_has_the_shape_of_openapi_3_1(system: System) -> No
             assert method in ("get", "post", "put", "delete", "patch", "options"), where
             ids.append(told["operationId"])
             assert told["summary"], where
-            assert any(status.startswith("2") for status in told["responses"]), where
+            assert any(status[0] in "23" for status in told["responses"]), where
             assert all(response["description"] for response in told["responses"].values()), where
             parameters = {(one["in"], one["name"]) for one in told["parameters"]}
             assert len(parameters) == len(told["parameters"]), where

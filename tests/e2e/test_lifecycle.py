@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import socket
 import threading
+from concurrent.futures import ThreadPoolExecutor
+from http.client import HTTPException
 
+from tests.e2e.listening import Ear
 from tests.system import System, eventually
 from tests.unit.gateway import telephony_samples as samples
 
@@ -34,6 +37,8 @@ def test_sigterm_ends_cleanly_with_polls_and_streams_open_and_a_restart_keeps_al
     system.put(f"/v1/agents/{name}", {"channels": ["voice"], "queues": [name], "address": "PJSIP/1"}).ok()
     contact = system.post("/v1/contacts", {"queue": name, "source": f"{name}_routed"}).ok()["contact"]
     supervisor = system.client("supervisor")
+    once = {"Idempotency-Key": f"{name}-key"}
+    made = system.post("/v1/keys", {"name": name, "roles": ["agent"]}, headers=once).ok()
     system.settle()
     before = figures(system, name), figures(system, f"{name}_routed")
 
@@ -50,6 +55,7 @@ def test_sigterm_ends_cleanly_with_polls_and_streams_open_and_a_restart_keeps_al
     system.up()
     assert (figures(system, name), figures(system, f"{name}_routed")) == before
     assert supervisor.get("/v1/reports/queues").status == 200, "keys are kept"
+    assert system.post("/v1/keys", {"name": name, "roles": ["agent"]}, headers=once).ok() == made, "and what was answered to whom"
     assert system.get(f"/v1/queues/{name}").ok()["mode"] == "routed"
     assert system.post(f"/v1/contacts/{contact}/assignment").ok()["state"] == "waiting", "and who waits still waits"
     system.put(f"/v1/agents/{name}/state", {"state": "available"}).ok()
@@ -122,6 +128,52 @@ def test_what_was_acknowledged_survives_kills_of_everything_under_way(own_system
         if sample.startswith(("answerline_routing_inbox_events_total{", "answerline_routing_inbox_set_aside"))
     )
     assert received == placed
+
+
+def test_contacts_posted_with_a_key_of_their_own_are_made_once_though_the_gateway_dies_over_them(own_system: System, name: str) -> None:
+    """Each is posted until it is answered, without a `call` that would make it known again."""
+    system, answered = own_system, {}
+
+    def post(number: int) -> str | None:
+        try:
+            answer = system.post("/v1/contacts", {"queue": name, "source": name}, headers={"Idempotency-Key": f"{name}-{number}"})
+        except (OSError, HTTPException):
+            return None
+        assert answer.status in (201, 409, 503), answer
+        if answer.status == 201:
+            assert answered.setdefault(number, answer.ok()) == answer.ok()
+        return answered.get(number)
+
+    with ThreadPoolExecutor(8) as pool:
+        first = [pool.submit(post, number) for number in range(200)]
+        eventually(lambda: len(answered) > 30)
+        system.kill("gateway")
+        assert any(future.result() is None for future in first), "it died in the middle of them"
+        system.start("gateway")
+        if system.deployed:  # another process might still be at it for two minutes: let these pass
+            system.sql("gateway", "update request_key set claimed_at = claimed_at - 1000 where status is null")
+        eventually(lambda: all(pool.map(post, range(200))), within=60)
+        assert all(pool.map(post, range(200)))
+    assert len({one["contact"] for one in answered.values()}) == 200
+    assert system.sql("gateway", "select count(*) from contact where source = :source", source=name)[0][0] == 200
+
+
+def test_a_listener_goes_on_after_a_restart_where_it_was(own_system: System, name: str) -> None:
+    system = own_system
+    with Ear(system, f"queue:{name}").opened() as ear:
+        contacts = [system.post("/v1/contacts", {"queue": name, "source": name}).ok()["contact"]]
+        heard = ear.until(lambda told: told.data["data"]["contact"] == contacts[0])
+        contacts.append(system.post("/v1/contacts", {"queue": name, "source": name}).ok()["contact"])
+        system.stop()
+    system.up()
+    contacts.append(system.post("/v1/contacts", {"queue": name, "source": name}).ok()["contact"])
+    with Ear(system, f"queue:{name}", heard[-1].id) as ear:
+        heard += ear.until(lambda told: told.name == "routing.contact_queued.v1" and told.data["data"]["contact"] == contacts[-1])
+    stored = system.sql("gateway", "select id from stream_event where queue = :name order by position", name=name)
+    assert [told.data["id"] for told in heard] == [str(row.id) for row in stored]
+    assert {told.data["data"]["contact"] for told in heard} == set(contacts)
+    announced = {str(row.id) for service in ("gateway", "routing") for row in system.sql(service, "select id from outbox")}
+    assert {str(row.id) for row in system.sql("gateway", "select id from stream_event")} <= announced
 
 
 def test_services_start_in_any_order(own_system: System, name: str) -> None:

@@ -16,8 +16,10 @@ POLLS = 'answerline_gateway_waiting_requests{kind="assignment"}'
 def test_500_long_polls_wait_while_other_requests_are_answered(system: System, name: str) -> None:
     crowd, others = Centre(system, f"{name}_crowd"), Centre(system, name)
     now = int(time.time())
-    arrivals = "".join(f"{now}|{name}.{number}|{crowd.queue}|NONE|ENTERQUEUE||1|{number + 1}\n" for number in range(CALLERS))
-    system.post("/v1/telephony/asterisk/queue-log", arrivals, source=crowd.name).ok()
+    with ThreadPoolExecutor(16) as pool:
+        arrivals = ({"event": "call.arrived", "queue": crowd.queue, "callid": f"{name}.{number}", "at": now} for number in range(CALLERS))
+        for answer in pool.map(lambda told: system.post("/v1/telephony/asterisk/dialplan", told, source=crowd.name), arrivals):
+            answer.ok()
     system.settle()
     with ExitStack() as calls, ThreadPoolExecutor(8) as pool:
         lines = [calls.enter_context(crowd.hanging(f"{crowd.name}:{name}.{number}", wait=100)) for number in range(CALLERS)]

@@ -7,6 +7,7 @@ import click
 COMMANDS = {
     "asterisk-ami": "asterisk_ami:follow",
     "asterisk-ari": "asterisk_ari:follow",
+    "asterisk-control": "controller_ami:control",
     "queue-log-tail": "queue_log_tail:follow",
     "freeswitch": "freeswitch:follow",
     "freeswitch-cdr-spool": "freeswitch:import_spool",
@@ -28,4 +29,4 @@ class _Bridges(click.Group):
 
 @click.group(cls=_Bridges)
 def bridge() -> None:
-    """Carry what a telephony system says to the gateway: connect to it, keep what is not delivered yet, resume after a break."""
+    """Carry what a telephony system says to the gateway, or put its calls through: connect to it, resume after a break."""

@@ -13,15 +13,17 @@ import os
 import socket
 import ssl
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import click
 import structlog
 
 from services.gateway.bridges.kernel import Pauses, Poster, Where, posting, until_stopped
+from services.gateway.bridges.silence import Command, channels_of, obey_beside, pause_commands
 from services.gateway.domain import ami
 from services.gateway.domain.observation import Malformed
 from shared import clock
@@ -67,8 +69,11 @@ class Manager:
 class Session:
     """One login. Reading never waits longer than `READ_SECONDS`; Broken and OSError say that a new session is needed."""
 
-    def __init__(self, manager: Manager, now: Callable[[], float] = clock.now) -> None:
-        self.now = now
+    def __init__(
+        self, manager: Manager, now: Callable[[], float] = clock.now, events: str = EVENTS, read: Container[str] = ami.READ
+    ) -> None:
+        """`events`: the classes asked for; `read`: those that are read whole."""
+        self.now, self.events, self.read_whole = now, events, read
         self.ahead = 0.0
         """how far the PBX's clock is before ours, in seconds"""
         self._rest = b""
@@ -89,12 +94,12 @@ class Session:
             given = self._answer(self.send("Challenge", AuthType="MD5")).get("Challenge", "")
             key = hashlib.md5((given + manager.secret).encode(), usedforsecurity=False).hexdigest()  # as the protocol has it
             proof = {"AuthType": "MD5", "Key": key}
-        self._answer(self.send("Login", Username=manager.user, Events=EVENTS, **proof))
+        self._answer(self.send("Login", Username=manager.user, Events=self.events, **proof))
 
     def send(self, action: str, **headers: str) -> str:
         """Returns the ActionID by which the answer is known."""
         self._actions += 1
-        headers["ActionID"] = f"answerline-{self._actions}"
+        headers.setdefault("ActionID", f"answerline-{self._actions}")
         if any("\r" in value or "\n" in value for value in headers.values()):
             raise Denied("a line break in the user's name or secret")
         lines = [f"Action: {action}", *(f"{header}: {value}" for header, value in headers.items())]
@@ -112,6 +117,14 @@ class Session:
                     return message
             self._early += messages
         raise Broken("no answer: is this a manager interface?")
+
+    def refusal(self, action: str, **headers: str) -> str:
+        """Why the PBX does not do it; empty where it does. Raises Broken and OSError."""
+        try:
+            self._answer(self.send(action, **headers))
+        except Denied as error:
+            return str(error)
+        return ""
 
     def read(self) -> list[ami.Message]:
         """The messages that came since; none after `READ_SECONDS` of silence."""
@@ -133,7 +146,7 @@ class Session:
             return []
         if not some:
             raise Broken("the connection was closed")
-        messages, self._rest = ami.split(self._rest + some)
+        messages, self._rest = ami.split(self._rest + some, self.read_whole)
         return list(messages)
 
     def close(self) -> None:
@@ -221,6 +234,18 @@ class Bridge:
                 yield b"".join(lines)
 
 
+def silence(manager: Manager, command: Command) -> str:
+    """Pause or resume recordings over a login of its own; why it could not. Where nothing told on which channel, one that obeys will do.
+    Raises Broken and OSError."""
+    session = Session(manager, events="off")
+    try:
+        refusals = [why for action, headers in pause_commands(command) if (why := session.refusal(action, **headers))]
+    finally:
+        session.close()
+    enough = not refusals if command["recordings"] else len(refusals) < len(channels_of(command))
+    return "" if enough else refusals[0] if refusals else "no channel is known"
+
+
 def _line(message: Mapping[str, str], at: float) -> bytes:
     return json.dumps({"recv": round(at, 6), "ami": message}, ensure_ascii=False).encode() + b"\n"
 
@@ -251,7 +276,9 @@ def follow(where: Where, host: str, port: int, user: str, plain: bool, tls: bool
     manager = Manager(host, port, user, secret_of("ANSWERLINE_AMI_SECRET"), plain, context)
     poster = where.poster(DOOR)
     poster.start()
+    stopped = until_stopped()
+    obey_beside(where, partial(silence, manager), stopped)
     try:
-        Bridge(manager, poster, snapshot).run(until_stopped(), Pauses())
+        Bridge(manager, poster, snapshot).run(stopped, Pauses())
     finally:
         poster.close()

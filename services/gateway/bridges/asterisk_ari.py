@@ -13,6 +13,7 @@ import ssl
 import threading
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
+from functools import partial
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
@@ -21,6 +22,7 @@ import structlog
 
 from services.gateway.bridges.asterisk_ami import SNAPSHOT_SECONDS, secret_of
 from services.gateway.bridges.kernel import Pauses, Poster, Where, posting, until_stopped
+from services.gateway.bridges.silence import Command, obey_beside, pause_requests
 from services.gateway.bridges.websocket import Closed, Refused, WebSocket
 from services.gateway.domain import ari
 from services.gateway.domain.observation import Malformed, Observation
@@ -71,8 +73,8 @@ class Rest:
         connection.settimeout(READ_SECONDS)
         return events
 
-    def ask(self, path: str) -> tuple[Any, float]:
-        """What a GET answers, and when by the PBX's clock. Raises OSError, http.client.HTTPException, Refused, ValueError."""
+    def ask(self, path: str, method: str = "GET") -> tuple[Any, float]:
+        """What a request answers, and when by the PBX's clock. Raises OSError, http.client.HTTPException, Refused, ValueError."""
         host, port, prefix, tls = self.address()
         connection = (
             http.client.HTTPSConnection(host, port, timeout=ANSWER_SECONDS, context=tls)
@@ -81,15 +83,15 @@ class Rest:
         )
         asked_at = clock.now()
         try:
-            connection.request("GET", f"{prefix}/ari{path}", headers=self.headers)
+            connection.request(method, f"{prefix}/ari{path}", headers=self.headers)
             response = connection.getresponse()
             body = response.read(LARGEST_ANSWER)
         finally:
             connection.close()
-        if response.status != 200:
+        if response.status not in (200, 204):
             raise Refused(response.status)
         dated = response.headers.get("Date")
-        return json.loads(body), parsedate_to_datetime(dated).timestamp() if dated else asked_at
+        return json.loads(body or b"null"), parsedate_to_datetime(dated).timestamp() if dated else asked_at
 
 
 class Bridge:
@@ -168,6 +170,19 @@ class Bridge:
         return kept
 
 
+def silence(rest: Rest, command: Command) -> str:
+    """Pause or resume recordings that ARI began; why it could not. Raises OSError, http.client.HTTPException."""
+    requests = pause_requests(command)
+    if not requests or len(requests) < len(command["recordings"]):
+        return "a recording is none that ARI began: run `answerline bridge asterisk-ami` too"
+    for method, path in requests:
+        try:
+            rest.ask(path, method)
+        except Refused as error:
+            return f"ARI answered {error.status}"
+    return ""
+
+
 @click.command("asterisk-ari")
 @posting
 @click.option("--url", default="http://127.0.0.1:8088", show_default=True, help="Where ARI listens.")
@@ -183,7 +198,9 @@ def follow(where: Where, url: str, user: str, app: str, snapshot: float) -> None
         raise click.BadParameter(str(error), param_hint="--url") from error
     poster = where.poster(DOOR)
     poster.start()
+    stopped = until_stopped()
+    obey_beside(where, partial(silence, rest), stopped)
     try:
-        Bridge(rest, poster, snapshot).run(until_stopped(), Pauses())
+        Bridge(rest, poster, snapshot).run(stopped, Pauses())
     finally:
         poster.close()

@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from threading import Event as Flag
 from typing import Any
@@ -16,7 +17,8 @@ from urllib.parse import urlencode
 import click
 import structlog
 
-from services.gateway.bridges.kernel import Answer, Client, Pauses, Poster, Posts, Where, posting, until_stopped
+from services.gateway.bridges.kernel import Answer, Client, Pauses, Poster, Posts, Where, posting, reaching, until_stopped
+from services.gateway.bridges.silence import Command, obey_beside, pause_lines
 from services.gateway.domain import freeswitch
 from services.gateway.domain.freeswitch import Frame
 from services.gateway.domain.observation import Malformed
@@ -26,7 +28,7 @@ log = structlog.get_logger()
 
 EVENTS = "/v1/telephony/freeswitch/callcenter"
 RECORDS = "/v1/telephony/freeswitch/cdr"
-SUBSCRIBE = "event plain HEARTBEAT SHUTDOWN CUSTOM callcenter::info"
+SUBSCRIBE = "event plain HEARTBEAT SHUTDOWN RECORD_START RECORD_STOP CUSTOM callcenter::info"
 """CUSTOM comes last: all that follows it are names of its kinds."""
 CONNECT_SECONDS = 10.0
 SILENCE_SECONDS = 65.0
@@ -248,6 +250,20 @@ class Follower:
                 connection.connection.shutdown(socket.SHUT_RDWR)
 
 
+def silence(connect: Callable[[], socket.socket], password: str, command: Command) -> str:
+    """Pause or resume recordings over a connection of its own; why it could not. Raises Broken and OSError."""
+    lines = pause_lines(command)
+    if not lines:
+        return "no recording of the call is known: FreeSWITCH told of none (RECORD_START)"
+    fs = EventSocket(connect(), CONNECT_SECONDS)
+    try:
+        fs.authenticate(password)
+        refusals = [answer for line in lines if not (answer := fs.api(line).strip()).startswith("+OK")]
+    finally:
+        fs.close()
+    return refusals[0][:200] if refusals else ""
+
+
 @click.command()
 @posting
 @click.option("--host", default="127.0.0.1", show_default=True, help="Where mod_event_socket listens.")
@@ -264,8 +280,10 @@ def follow(where: Where, host: str, port: int, password: str, password_file: Pat
     if not password:
         raise click.UsageError("the event socket's password is needed: FREESWITCH_PASSWORD, or FREESWITCH_PASSWORD_FILE")
     poster = where.poster(EVENTS)
-    follower = Follower(lambda: socket.create_connection((host, port), CONNECT_SECONDS), password, poster, until_stopped())
+    connect, stopped = partial(socket.create_connection, (host, port), CONNECT_SECONDS), until_stopped()
+    follower = Follower(connect, password, poster, stopped)
     poster.start()
+    obey_beside(where, partial(silence, connect, password), stopped)
     try:
         _run(follower)
     finally:
@@ -348,7 +366,7 @@ def _post(client: Posts, path: str, file: Path, stopped: Flag, tries: int, pause
 
 @click.command()
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@posting
+@reaching
 @click.option("--tries", default=10, show_default=True, type=click.IntRange(1, 1000), help="For a record, before giving up.")
 @click.option("--every", type=click.FloatRange(1, 86400), help="Look again after so many seconds, until stopped; otherwise once.")
 def import_spool(where: Where, folder: Path, tries: int, every: float | None) -> None:

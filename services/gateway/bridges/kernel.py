@@ -87,20 +87,27 @@ class Client:
 
     def post(self, path: str, body: bytes, content_type: str) -> Answer:
         """One try. Never raises for what the network or the gateway does."""
+        return self._ask("POST", path, body, {"Content-Type": content_type})
+
+    def get(self, path: str) -> Answer:
+        """Likewise."""
+        return self._ask("GET", path, None, {})
+
+    def _ask(self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]) -> Answer:
         kept_open = self.connection.sock is not None
-        answer = self._post(path, body, content_type)
-        if answer.status == 0 and kept_open:  # it may have been closed long ago, for idling
-            answer = self._post(path, body, content_type)
+        answer = self._ask_once(method, path, body, headers)
+        if answer.status == 0 and kept_open and not answer.document.get("late"):  # it may have been closed long ago, for idling
+            answer = self._ask_once(method, path, body, headers)
         return answer
 
-    def _post(self, path: str, body: bytes, content_type: str) -> Answer:
+    def _ask_once(self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]) -> Answer:
         try:
-            self.connection.request("POST", self.prefix + path, body, {**self.headers, "Content-Type": content_type})
+            self.connection.request(method, self.prefix + path, body, {**self.headers, **headers})
             response = self.connection.getresponse()
             raw = response.read(LONGEST_ANSWER)
         except (OSError, http.client.HTTPException) as error:
             self.connection.close()
-            return Answer(0, {"detail": f"no answer ({type(error).__name__})"})
+            return Answer(0, {"detail": f"no answer ({type(error).__name__})", "late": isinstance(error, TimeoutError)})
         if response.will_close or not response.isclosed():
             self.connection.close()
         try:
@@ -454,9 +461,27 @@ class Where:
 
 
 def posting(command: Callable[..., None]) -> Callable[..., None]:
-    """The options of every bridge, given to the command as one `where`."""
+    """The options of a bridge that keeps what is not delivered, given to the command as one `where`."""
+    return _reaching(command, [SPOOL])
 
-    def run(gateway: str, key: str, key_file: Path | None, source: str, spool: Path, **others: Any) -> None:
+
+def reaching(command: Callable[..., None]) -> Callable[..., None]:
+    """The options of a bridge that has nothing to keep, given to the command as one `where`."""
+    return _reaching(command, [])
+
+
+SPOOL = click.option(
+    "--spool",
+    envvar="ANSWERLINE_SPOOL",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("bridge-spool"),
+    show_default=True,
+    help="Folder for what is not delivered yet; one for each bridge.",
+)
+
+
+def _reaching(command: Callable[..., None], more: Sequence[Callable[..., Any]]) -> Callable[..., None]:
+    def run(gateway: str, key: str, key_file: Path | None, source: str, spool: Path = Path(), **others: Any) -> None:
         if key_file is not None:
             try:
                 key = key_file.read_text().strip()
@@ -478,14 +503,7 @@ def posting(command: Callable[..., None]) -> Callable[..., None]:
             click.option("--key", envvar="ANSWERLINE_KEY", default="", help="Rather in ANSWERLINE_KEY: others can see a command line."),
             click.option("--key-file", envvar="ANSWERLINE_KEY_FILE", type=click.Path(path_type=Path), help="Or the file that holds it."),
             click.option("--source", default="default", show_default=True, help="What this telephony system is called."),
-            click.option(
-                "--spool",
-                envvar="ANSWERLINE_SPOOL",
-                type=click.Path(file_okay=False, path_type=Path),
-                default=Path("bridge-spool"),
-                show_default=True,
-                help="Folder for what is not delivered yet; one for each bridge.",
-            ),
+            *more,
         ]
     ):
         run = option(run)

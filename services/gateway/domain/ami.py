@@ -12,7 +12,7 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from typing import Any, NamedTuple
 
 from services.gateway.domain.observation import Ignored, Kind, Malformed, Observation, Reporter, storable
@@ -25,6 +25,8 @@ MAX_FRAME_BYTES = 262_144
 _END = b"\r\n\r\n"
 _EVENT_NAME = re.compile(rb"^Event: *([^\r\n]*)", re.MULTILINE)
 _STAMP = re.compile(rb'\bTimestamp"?: ?"?(\d{1,10}\.\d{1,9})\b')
+_VARIABLES = (b"QUEUESTATUS", b"MIXMONITOR_FILENAME")
+"""What of all that VarSet tells is read."""
 _SECONDS = re.compile(r"\d{1,10}\.\d{1,9}")
 _ESCAPED = re.compile(r"\\(.)")
 _UNKNOWN = frozenset({"", "<unknown>"})
@@ -33,21 +35,21 @@ _UNKNOWN = frozenset({"", "<unknown>"})
 # ---- bytes and lines into messages
 
 
-def split(raw: bytes) -> tuple[list[Message], bytes]:
+def split(raw: bytes, read: Container[str] | None = None) -> tuple[list[Message], bytes]:
     """Whole messages in `raw`, and the unfinished rest, to be put before the next bytes.
 
-    Of events that interpret() would ignore only the name is decoded: they are nineteen of twenty.
+    Of events other than those to `read` (none said: those that interpret() reads) only the name is decoded: they are nineteen of twenty.
     """
     *frames, rest = raw.split(_END)
     if len(rest) > MAX_FRAME_BYTES:
         raise Malformed(f"no end of message (an empty line, CR LF CR LF) within {MAX_FRAME_BYTES} bytes: this is not an AMI stream")
-    return [_decode(frame) for frame in frames if frame.strip()], rest
+    return [_decode(frame, READ if read is None else read) for frame in frames if frame.strip()], rest
 
 
-def _decode(frame: bytes) -> Message:
+def _decode(frame: bytes, read: Container[str]) -> Message:
     named = _EVENT_NAME.search(frame)
     name = named[1].decode("utf-8", "replace") if named else ""
-    if (name and name not in READ) or (name == "VarSet" and b"QUEUESTATUS" not in frame):
+    if (name and name not in read) or (name == "VarSet" and not any(variable in frame for variable in _VARIABLES)):
         return {"Event": name}
     message: dict[str, str] = {}
     for line in storable(frame.decode("utf-8", "replace")).split("\r\n"):
@@ -107,7 +109,9 @@ def interpret(message: Message, received: float | None = None) -> Observation | 
     if rule is None:
         return Ignored(event or "no event")
     if event == "VarSet" and message.get("Variable") != "QUEUESTATUS":
-        return Ignored(event)
+        if message.get("Variable") != "MIXMONITOR_FILENAME":
+            return Ignored(event)
+        rule = _RECORDED
     for header in rule.required:
         if not message.get(header):
             raise Malformed(f"{event} has no {header}: send the event with all its headers")
@@ -238,6 +242,11 @@ def _paused(message: Message, _told: Mapping[str, Any]) -> dict[str, Any]:
     return {"kind": "paused" if message.get("Paused") == "1" else "unpaused"}
 
 
+def _muted(message: Message, _told: Mapping[str, Any]) -> dict[str, Any]:
+    """One direction alone leaves the other to be heard."""
+    return {"reason": "on" if message.get("State") in ("1", "on") and message.get("Direction", "both").lower() == "both" else "off"}
+
+
 _DEVICE_STATES = ("unknown", "not_in_use", "in_use", "busy", "invalid", "unavailable", "ringing", "ring_in_use", "on_hold")
 
 
@@ -257,6 +266,10 @@ _MEMBERSHIP = ("Queue", "Interface", "Status", "Paused", "Penalty", "InCall", "C
 _HOLD = ("hold_seconds", "HoldTime", _seconds)
 _PENALTY = (("penalty", "Penalty", _integer),)
 _CALL = ("Uniqueid", "Queue")
+
+_CHANNEL = (("call", "Uniqueid"), ("linked", "Linkedid"))
+_RECORDED = _Rule("recorded", ("Uniqueid", "Variable", "Value"), ("Uniqueid", "Value"), (*_CHANNEL, ("recording", "Value")))
+"""MixMonitorStart comes at the same moment, and does not say where."""
 
 _RULES: dict[str, _Rule] = {
     "QueueCallerJoin": _Rule("entered", _IN_QUEUE, _CALL, _CALLER, (("position", "Position", _integer),), finish=_place),
@@ -323,6 +336,8 @@ _RULES: dict[str, _Rule] = {
         _PENALTY,
         finish=_member,
     ),
+    "MixMonitorStop": _Rule("record_stopped", ("Uniqueid",), ("Uniqueid",), _CHANNEL),
+    "MixMonitorMute": _Rule("record_muted", ("Uniqueid", "Direction", "State"), ("Uniqueid", "State"), _CHANNEL, finish=_muted),
     "FullyBooted": _Rule("restarted", ("Uptime",), figures=(("uptime", "Uptime", _seconds),)),
     "Shutdown": _Rule("stopped", ("Shutdown", "Restart")),
 }

@@ -18,7 +18,10 @@ from typing import Any
 from services.gateway.domain.ami import snapshot
 from services.gateway.domain.observation import Ignored, Kind, Malformed, Observation, storable
 
-READ = frozenset({"ChannelVarset", "Dial", "ChannelDestroyed", "BridgeBlindTransfer", "BridgeAttendedTransfer", "StasisStart"})
+RECORDINGS: dict[str, Kind] = {"RecordingStarted": "recorded", "RecordingFinished": "record_stopped", "RecordingFailed": "record_stopped"}
+READ = frozenset(
+    {"ChannelVarset", "Dial", "ChannelDestroyed", "BridgeBlindTransfer", "BridgeAttendedTransfer", "StasisStart"} | RECORDINGS.keys()
+)
 """The types that may tell anything; all others are of no concern."""
 
 _NOT_ANSWERED = frozenset({"NOANSWER", "BUSY", "CANCEL", "CONGESTION", "CHANUNAVAIL", "DONTCALL", "TORTURE"})
@@ -85,7 +88,8 @@ def _event(event: Mapping[str, Any], received: float | None) -> Observation | Ig
     stamp = event.get("timestamp")
     at = received if stamp is None else _instant(stamp)
     names = [fields.get(name, "") for name in ("call", "member_call", "queue", "interface", "agent", "reason")]
-    key = "|".join(["ari", kind, what, *map(str, names), str(event.get("variable", "")), str(stamp or at or "")])
+    variable = f"{event.get('variable', '')}{fields.get('recording') or ''}"
+    key = "|".join(["ari", kind, what, *map(str, names), variable, str(stamp or at or "")])
     return Observation("ari", what, key, at, **{name: value for name, value in fields.items() if value not in (None, "")})
 
 
@@ -134,9 +138,11 @@ _VARIABLES: dict[str, tuple[Kind, str]] = {
 
 def _varset(event: Mapping[str, Any]) -> _Told | None:
     variable, value = _text(event.get("variable")), _text(event.get("value"))
-    if variable not in _VARIABLES and variable != "ANSWEREDTIME":
+    if variable not in _VARIABLES and variable not in ("ANSWEREDTIME", "MIXMONITOR_FILENAME"):
         return None
     channel = _channel(event, "channel")
+    if variable == "MIXMONITOR_FILENAME":
+        return ("recorded", {"call": storable(channel["id"]), "recording": value}) if channel and value else None
     queue = _in_queue(channel)
     if channel is None or not queue:
         return None
@@ -212,7 +218,26 @@ def _stasis(event: Mapping[str, Any]) -> _Told | None:
     return ("arrived", {**_caller(channel), "queue": queue}) if queue else None
 
 
+def _recording(event: Mapping[str, Any]) -> _Told | None:
+    """Of a channel's recording; one of a bridge names no call."""
+    told = event.get("recording")
+    if not isinstance(told, dict) or not _text(told.get("name")):
+        raise Malformed(f'{event["type"]} has no "recording" with its "name": send the event as it came')
+    target, ending = _text(told.get("target_uri")), _text(told.get("format"))
+    if not target.startswith("channel:"):
+        return None
+    seconds = told.get("duration")
+    known = isinstance(seconds, int | float) and not isinstance(seconds, bool) and 0 <= seconds < 1e7
+    return RECORDINGS[event["type"]], {
+        "call": target.removeprefix("channel:"),
+        "recording": f"{_text(told['name'])}.{ending}" if ending else _text(told["name"]),
+        "recorded_seconds": float(seconds) if known and event["type"] == "RecordingFinished" else None,  # type: ignore[arg-type]
+        "reason": "failed" if event["type"] == "RecordingFailed" else None,
+    }
+
+
 _READERS = {
+    **dict.fromkeys(RECORDINGS, _recording),
     "ChannelVarset": _varset,
     "Dial": _dial,
     "ChannelDestroyed": _destroyed,

@@ -1,4 +1,4 @@
-"""What the dialplan posts with CURL(): call.arrived, call.answered, call.hangup, as JSON or as a form.
+"""What the dialplan posts with CURL(): call.arrived, call.answered, call.hangup, as JSON or as a form; with each, where the call is recorded.
 
 Limits of this reporter: it knows no positions and no unanswered rings, nothing of a second leg until it is answered, and nothing
 of an exit from the queue whose context has no `h` extension.
@@ -52,6 +52,22 @@ def interpret(body: Mapping[str, Any], received: float | None = None, zone: tzin
     at = _instant(body.get("at"), zone)
     key = "|".join(["dialplan", str(event), *[told.get(field, "") for field, _ in pairs], "" if at is None else repr(at)])
     return Observation("dialplan", kind, key, received if at is None else at, **told)  # type: ignore[arg-type]
+
+
+def recordings(body: Mapping[str, Any], told: Observation) -> list[Observation]:
+    """What a post says beside its event: where the call is recorded (`recording`, as MIXMONITOR_FILENAME has it), and whether the customer
+    agrees (`consent`: granted or refused)."""
+    found: list[Observation] = []
+    where, consent = _text("recording", body.get("recording")).strip(), _text("consent", body.get("consent")).strip()
+    call: dict[str, Any] = {"call": told.call or told.linked, "linked": told.linked}
+    if where:
+        kind: Kind = "record_stopped" if told.kind == "hung_up" else "recorded"
+        found.append(Observation("dialplan", kind, f"{told.key}|recording|{where}", told.at, recording=where, **call))
+    if consent:
+        if consent not in ("granted", "refused"):
+            raise Malformed('"consent" must be granted or refused, or be left out where nobody was asked')
+        found.append(Observation("dialplan", "consent", f"{told.key}|consent|{consent}", told.at, reason=consent, **call))
+    return found
 
 
 def customer(body: Mapping[str, Any]) -> str:

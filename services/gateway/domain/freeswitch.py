@@ -127,6 +127,8 @@ def interpret(message: Mapping[str, Any], received: float | None = None) -> Obse
     stamp = told.get("Event-Date-Timestamp", "")
     if name == "SHUTDOWN":
         return Observation("callcenter", "stopped", f"callcenter|stopped|{_need(told, name, 'Core-UUID')}", at or received)
+    if name in ("RECORD_START", "RECORD_STOP"):
+        return _recording(name, told, at or received)
     action = told.get("CC-Action", "")
     read = _ACTIONS.get(action)
     if read is None:
@@ -172,10 +174,33 @@ READ = frozenset(
     | {
         "Event-Name", "Event-Subclass", "Core-UUID", "Answer-State", "Hangup-Cause", "CC-Action", "CC-Cancel-Reason", "CC-Hangup-Cause", "CC-Agent-Bridged",
         "CC-Agent-Contact", "CC-Agent-Called-Time", "CC-Agent-Answered-Time", "CC-Agent-Aborted-Time", "CC-Member-Joined-Time",
+        "Unique-ID", "Other-Leg-Unique-ID", "Record-File-Path", "variable_record_ms", "variable_cc_member_session_uuid",
         "CC-Bridge-Terminated-Time", "CC-Member-CID-Number", "CC-Member-CID-Name", "variable_cc_exit_key",
     }
 )  # fmt: skip
 """The headers that are read; a bridge posts no others."""
+
+
+def _recording(name: str, told: Message, at: float | None) -> Observation:
+    """RECORD_START and RECORD_STOP, of the channel on which record_session or uuid_record runs."""
+    call, where = _need(told, name, "Unique-ID"), _need(told, name, "Record-File-Path")
+    stopped = name == "RECORD_STOP"
+    return Observation(
+        "callcenter",
+        "record_stopped" if stopped else "recorded",
+        f"callcenter|{name}|{call}|{where}|{told.get('Event-Date-Timestamp', '')}",
+        at,
+        call=call,
+        linked=told.get("variable_cc_member_session_uuid") or told.get("Other-Leg-Unique-ID"),
+        recording=where,
+        recorded_seconds=_milliseconds("variable_record_ms", told.get("variable_record_ms")) if stopped else None,
+    )
+
+
+def _milliseconds(what: str, text: str | None) -> float | None:
+    figure = _number(what, text or "")
+    return None if figure is None else figure / 1000
+
 
 _TRANSFERS = frozenset({"BLIND_TRANSFER", "ATTENDED_TRANSFER"})
 _NO_RING = frozenset({"LOSE_RACE", "ORIGINATOR_CANCEL"})
@@ -453,6 +478,31 @@ def interpret_cdr(record: Mapping[str, Any], received: float | None = None) -> l
         raise Malformed('the record has no "uuid" in its variables')
     flow = [profile for profile in _items(record.get("callflow")) if isinstance(profile, dict)]
     end = _end(variables, flow) or received
+    told = _of_queue(uuid, variables, flow, end)
+    recorded = _recorded(uuid, variables, end)
+    if isinstance(told, Ignored):
+        return recorded or told
+    return [*told, *recorded]
+
+
+def _recorded(uuid: str, variables: Message, end: float | None) -> list[Observation]:
+    """Where mod_callcenter (record-template) or the dialplan's record_session wrote to: the channel's end is the file's."""
+    began = next(
+        (at for name in ("cc_queue_answered_epoch", "answer_uepoch", "answer_epoch") if (at := _instant_of(variables, name))), None
+    )
+    found = []
+    for where in dict.fromkeys(variables.get(name, "") for name in ("cc_record_filename", "record_file")):
+        if not where:
+            continue
+        of: dict[str, Any] = {"call": uuid, "linked": variables.get("cc_member_session_uuid") or None, "recording": where}
+        seconds = _milliseconds("record_ms", variables.get("record_ms")) or _number("record_seconds", variables.get("record_seconds", ""))
+        if began is not None:
+            found.append(Observation("cdr", "recorded", f"cdr|{uuid}|recorded|{where}", began, **of))
+        found.append(Observation("cdr", "record_stopped", f"cdr|{uuid}|record_stopped|{where}", end, recorded_seconds=seconds, **of))
+    return found
+
+
+def _of_queue(uuid: str, variables: Message, flow: Sequence[Mapping[str, Any]], end: float | None) -> list[Observation] | Ignored:
     if variables.get("cc_side") == "agent" or (_is_b_leg(flow) and "cc_member_session_uuid" in variables):
         return _agent_leg(uuid, variables, flow, end)
     if "cc_queue" not in variables or _instant_of(variables, "cc_queue_joined_epoch") is None:

@@ -54,6 +54,8 @@ MOST_TRUSTED_FIRST = (
 PRECEDENCE = {reporter: rank for rank, reporter in enumerate(MOST_TRUSTED_FIRST)}
 TELLS_CHANNELS = frozenset({"queue_log", "ami", "ari", "callcenter", "cdr", "agent_cdr", "dialplan"})
 """Reporters whose calls are channels of a PBX: only of such does a snapshot of its channels say that they ended."""
+DISTRIBUTES = frozenset({"queue_log", "ami", "ari", "callcenter"})
+"""Reporters of queues that look for an agent by themselves: who stands in one is not ours to route."""
 TELLS_RINGS = frozenset({"queue_log", "ami", "callcenter", "taskrouter", "events"})
 QUEUE_TOLD_ONCE = frozenset({"taskrouter", "twilio", "events"})
 """Reporters that need not name the queue each time: what names none is about the call's stay at that moment."""
@@ -97,6 +99,7 @@ class Leg:
     ringing: tuple[str, ...] = ()
     estimated: tuple[str, ...] = ()
     uncertain: str | None = None
+    distributed: bool = False  # a queue of the telephony system's own has it, which looks for an agent by itself
 
     @property
     def answered(self) -> bool:
@@ -343,6 +346,7 @@ def _settle(number: int, stay: _Stay, moved_on: float | None, gone: set[str], ov
         ringing=_ringing(told.facts, gone) if ending.outcome == "waiting" else (),
         estimated=times.estimated,
         uncertain=ending.uncertain,
+        distributed=any(fact.kind in ("entered", "waiting") and fact.reporter in DISTRIBUTES for fact in told.facts),
     )
 
 
@@ -567,6 +571,8 @@ def _steps_forward(before: Leg | None, leg: Leg) -> list[Change]:
     done, now = _steps(before), _steps(leg)
     missed_before, missed_now = (before.missed or {}) if before else {}, leg.missed or {}
     was_wrong = before is not None and (now[: len(done)] != done or any(_differs(before, leg, step) for step in done))
+    if before is not None and before.outcome == leg.outcome == "waiting" and before.distributed != leg.distributed:
+        was_wrong = True
     changes: list[Change] = []
     if was_wrong or any(missed_now.get(agent, 0) < count for agent, count in missed_before.items()):
         changes = [Change("corrected", leg)]

@@ -44,11 +44,19 @@ SourceKind = Literal[
     "stopped",
     "snapshot",  # these channels exist, in `calls`, and no others
 ]
-Kind = Literal[CallKind, AgentKind, SourceKind]
+RecordingKind = Literal[
+    "recorded",  # a file or an address of a recording, in `recording`
+    "record_stopped",  # it is whole: that one, or without a name all of the channel; reason "failed": there is none
+    "record_muted",  # the recording of the channel keeps silence: reason "on" or "off"
+    "consent",  # whether the customer agrees to it: reason "granted" or "refused"
+]
+Kind = Literal[CallKind, AgentKind, SourceKind, RecordingKind]
 
 CALL_KINDS: frozenset[str] = frozenset(get_args(CallKind))
 AGENT_KINDS: frozenset[str] = frozenset(get_args(AgentKind))
 SOURCE_KINDS: frozenset[str] = frozenset(get_args(SourceKind))
+RECORDING_KINDS: frozenset[str] = frozenset(get_args(RecordingKind))
+LONGEST_LOCATION = 1000
 
 
 class Malformed(ValueError):
@@ -96,6 +104,8 @@ class Observation:
     paused: bool | None = None
     penalty: int | None = None
     calls: tuple[str, ...] | None = None  # of a snapshot: the ids of all channels there are
+    recording: str | None = None  # where it is kept: a path as the telephony system has it, or an address
+    recorded_seconds: float | None = None
 
     @property
     def identifiers(self) -> tuple[str, ...]:

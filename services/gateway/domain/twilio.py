@@ -25,7 +25,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
-from services.gateway.domain.observation import Ignored, Kind, Malformed, Observation, storable
+from services.gateway.domain.observation import LONGEST_LOCATION, Ignored, Kind, Malformed, Observation, storable
 
 MAX_FIELDS = 200
 AVAILABLE = frozenset({"available", "idle", "ready", "online", "reserved", "busy"})
@@ -133,6 +133,49 @@ def interpret_voice(
     key = "|".join(["twilio", call, status, kind, told.get("queue") or ""])
     at = _time(_text(fields, "Timestamp"))
     return Observation("twilio", kind, key, received if at is None else at, **told)
+
+
+_RECORDING_STATUSES: dict[str, Kind] = {
+    "in-progress": "recorded",
+    "completed": "record_stopped",
+    "absent": "record_stopped",
+    "failed": "record_stopped",
+}
+
+
+def interpret_recording(fields: Mapping[str, str], received: float | None = None) -> Observation | Ignored:
+    """What a recording status callback tells, or a voice status callback of the recording that it names beside the call. `received` (epoch
+    seconds) stands in for a missing Timestamp."""
+    sid, call, address = (_text(fields, name) for name in ("RecordingSid", "CallSid", "RecordingUrl"))
+    status = _text(fields, "RecordingStatus") or "completed"
+    if not sid or not call:
+        raise Malformed("the callback has no RecordingSid and CallSid: point a recordingStatusCallback here")
+    if not address:
+        return Ignored("a recording without an address")
+    kind = _RECORDING_STATUSES.get(status)
+    if kind is None:
+        raise Malformed(f"RecordingStatus must be one of {', '.join(_RECORDING_STATUSES)}")
+    parts = urlsplit(address)
+    if parts.scheme not in ("https", "http") or not parts.hostname or "@" in parts.netloc or len(address) > LONGEST_LOCATION:
+        raise Malformed("RecordingUrl must be an address that begins with https:// and names no user")
+    began, length = _time(_text(fields, "RecordingStartTime")), _text(fields, "RecordingDuration")
+    seconds = _seconds("RecordingDuration", length) if length and length != "-1" else None
+    at = _time(_text(fields, "Timestamp"))
+    if kind == "recorded":
+        at = began or at
+    elif began is not None and seconds is not None:
+        at = began + seconds
+    return Observation(
+        "twilio",
+        kind,
+        f"twilio|{sid}|{status}",
+        received if at is None else at,
+        call=call,
+        linked=_text(fields, "ParentCallSid") or None,
+        recording=address,
+        recorded_seconds=seconds if kind == "record_stopped" else None,
+        reason="failed" if status in ("absent", "failed") else None,
+    )
 
 
 def _kind_of_voice(status: str, *, is_child: bool, in_queue: bool, inbound: bool) -> Kind | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -10,9 +10,9 @@ import orjson
 
 from services.gateway import handlers
 from services.gateway.handlers import Arrival, Reading, Receipt, Taken
-from shared.errors import Malformed
-from shared.http.endpoint import Response
-from shared.http.wsgi import Request
+from shared.errors import Invalid, Malformed
+from shared.http.endpoint import PUBLIC, Principal, Response
+from shared.http.wsgi import Request, require
 
 if TYPE_CHECKING:
     from services.gateway.service import GatewayCore
@@ -21,6 +21,7 @@ CALLING = ("telephony",)
 STAFF = ("agent", "supervisor")
 OPERATING = ("supervisor",)
 WATCHING = ("supervisor", "metrics")
+LISTENING = ("agent", "supervisor", "expert", "evaluator", "trainer", "telephony")
 POSTS_AT_ONCE = 200
 REPORT_SECONDS = 10.0
 """How long a report may take."""
@@ -31,6 +32,18 @@ class Doors:
 
     core: GatewayCore
     routing: Any
+    im: Any
+
+    def authenticate(self, environ: Mapping[str, Any]) -> Principal | None:
+        """Who a request comes from; None: nobody we know."""
+        raise NotImplementedError
+
+    def require_watcher(self, request: Request) -> Principal:
+        """Who looks at the live figures or the metrics. Raises Unauthenticated or Forbidden."""
+        forwarded = bool(request.header("X-Forwarded-For") or request.header("Forwarded"))
+        if self.core.settings.watching_is_public(forwarded):
+            return PUBLIC
+        return require(self.authenticate(request.environ), WATCHING)
 
     def contact_of(self, request: Request) -> str:
         """The id of the contact that the path names. Raises NotFound."""
@@ -58,6 +71,17 @@ def as_receipt(receipt: Receipt, status: int = 200) -> Response:
     if receipt.rejected and not receipt.accepted + receipt.duplicate + receipt.ignored:
         raise Malformed(receipt.rejected[0]["reason"], **answer)
     return Response(orjson.dumps(answer), status)
+
+
+def page_of(rows: Sequence[Mapping[str, Any]], key: str, query: Mapping[str, Any]) -> tuple[list[Any], str | None]:
+    """The page of a whole list that `cursor` and `limit` ask for, and the next one's cursor. Raises Invalid for a cursor of none of its rows."""
+    cursor, start = query["cursor"], 0
+    if cursor:
+        start = next((number for number, row in enumerate(rows, 1) if str(row[key]) == cursor), 0)
+        if not start:
+            raise Invalid("the page before is no longer there", errors={"cursor": ["Begin again without it."]})
+    page = list(rows[start : start + query["limit"]])
+    return page, str(page[-1][key]) if start + len(page) < len(rows) else None
 
 
 def as_json(value: Any) -> Response:

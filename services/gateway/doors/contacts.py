@@ -8,14 +8,15 @@ from typing import Any
 import structlog
 
 from services.gateway import handlers, metrics, schemas
+from services.gateway.domain import announcements
 from services.gateway.domain.observation import Observation
 from services.gateway.doors import CALLING, REPORT_SECONDS, STAFF, Doors
 from services.gateway.handlers import Arrival, Reading, Taken
+from services.gateway.schemas import answers, control
 from shared import clock
 from shared.errors import AnswerlineError, Conflict, Invalid, NotFound
 from shared.http.endpoint import endpoint
 from shared.http.wsgi import Request
-from shared.ids import new_id
 from shared.runtime.waiting import poll
 
 log = structlog.get_logger()
@@ -32,38 +33,63 @@ class ContactDoors(Doors):
     @endpoint("POST", "/v1/contacts", body=schemas.NewContact, answer=schemas.ContactRef, status=201, roles=CALLING, tag="contacts")
     def post_contact(self, request: Request) -> dict[str, Any]:
         """Announce a contact that wants an agent. With your own `call` id, posting again finds the same contact."""
-        body, id = request.body, new_id()
+        body, id = request.body, request.new_id()
         call = body.get("call") or id
         told = Observation("api", "entered", f"api|entered|{call}", clock.now(), call=call, queue=body["queue"], caller=body.get("caller"))
         arrival = Arrival(id, body["channel"], body["required_skills"], wishes(body))
         return {"contact": self.core.take(Taken(body["source"], "contacts", Reading([told]), arrival)).contact}
 
-    @endpoint("GET", "/v1/contacts/{id}", answer=schemas.Contact, roles=EVERYBODY, tag="contacts")
+    @endpoint("GET", "/v1/contacts/{id}", answer=answers.Contact, roles=EVERYBODY, tag="contacts")
     def get_contact(self, request: Request) -> dict[str, Any]:
         """A contact with its legs. `id` may be `<source>:<call id>`."""
         return self.routing.get_contact(contact_id=self.contact_of(request))
 
-    @endpoint("GET", "/v1/contacts/{id}/decisions", query=schemas.AboutAgent, roles=STAFF, tag="contacts")
+    @endpoint("GET", "/v1/contacts/{id}/decisions", query=schemas.AboutAgent, answer=answers.Decisions, roles=STAFF, tag="contacts")
     def get_decisions(self, request: Request) -> dict[str, Any]:
         """Why this agent, why not that one: every decision about the contact, in words and numbers."""
         return self.routing.get_decisions(contact_id=self.contact_of(request), agent=request.query["agent"], deadline=REPORT_SECONDS)
 
     @endpoint(
-        "POST", "/v1/contacts/{id}/assignment", query=schemas.Wait, answer=schemas.Assignment, roles=CALLING, tag="contacts", takes=()
+        "POST",
+        "/v1/contacts/{id}/assignment",
+        query=control.AskAssignment,
+        answer=schemas.Assignment,
+        roles=CALLING,
+        tag="contacts",
+        takes=(),
+        once=False,
     )
     def post_assignment(self, request: Request) -> dict[str, Any]:
-        """Whom to dial: waits up to `wait` seconds for an agent. A caller whose request breaks off is offered to nobody until it asks again."""
-        contact = self.contact_of(request)
+        """Whom to dial: waits up to `wait` seconds for an agent. A caller whose request breaks off is offered to nobody until it asks again,
+        and so is one for whom nobody asks again within 3 s, or within `back`."""
+        contact, query = self.contact_of(request), request.query
+        polls = bool(query["wait"] or query["back"])
+        news = (*NEWS, "offered") if query["until"] == "offered" else NEWS
 
         def ask() -> dict[str, Any]:
-            try:
-                return self.routing.get_assignment(contact_id=contact)
-            except NotFound:
-                return self._not_routed(contact)
+            return self._assignment(contact, query["language"], polls)
+
+        def is_over(found: dict[str, Any]) -> bool:
+            return found["state"] in NEWS
 
         with metrics.WAITING_REQUESTS.labels("assignment").track_inprogress():
-            found = poll(self.core.board, request, contact, ask, lambda found: found["state"] in NEWS, lambda: self._left(contact))
+            found = poll(
+                self.core.board, request, contact, ask, lambda found: found["state"] in news, lambda: self.left(contact), is_over, query["back"]
+            )
         return {name: value for name, value in found.items() if name in USUAL or value not in (None, "", {})}
+
+    @endpoint("GET", "/v1/contacts/{id}/announcement", query=control.Language, answer=control.Announcement, roles=EVERYBODY, tag="contacts")
+    def get_announcement(self, request: Request) -> dict[str, Any]:
+        """What to tell a customer who waits, as numbers and in sentences: their place, the estimated wait, the self-service address."""
+        return announcement(self._assignment(self.contact_of(request), request.query["language"]), request.query["language"])
+
+    def _assignment(self, contact: str, language: str = "", polls: bool = False) -> dict[str, Any]:
+        """Where a contact stands. `polls`: whoever asks goes on asking for as long as the caller is there."""
+        try:
+            found = self.routing.get_assignment(contact_id=contact, language=language, polls=polls)
+        except NotFound:
+            return self._not_routed(contact)
+        return {**found, "estimated_wait_minutes": announcements.minutes(found.get("estimated_wait_seconds"))}
 
     def _not_routed(self, contact: str) -> dict[str, Any]:
         """Either its arrival is still under way, or its queue is observed, or it arrived too long ago to be served."""
@@ -77,7 +103,8 @@ class ContactDoors(Doors):
         except NotFound:
             return {**blank, "state": "observed", "queue": leg["queue"]}
 
-    def _left(self, contact: str) -> None:
+    def left(self, contact: str) -> None:
+        """Nobody asks any more whom to dial for the contact."""
         try:
             self.routing.stop_waiting(contact_id=contact)
         except AnswerlineError as error:
@@ -100,39 +127,39 @@ class ContactDoors(Doors):
 
     # What an agent does with a contact
 
-    @endpoint("POST", "/v1/contacts/{id}/transfer", body=schemas.Transfer, roles=EVERYBODY, tag="contacts")
+    @endpoint("POST", "/v1/contacts/{id}/transfer", body=schemas.Transfer, answer=answers.DeskContact, roles=EVERYBODY, tag="contacts")
     def post_transfer(self, request: Request) -> dict[str, Any]:
         """Pass the contact on, to another queue or to an agent by name. What the customer has waited so far counts on."""
         told = one_of(request.body, "queue", "agent")
         return self.routing.transfer_contact(contact_id=self.contact_of(request), queue=told["queue"], agent=told["agent"])
 
-    @endpoint("POST", "/v1/contacts/{id}/requeue", body=schemas.Requeue, roles=EVERYBODY, tag="contacts")
+    @endpoint("POST", "/v1/contacts/{id}/requeue", body=schemas.Requeue, answer=answers.DeskContact, roles=EVERYBODY, tag="contacts")
     def post_requeue(self, request: Request) -> dict[str, Any]:
         """The agent cannot serve the contact after all: it waits again, in its place, for somebody else."""
         return self.routing.requeue_contact(contact_id=self.contact_of(request), reason=request.body["reason"])
 
-    @endpoint("POST", "/v1/contacts/{id}/conference", body=schemas.Conference, roles=EVERYBODY, tag="contacts")
+    @endpoint("POST", "/v1/contacts/{id}/conference", body=schemas.Conference, answer=answers.DeskContact, roles=EVERYBODY, tag="contacts")
     def post_conference(self, request: Request) -> dict[str, Any]:
         """Somebody has joined the conversation: an agent, or a person outside."""
         told = one_of(request.body, "agent", "participant")
         return self.routing.confer_contact(contact_id=self.contact_of(request), agent=told["agent"], participant=told["participant"])
 
-    @endpoint("POST", "/v1/contacts/{id}/reply", body=schemas.Reply, roles=STAFF, tag="contacts")
+    @endpoint("POST", "/v1/contacts/{id}/reply", body=schemas.Reply, answer=answers.DeskContact, roles=STAFF, tag="contacts")
     def post_reply(self, request: Request) -> dict[str, Any]:
         """The agent wrote to the customer; the answer says whether a call would be better by now."""
         return self.routing.reply_contact(contact_id=self.contact_of(request), agent_id=request.body["agent"])
 
-    @endpoint("POST", "/v1/contacts/{id}/pending", roles=STAFF, tag="contacts", takes=())
+    @endpoint("POST", "/v1/contacts/{id}/pending", answer=answers.DeskContact, roles=STAFF, tag="contacts", takes=())
     def post_pending(self, request: Request) -> dict[str, Any]:
         """A matter in writing waits for something, perhaps for days: its agent keeps it and has room for others meanwhile."""
         return self.routing.pend_contact(contact_id=self.contact_of(request))
 
-    @endpoint("POST", "/v1/contacts/{id}/resume", roles=EVERYBODY, tag="contacts", takes=())
+    @endpoint("POST", "/v1/contacts/{id}/resume", answer=answers.DeskContact, roles=EVERYBODY, tag="contacts", takes=())
     def post_resume(self, request: Request) -> dict[str, Any]:
         """There is news of a pending matter: its agent is asked first."""
         return self.routing.resume_contact(contact_id=self.contact_of(request))
 
-    @endpoint("POST", "/v1/contacts/{id}/wrap-up", body=schemas.WrapUp, roles=STAFF, tag="contacts")
+    @endpoint("POST", "/v1/contacts/{id}/wrap-up", body=schemas.WrapUp, answer=answers.Agent, roles=STAFF, tag="contacts")
     def post_wrap_up(self, request: Request) -> dict[str, Any]:
         """The agent has done what the contact left to do, and notes how it ended."""
         body = request.body
@@ -140,20 +167,35 @@ class ContactDoors(Doors):
 
     # Callbacks
 
-    @endpoint("POST", "/v1/contacts/{id}/callback", body=schemas.Callback, roles=EVERYBODY, tag="callbacks")
+    @endpoint("POST", "/v1/contacts/{id}/callback", body=schemas.Callback, answer=answers.DeskContact, roles=EVERYBODY, tag="callbacks")
     def post_callback(self, request: Request) -> dict[str, Any]:
         """The customer hangs up and keeps their place: at its turn an agent is reserved and the number dialled."""
-        return self.routing.promise_callback(contact_id=self.contact_of(request), **request.body)
+        body = request.body
+        ref = self.core.caller_ref(body["number"], body["country"])
+        return self.routing.promise_callback(contact_id=self.contact_of(request), **body, caller_ref=ref)
 
-    @endpoint("POST", "/v1/contacts/{id}/callback/dialled", body=schemas.Dialled, roles=EVERYBODY, tag="callbacks")
+    @endpoint(
+        "POST", "/v1/contacts/{id}/callback/dialled", body=schemas.Dialled, answer=answers.DeskContact, roles=EVERYBODY, tag="callbacks"
+    )
     def post_dialled(self, request: Request) -> dict[str, Any]:
         """What came of dialling. `connected` begins the conversation; after busy, no_answer and machine the policy says when again."""
         return self.routing.callback_dialled(contact_id=self.contact_of(request), outcome=request.body["outcome"])
 
-    @endpoint("DELETE", "/v1/contacts/{id}/callback", roles=EVERYBODY, tag="callbacks")
+    @endpoint("DELETE", "/v1/contacts/{id}/callback", answer=answers.DeskContact, roles=EVERYBODY, tag="callbacks")
     def delete_callback(self, request: Request) -> dict[str, Any]:
         """Nobody is called back any more."""
         return self.routing.cancel_callback(contact_id=self.contact_of(request))
+
+
+def announcement(found: dict[str, Any], language: str) -> dict[str, Any]:
+    """What a customer of this language is told of an assignment as routing has it."""
+    spoken = announcements.understood(language)
+    facts = {"position": found.get("position"), "estimated_wait_seconds": found.get("estimated_wait_seconds"),
+             "estimated_wait_minutes": found.get("estimated_wait_minutes"), "self_service": found.get("announce"),
+             "every_seconds": found.get("announce_every_seconds")}  # fmt: skip
+    told = announcements.sentences(spoken, facts["position"], facts["estimated_wait_minutes"], facts["self_service"] or "")
+    known = {name: value for name, value in facts.items() if value is not None}
+    return {"contact": found["contact"], "state": found["state"], "language": spoken, **known, "text": " ".join(told)}
 
 
 def wishes(body: dict[str, Any]) -> dict[str, Any]:

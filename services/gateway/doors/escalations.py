@@ -8,6 +8,7 @@ from services.gateway.doors import OPERATING, REPORT_SECONDS, Doors, text_of
 from services.gateway.doors.supervision import WRITTEN
 from services.gateway.schemas import Page
 from services.gateway.schemas import escalations as schemas
+from services.gateway.scopes import sees_own_rooms
 from shared.errors import Invalid, NotFound
 from shared.http.endpoint import endpoint
 from shared.http.wsgi import Request
@@ -17,8 +18,6 @@ HELPING = ("expert", "agent", "supervisor")
 
 
 class EscalationDoors(Doors):
-    im: Any
-
     # Questions
 
     @endpoint("POST", "/v1/escalations", body=schemas.Ask, answer=schemas.Escalation, status=201, roles=ASKING, tag="experts")
@@ -31,9 +30,14 @@ class EscalationDoors(Doors):
     def get_escalations(self, request: Request) -> dict[str, Any]:
         """Questions, the newest first; a person sees those that concern them, and a page of theirs may be short."""
         query = request.query
-        person = concerned(request) or query["person"]
+        own = concerned(request)
         return self.im.list_escalations(
-            contact=query["contact"], person=person, state=query["state"], after=query["cursor"], limit=query["limit"]
+            contact=query["contact"],
+            person=own or query["person"],
+            state=query["state"],
+            after=query["cursor"],
+            limit=query["limit"],
+            queues=None if own else self.core.scopes.queues(request.principal),
         )
 
     @endpoint("GET", "/v1/escalations/{id}", answer=schemas.Escalation, roles=HELPING, tag="experts")
@@ -134,32 +138,37 @@ class EscalationDoors(Doors):
 
     # Ladders
 
-    @endpoint("PUT", "/v1/ladders/{name}", roles=OPERATING, tag="experts", takes=WRITTEN)
+    @endpoint("PUT", "/v1/ladders/{name}", answer=schemas.Ladder, roles=OPERATING, tag="experts", takes=WRITTEN)
     def put_ladder(self, request: Request) -> dict[str, Any]:
         """A topic's ladder (or `default`), as YAML or JSON: whom a question goes to, and after how many seconds."""
         return self.im.put_ladder(name=request.parameters["name"], document=text_of(request), by=request.principal.name)
 
-    @endpoint("GET", "/v1/ladders/{name}", roles=HELPING, tag="experts")
+    @endpoint("GET", "/v1/ladders/{name}", answer=schemas.Ladder, roles=HELPING, tag="experts")
     def get_ladder(self, request: Request) -> dict[str, Any]:
         """The ladder in force."""
         return self.im.get_ladder(name=request.parameters["name"])
 
     # Figures
 
-    @endpoint("GET", "/v1/reports/escalations", query=schemas.QuestionFilters, roles=OPERATING, tag="reports")
+    @endpoint("GET", "/v1/reports/escalations", query=schemas.QuestionFilters, answer=schemas.QuestionReport, roles=OPERATING, tag="reports")
     def get_question_report(self, request: Request) -> dict[str, Any]:
         """By topic and step: questions, seconds to the first answer, claims that came too late, how they ended."""
-        return self.im.report_questions(filters=filters(request), deadline=REPORT_SECONDS)
+        return self.im.report_questions(filters=self._questions(request), deadline=REPORT_SECONDS)
 
-    @endpoint("GET", "/v1/reports/experts", query=schemas.QuestionFilters, roles=OPERATING, tag="reports")
+    @endpoint("GET", "/v1/reports/experts", query=schemas.QuestionFilters, answer=schemas.ExpertReport, roles=OPERATING, tag="reports")
     def get_expert_report(self, request: Request) -> dict[str, Any]:
         """What each expert was asked, took and answered."""
-        return self.im.report_experts(filters=filters(request), deadline=REPORT_SECONDS)
+        return self.im.report_experts(filters=self._questions(request), deadline=REPORT_SECONDS)
 
-    @endpoint("GET", "/v1/reports/escalation-effect", query=schemas.QuestionFilters, roles=OPERATING, tag="reports")
+    @endpoint("GET", "/v1/reports/escalation-effect", query=schemas.QuestionFilters, answer=schemas.EffectReport, roles=OPERATING, tag="reports")
     def get_effect_report(self, request: Request) -> dict[str, Any]:
         """What asking does for resolution, satisfaction and seconds of talk, compared within the same queue and disposition."""
-        return self.im.report_effect(filters=filters(request), deadline=REPORT_SECONDS)
+        return self.im.report_effect(filters=self._questions(request), deadline=REPORT_SECONDS)
+
+    def _questions(self, request: Request) -> dict[str, Any]:
+        query, queues = request.query, self.core.scopes.queues(request.principal)
+        asked = {"from": query["from_"], "to": query["to"], "topic": query["topic"]}
+        return asked if queues is None else {**asked, "queues": queues}
 
 
 def acting(request: Request) -> str:
@@ -175,10 +184,4 @@ def acting(request: Request) -> str:
 
 def concerned(request: Request) -> str:
     """Whom what is shown must concern: a person who neither supervises nor administers; "" for all others."""
-    principal = request.principal
-    return "" if not principal.person or principal.roles & {"supervisor", "admin"} else principal.person
-
-
-def filters(request: Request) -> dict[str, Any]:
-    query = request.query
-    return {"from": query["from_"], "to": query["to"], "topic": query["topic"]}
+    return request.principal.person if sees_own_rooms(request.principal) else ""

@@ -8,18 +8,19 @@ from typing import Any
 from services.gateway import handlers, schemas
 from services.gateway.doors import CALLING, Doors
 from services.gateway.handlers import Taken
+from services.gateway.schemas import telephony
 from shared import clock
 from shared.http.endpoint import LARGE, Response, endpoint
 from shared.http.wsgi import Request
 
 EVENTS = ("application/x-ndjson", "text/event-plain", "text/plain", "application/json")
-RECORDS = (
-    "application/json",
-    "application/x-www-form-urlencoded",
-    "application/x-www-form-base64-encoded",
-    "application/x-www-form-plaintext",
-    "text/xml",
-)
+RECORDS = {
+    "application/json": telephony.RECORD,
+    "application/x-www-form-urlencoded": telephony.RECORD_FIELD,
+    "application/x-www-form-base64-encoded": telephony.PACKED_FIELD,
+    "application/x-www-form-plaintext": telephony.PACKED_FIELD,
+    "text/xml": {"type": "string"},
+}
 LARGEST_RECORD = 4 * 1024 * 1024
 
 
@@ -31,7 +32,7 @@ class FreeswitchDoors(Doors):
         return self.take(request, "freeswitch-callcenter", handlers.read_freeswitch_events(request.raw, clock.now()))
 
     @endpoint("POST", "/v1/telephony/freeswitch/cdr", query=schemas.CdrSource, answer=schemas.Receipt, roles=CALLING, limit=LARGEST_RECORD,
-              takes=RECORDS, tag="telephony")  # fmt: skip
+              takes=tuple(RECORDS), shapes=RECORDS, tag="telephony")  # fmt: skip
     def post_freeswitch_cdr(self, request: Request) -> dict[str, Any]:
         """One call detail record of mod_json_cdr or mod_format_cdr, as either wraps it. One that cannot be read is kept for inspection and
         still answered 200, its reason in `rejected`: the sender knows only success and failure, and would send the same again."""

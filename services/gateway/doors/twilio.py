@@ -12,6 +12,7 @@ from services.gateway.domain import twilio
 from services.gateway.domain.observation import CALL_KINDS, Ignored, Malformed, Observation
 from services.gateway.doors import CALLING, Doors, as_receipt
 from services.gateway.handlers import Arrival, Reading, Taken
+from services.gateway.schemas.recordings import RecordingCallback
 from services.gateway.sources import Source
 from shared import clock
 from shared.errors import Unauthenticated
@@ -23,6 +24,7 @@ FORM = "application/x-www-form-urlencoded"
 SIGNED = Signature("X-Twilio-Signature", "check_twilio")
 LONGEST_STREAM = 4 * 1024 * 1024
 LONGEST_CHANNEL = 100
+Interpret = Callable[[Mapping[str, str]], Observation | Ignored]
 TWILIO = Principal("twilio", frozenset(CALLING))
 
 
@@ -30,7 +32,7 @@ class TwilioDoors(Doors):
     def check_twilio(self, request: Request) -> Principal | None:
         """Whether Twilio signed the request with its source's auth token. Raises Unauthenticated, which says what may be wrong."""
         name = request.query["source"]
-        token = self.core.sources.get(name).secrets.get("twilio_auth_token")
+        token = self.core.sources.secret(name, "twilio_auth_token")
         if token is None:
             raise Unauthenticated(
                 f"the source {name} has no twilio_auth_token to check the signature with: PUT /v1/sources/{name}, "
@@ -58,9 +60,17 @@ class TwilioDoors(Doors):
     @endpoint("POST", "/v1/telephony/twilio/voice", query=schemas.TwilioVoice, status=204, roles=CALLING, takes=(FORM,),
               shapes={FORM: schemas.VoiceCallback}, signature=SIGNED, tag="telephony")  # fmt: skip
     def post_twilio_voice(self, request: Request) -> None:
-        """A voice status callback. Where the address names a `queue`, the legs of a <Dial> are rings and talks in it."""
+        """A voice status callback. Where the address names a `queue`, the legs of a <Dial> are rings and talks in it. A recording status
+        callback is understood here too."""
         queue, agent = request.query.get("queue"), request.query.get("agent")
-        self._take_form(request, "twilio-voice", partial(twilio.interpret_voice, received=clock.now(), queue=queue, agent=agent))
+        interpret = partial(twilio.interpret_voice, received=clock.now(), queue=queue, agent=agent)
+        self._take_form(request, "twilio-voice", interpret, partial(twilio.interpret_recording, received=clock.now()))
+
+    @endpoint("POST", "/v1/telephony/twilio/recording", query=schemas.Twilio, status=204, roles=CALLING, takes=(FORM,),
+              shapes={FORM: RecordingCallback}, signature=SIGNED, tag="telephony")  # fmt: skip
+    def post_twilio_recording(self, request: Request) -> None:
+        """A recording status callback: the recording belongs to its call's contact, whichever of the two is told first."""
+        self._take_form(request, "twilio-recording", partial(twilio.interpret_recording, received=clock.now()))
 
     @endpoint("POST", "/v1/telephony/twilio/taskrouter", query=schemas.Twilio, status=204, roles=CALLING, takes=(FORM,),
               shapes={FORM: schemas.TaskRouterCallback}, signature=SIGNED, tag="telephony")  # fmt: skip
@@ -85,7 +95,8 @@ class TwilioDoors(Doors):
             posts.append(post(source.name, "twilio-events", number, repr(event), read, partial(twilio.payload, event)))
         return as_receipt(self.take_all(posts))
 
-    def _take_form(self, request: Request, door: str, interpret: Callable[[Mapping[str, str]], Observation | Ignored]) -> None:
+    def _take_form(self, request: Request, door: str, interpret: Interpret, of_recording: Interpret | None = None) -> None:
+        """`of_recording`: what is told of a recording, where the form names one beside its call or alone."""
         fields: dict[str, str] = {}
 
         def read() -> Observation | Ignored:
@@ -93,7 +104,12 @@ class TwilioDoors(Doors):
             return interpret(fields)
 
         text = request.raw.decode("utf-8", "backslashreplace")
-        as_receipt(self.core.take(post(request.query["source"], door, 1, text, read, lambda: fields)))
+        taken = post(request.query["source"], door, 1, text, read, lambda: fields)
+        if of_recording and fields.get("RecordingSid"):
+            if "CallStatus" not in fields:
+                taken = Taken(taken.source, door, Reading())
+            taken.reading.read(1, text, partial(of_recording, fields))
+        as_receipt(self.core.take(taken))
 
 
 def activities(source: Source) -> frozenset[str]:

@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping
 from functools import cache
-from typing import Any
+from typing import Any, ClassVar
 from zoneinfo import available_timezones
 
 from marshmallow import ValidationError, fields, validate
 
+from services.gateway.sources import TWILIO_API
 from shared.contracts.fields import Data, Input, Time
 
 NAME = validate.Length(min=1, max=200)
@@ -35,6 +36,8 @@ def zone(name: str) -> None:
 
 class Money(fields.Field[str]):
     """An amount, as text of decimal digits or as a number; text inside, so that no digit is lost."""
+
+    shape: ClassVar = {"type": ["string", "number"], "minimum": 0, "pattern": r"^[0-9]+(\.[0-9]+)?$", "maxLength": 40}
 
     def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> str:  # noqa: ARG002
         if isinstance(value, bool) or not isinstance(value, str | int | float) or len(str(value)) > 40:
@@ -150,6 +153,8 @@ class Assignment(Data):
     address = fields.String(allow_none=True, metadata={"description": "what the dialplan dials"})
     position = fields.Integer(metadata={"description": "place in line, from 1"})
     estimated_wait_seconds = fields.Float()
+    estimated_wait_minutes = fields.Integer(metadata={"description": "rounded up; absent beyond an hour"})
+    offer = fields.Dict(metadata={"description": "who is being asked, with `expires_at`: for whoever rings the agent's telephone (offered)"})
     announce = fields.String(metadata={"description": "what to tell who waits: the self-service address"})
     announce_every_seconds = fields.Float(metadata={"description": "how often"})
     dial = fields.String(metadata={"description": "the customer's number: an agent is reserved for a callback"})
@@ -188,6 +193,8 @@ class Outcome(Input):
 
 class Disposition(fields.Field[Any]):
     """How a contact ended: a code alone, or {code, resolved, amount, currency}."""
+
+    shape: ClassVar = {"anyOf": [{"type": "string", "maxLength": 200}, Outcome]}
 
     def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> Any:  # noqa: ARG002
         if isinstance(value, str):
@@ -281,6 +288,8 @@ class Queue(Input):
     calendar = fields.String(load_default="", validate=TEXT, metadata={"description": "see /v1/calendars; none: always open"})
     dispositions = fields.String(load_default="", validate=TEXT, metadata={"description": "see /v1/dispositions; none: any text"})
     zone = fields.String(load_default="", validate=zone, metadata={"description": "of its site, as in Europe/Berlin; none: the centre's"})
+    site = fields.String(load_default="", validate=TEXT, metadata={"description": "whose it is (docs/access.md); none: every site's"})
+    team = fields.String(load_default="", validate=TEXT, metadata={"description": "whose it is (docs/access.md); none: every team's"})
 
 
 class Agent(Input):
@@ -299,6 +308,7 @@ class Agent(Input):
     languages = fields.Dict(**SKILLS, load_default=dict)
     regions = fields.List(fields.String(validate=NAME), load_default=list, metadata={"description": "speaks as people there do"})
     site = fields.String(load_default="", validate=TEXT)
+    team = fields.String(load_default="", validate=TEXT)
     employment = fields.String(load_default="", validate=TEXT)
     pool = fields.String(load_default="default", validate=NAME)
     capacity = fields.Dict(
@@ -341,6 +351,9 @@ class AcceptOffer(Input):
 
 class RejectOffer(AcceptOffer):
     reason = fields.String(load_default="", validate=validate.Length(max=200))
+    missed = fields.Boolean(
+        load_default=False, metadata={"description": "the agent's telephone rang and nobody answered: it counts as a miss"}
+    )
 
 
 class Period(Input):
@@ -401,15 +414,6 @@ class Closure(Input):
     until = fields.String(metadata={"description": "RFC 3339"})
 
 
-class NewKey(Input):
-    name = fields.String(required=True, validate=NAME)
-    roles = fields.List(fields.String(), required=True)
-
-
-class Stream(Input):
-    topic = fields.String(load_default="live", validate=validate.OneOf(("live",)))
-
-
 # ---- sources
 
 
@@ -432,6 +436,38 @@ class PutSource(Input):
         validate=validate.Length(max=100),
         metadata={"description": "of a TaskRouter workspace, in which a worker takes tasks; none: the usual names"},
     )
+    twilio_account = fields.String(
+        load_default="",
+        validate=validate.Regexp(r"(AC[0-9A-Za-z]{1,64})?\Z", error="an account's Sid begins with AC"),
+        metadata={"description": "its Sid: with it and the auth token we fetch recordings, and pause them"},
+    )
+    twilio_api = fields.String(
+        load_default=TWILIO_API,
+        validate=validate.And(TEXT, validate.Regexp(r"https?://[^\s/?#@]+\Z", error="an address such as https://api.twilio.com")),
+        metadata={"description": "where Twilio is asked; account and token go nowhere else"},
+    )
+    recordings_root = fields.String(
+        load_default="",
+        validate=validate.And(
+            validate.Length(max=500), validate.Regexp(r"(/[^\0]*[^\0/][^\0]*)?\Z", error="an absolute path of a folder, not / itself")
+        ),
+        metadata={"description": "the folder on the gateway's machine that its recordings are in; none: no file is given out"},
+    )
+    recordings_prefix = fields.String(
+        load_default="",
+        validate=validate.And(validate.Length(max=500), validate.Regexp(r"(/.*)?\Z", error="an absolute path of a folder")),
+        metadata={"description": "what the telephony system calls that folder; none: the same"},
+    )
+    recordings_days = fields.Integer(
+        strict=True,
+        allow_none=True,
+        load_default=None,
+        validate=validate.Range(min=0, max=36500),
+        metadata={"description": "after so many days a recording is no longer given out; null: never"},
+    )
+    recordings_need_consent = fields.Boolean(
+        load_default=False, metadata={"description": "a recording of which nobody says that the customer agreed is not given out"}
+    )
     twilio_auth_token = fields.String(
         allow_none=True,
         validate=validate.And(NAME, validate.Regexp(r"[!-~]+\Z", error="an auth token has no blanks")),
@@ -446,6 +482,12 @@ class RegisteredSource(Data):
     country = fields.String()
     mode = fields.String()
     available_activities = fields.List(fields.String())
+    twilio_account = fields.String()
+    twilio_api = fields.String()
+    recordings_root = fields.String()
+    recordings_prefix = fields.String()
+    recordings_days = fields.Integer(allow_none=True)
+    recordings_need_consent = fields.Boolean()
     secrets = fields.List(fields.String(), metadata={"description": "the names of those that are kept"})
 
 

@@ -173,3 +173,77 @@ class QuestionFilters(Input):
     from_ = Time(data_key="from", load_default=0.0)
     to = Time(load_default=4102444800.0)
     topic = fields.String(load_default="", validate=TEXT)
+
+
+class LadderStep(Data):
+    after = fields.Float(metadata={"description": "seconds from the question"})
+    who = fields.String(metadata={"description": "experts, seniors, managers, department or everyone"})
+    best = fields.Integer(allow_none=True, metadata={"description": "so many at most; null: all"})
+    level = fields.Integer(metadata={"description": "of the topic, at least"})
+    department = fields.String()
+    same_site = fields.Boolean()
+
+
+class Ladder(Data):
+    name = fields.String()
+    version = fields.Integer(metadata={"description": "0: the one that is built in"})
+    document = fields.String(allow_none=True)
+    created_at = Time()
+    created_by = fields.String()
+    steps = fields.List(fields.Nested(LadderStep))
+
+
+class Seconds(Data):
+    count = fields.Integer()
+    p50 = fields.Float(allow_none=True)
+    p95 = fields.Float(allow_none=True)
+    within_10 = fields.Float(allow_none=True, metadata={"description": "the share, from 0 to 1"})
+    within_30 = fields.Float(allow_none=True)
+    within_60 = fields.Float(allow_none=True)
+
+
+class StepFigures(Data):
+    step = fields.Integer(allow_none=True, metadata={"description": "from 0; null: who came by themselves"})
+    answered = fields.Integer()
+    first_answer_seconds = fields.Nested(Seconds)
+
+
+class TopicFigures(Data):
+    topic = fields.String()
+    asked = fields.Integer()
+    accepted = fields.Integer()
+    unanswered = fields.Integer()
+    open = fields.Integer()
+    answered = fields.Integer()
+    unanswered_share = fields.Float(allow_none=True)
+    claims = fields.Integer()
+    claims_too_late = fields.Integer()
+    first_answer_seconds = fields.Nested(Seconds)
+    hold_seconds = fields.Nested(Seconds)
+    reached_customer_share = fields.Float(allow_none=True)
+    steps = fields.List(fields.Nested(StepFigures))
+
+
+class QuestionReport(Data):
+    topics = fields.List(fields.Nested(TopicFigures))
+
+
+class ExpertFigures(Data):
+    expert = fields.String()
+    asked = fields.Integer()
+    passed = fields.Integer()
+    took = fields.Integer()
+    answered = fields.Integer()
+    accepted = fields.Integer()
+
+
+class ExpertReport(Data):
+    experts = fields.List(fields.Nested(ExpertFigures))
+
+
+class EffectReport(Data):
+    """Each with and without a question, within the same queue and disposition, and the difference with its 95 % interval."""
+
+    resolved = fields.Dict()
+    satisfied = fields.Dict()
+    talk_seconds = fields.Dict()

@@ -241,4 +241,4 @@ speak(text, () => {
   draw();
 });
 setInterval(draw, 1000);
-follow("/v1/stream?topic=live", { hear, link, askForKey });
+follow("/v1/stream?topics=live", { hear, link, askForKey });

@@ -17,11 +17,14 @@ from sqlalchemy import make_url, text
 from shared import config
 from shared.bus.broker import Broker, declare_for, exists, inbox
 from shared.config import SettingError, Settings
+from shared.contracts import topology
 from shared.db import migrate
 from shared.db.engine import Database
 
 SCHEMA = "answerline_bench"
 READY_SECONDS = 30.0
+USED = ("routing", *topology.receivers_of("routing"))
+"""Whose queues are made: routing's own, and of those who hear it, for whom nobody is there."""
 
 
 def real_servers() -> Settings:
@@ -61,7 +64,8 @@ def running(settings: Settings) -> Iterator[tuple[subprocess.Popen[bytes], Broke
             process.terminate()
             process.wait(30)
             with broker.connect() as connection:
-                inbox("routing")(connection.channel()).delete()
+                for name in USED:
+                    inbox(name)(connection.channel()).delete()
             with database.transaction() as connection:
                 connection.execute(text(f"drop schema {SCHEMA} cascade"))
             database.close()
@@ -70,13 +74,14 @@ def running(settings: Settings) -> Iterator[tuple[subprocess.Popen[bytes], Broke
 def require_unused(broker: Broker) -> None:
     """The service has its real queues here: the bench must neither take a running one's events nor throw away what waits for one."""
     with broker.connect() as connection:
-        if not exists(connection, inbox("routing")):
-            return
-        found = inbox("routing")(connection.channel()).queue_declare(passive=True)
-    if found.consumer_count or found.message_count:
-        raise SettingError(
-            "ANSWERLINE_BROKER_URL: a routing service uses this broker; give the bench a broker or a virtual host of its own"
-        )
+        for name in USED:
+            if not exists(connection, inbox(name)):
+                continue
+            found = inbox(name)(connection.channel()).queue_declare(passive=True)
+            if found.consumer_count or found.message_count:
+                raise SettingError(
+                    f"ANSWERLINE_BROKER_URL: a {name} service uses this broker; give the bench a broker or a virtual host of its own"
+                )
 
 
 def _free_port() -> int:

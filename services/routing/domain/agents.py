@@ -6,7 +6,21 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, Literal
 
 from .book import Book
-from .entities import FULL, Agent, Contact, Offer, Pass, Permit, Phase, Presence, Queue, Skills, require_skills, require_text
+from .entities import (
+    FULL,
+    Agent,
+    Contact,
+    Offer,
+    Pass,
+    Permit,
+    Phase,
+    Presence,
+    Queue,
+    Skills,
+    require_no_number,
+    require_skills,
+    require_text,
+)
 from .errors import Conflict, Invalid
 from .policy import Policy
 
@@ -19,7 +33,7 @@ class Agents(Book):
     # Queues and rules
 
     def put_queue(self, queue: Queue) -> Queue:
-        """Create or replace a queue. Whoever waits in it is routed by the new settings at once."""
+        """Create or replace a queue. Whoever waits in it is routed by the new settings, slice by slice."""
         queue.validate()
         queue = Queue.from_row(queue.to_row())
         self.queues[queue.name] = queue
@@ -28,7 +42,7 @@ class Agents(Book):
         return queue
 
     def put_policy(self, policy: Policy) -> None:
-        """Whoever waits under this policy is routed by its new version at once."""
+        """Whoever waits under this policy is routed by its new version, slice by slice."""
         self.policies[policy.name] = policy
         self._look_again(lambda contact: self.queues[contact.queue].policy == policy.name)
 
@@ -43,6 +57,7 @@ class Agents(Book):
         languages: Skills | None = None,
         regions: Iterable[str] = (),
         site: str = "",
+        team: str = "",
         employment: str = "",
         pool: str = "default",
         channels: Iterable[str] = (),
@@ -71,7 +86,7 @@ class Agents(Book):
             self._known_as.pop(alias, None)
         agent.name, agent.address, agent.aliases = name, address, aliases
         agent.skills, agent.languages, agent.regions = dict(skills or {}), dict(languages or {}), regions
-        agent.site, agent.employment, agent.pool = site, employment, pool
+        agent.site, agent.team, agent.employment, agent.pool = site, team, employment, pool
         agent.channels, agent.queues, agent.capacity = channels, queues, dict(capacity or {})
         self._enrol(agent)
         self._save_agent(agent)
@@ -110,10 +125,28 @@ class Agents(Book):
             raise Invalid("A permit is for at least one contact a day.")
         if permit["supervisor"] == agent_id:
             raise Invalid("A permit needs somebody else as supervisor.")
+        if permit["supervisor"] not in self.agents and permit["supervisor"] not in self.colleagues:
+            raise Invalid(f"There is no agent {permit['supervisor']} who could supervise: the supervisor must be signed in for each offer.")
+        self._let_practise(agent, channel, permit)
+        return agent
+
+    def _let_practise(self, agent: Agent, channel: str, permit: Permit) -> None:
         agent.permits[channel] = permit
         self._enrol(agent)
         self._save_agent(agent)
-        return agent
+
+    def heed(self, agent_id: str, word: Mapping[str, Any], now: float) -> None:
+        """What training says of an agent: {channel, kind (certified, permitted, lapsed), until, supervisor, per_day}. A supervisor whom nobody
+        knows is never present; nobody supervises themselves."""
+        channel = word["channel"]
+        if word["kind"] == "certified":
+            self.certify(agent_id, channel, word["until"], now)
+        elif word["kind"] == "lapsed":
+            self.lapse(agent_id, channel, now)
+        elif word["supervisor"] != agent_id:
+            self.now = now
+            permit: Permit = {"supervisor": word["supervisor"], "per_day": word["per_day"], "until": word["until"]}
+            self._let_practise(self.agent(agent_id), channel, permit)
 
     # What they choose to be
 
@@ -126,6 +159,7 @@ class Agents(Book):
         self.now = now
         agent = self.agent(agent_id)
         self._require_choice(state)
+        require_no_number("A reason", reason)
         if session and session != agent.session:
             if agent.session and agent.present:
                 self._tell_agent("agent_signed_in_elsewhere", agent, now, session=agent.session)
@@ -197,9 +231,18 @@ class Agents(Book):
             agent.missed_in_row = 0
         self._settle(agent, now, idle=comes_back and not agent.work, tell=changed)
         if appears:
-            for learner in sorted(self._learners_of[agent.id]):
-                if learner in self.agents:
-                    self._seat(self.agents[learner])
+            self._look_after_learners(agent.id, now)
+
+    def _look_after_learners(self, supervisor: str, now: float) -> None:
+        """Their supervisor came or went: without one present nobody practises, and what they are asked to take is not theirs."""
+        for learner in sorted(self._learners_of.get(supervisor, ())):
+            if agent := self.agents.get(learner):
+                for offer in [] if self.is_present(supervisor) else self._offers_held_by(agent):
+                    channel = self.contacts[offer.contact].channel
+                    permit = agent.permits.get(channel)
+                    if permit and permit["supervisor"] == supervisor and not agent.is_certified(channel, now):
+                        self._withdraw(offer, "supervisor_left", now)
+                self._seat(agent)
 
     def _finish_wrap_up(self, agent: Agent, contact: Contact, disposition: dict[str, Any] | None, now: float) -> None:
         work = agent.work.pop(contact.id)
@@ -296,9 +339,8 @@ class Agents(Book):
         return [self.offers[offer] for offer in held if offer is not None]
 
     def _look_again(self, concerns: Callable[[Contact], bool]) -> None:
-        for contact in self.contacts.values():
-            if not contact.is_finished and concerns(contact):
-                self._watch_contact(contact)
+        self._to_review |= {contact.id: None for contact in self.contacts.values() if not contact.is_finished and concerns(contact)}
+        self._review()
 
     def _require_choice(self, state: str) -> None:
         if state not in CHOICES:

@@ -27,6 +27,8 @@ Kind = Literal["offer", "parked", "retry", "moment", "callback", "hours", "reser
 Outcome = Literal["completed", "abandoned", "transferred", "overflowed", "callback", "closed"]
 
 REPRICE_SECONDS = 10.0
+SLICE_SECONDS = 0.01
+"""How long in one turn contacts are looked at anew; the others keep their segment and line until then."""
 
 
 class Event(NamedTuple):
@@ -90,6 +92,7 @@ class Book:
         self.experience: defaultdict[str, Experience] = defaultdict(Experience)  # by queue
         self.zone = zone
         self.now = 0.0
+        self.stopwatch: Callable[[], float] = lambda: 0.0  # seconds, from any moment on; standing still, a slice has no end
         # Where there are other shards:
         self.is_ours: Callable[[str], bool] = every_pool
         self.colleagues: dict[str, str] = {}  # agents of other shards -> presence
@@ -115,6 +118,8 @@ class Book:
         self._changes = Changes()
         self._astray: dict[tuple[str, str], None] = {}  # (table, id) of what may belong to another shard
         self._repriced_at = 0.0
+        self._to_review: dict[str, None] = {}  # contacts whose policy or queue has changed since they were looked at
+        self._spent = 0.0  # seconds of this turn's slice
 
     # Loading and saving
 
@@ -129,13 +134,14 @@ class Book:
         now: float = 0.0,
         policies: Mapping[str, Policy] | None = None,
         zone: tzinfo = UTC,
+        stopwatch: Callable[[], float] = lambda: 0.0,
     ) -> Self:
         """From rows: all queues and agents, contacts not yet finished or still in wrap-up, and their offers.
 
         Loading lately finished contacts as well lets the desk answer repeated commands about them.
         """
         desk = cls(zone)
-        desk.now = now
+        desk.now, desk.stopwatch = now, stopwatch
         desk.policies = dict(policies or {})
         desk.queues = {queue.name: queue for queue in map(Queue.from_row, queues)}
         loaded = [Agent.from_row(row) for row in agents]
@@ -181,7 +187,7 @@ class Book:
 
     def next_deadline(self) -> float | None:
         """When to call `expire` and `assign_pending` next, if nothing happens before."""
-        if any(engine.pending for engine in self.engines.values()):
+        if self._to_review or any(engine.pending for engine in self.engines.values()):
             return self.now
         while self._deadlines and not self._still_means_something(self._deadlines[0]):
             heapq.heappop(self._deadlines)
@@ -214,6 +220,23 @@ class Book:
                 return contact.state == "callback" and (contact.callback or {}).get("next_at") == deadline.at
             case _:
                 return contact.state in ("waiting", "offered", "parked")
+
+    # Slices
+
+    @property
+    def has_time(self) -> bool:
+        return self._spent < SLICE_SECONDS
+
+    def _review(self) -> None:
+        """Look at contacts anew, as many as the slice has time for. The next turn goes on with the others."""
+        while self._to_review and self.has_time:
+            contact_id = next(iter(self._to_review))
+            del self._to_review[contact_id]
+            contact = self.contacts.get(contact_id)
+            if contact is not None and not contact.is_finished:
+                before, began = self._spent, self.stopwatch()
+                self._watch_contact(contact)
+                self._spent = before + self.stopwatch() - began
 
     # Rules
 
@@ -378,9 +401,12 @@ class Book:
         if agent.is_certified(channel, self.now):
             return True
         permit = agent.permits.get(channel)
-        supervisor = permit["supervisor"] if permit else ""
-        presence = self.agents[supervisor].presence if supervisor in self.agents else self.colleagues.get(supervisor)
-        return agent.may_practise(channel, self.now, self.day_of(self.now), presence in ("available", "paused"))
+        return agent.may_practise(channel, self.now, self.day_of(self.now), permit is not None and self.is_present(permit["supervisor"]))
+
+    def is_present(self, agent_id: str) -> bool:
+        """Signed in, on this desk or another."""
+        presence = self.agents[agent_id].presence if agent_id in self.agents else self.colleagues.get(agent_id)
+        return presence in ("available", "paused")
 
     def _watch_contact(self, contact: Contact) -> None:
         """Put the contact where its state says: in its line, or nowhere."""
@@ -404,7 +430,7 @@ class Book:
 
     def _watch_promise(self, contact: Contact) -> None:
         awaited = contact.state in ("callback", "waiting", "offered")
-        for name in {contact.customer, contact.caller} - {""}:
+        for name in contact.goes_by:
             awaiting = self._promised[name]
             if awaited:
                 awaiting[contact.id] = None
@@ -429,6 +455,9 @@ class Book:
         queue, policy = self.queues[contact.queue], self.policy_of(contact)
         facts = self.facts_of(contact)
         segment = self._segment_of(contact, policy, facts)
+        if segment is None:
+            self._to_review[contact.id] = None
+            return
         need, after = self.need_of(contact, policy, segment, facts)
         self._needs[contact.id] = need
         only = self._reserved_for(contact, affinity_seconds(policy, segment), need)
@@ -450,11 +479,15 @@ class Book:
         deadline = contact.wants.get("deadline")
         return told if deadline is None else told._replace(bound=min(told.bound, max(0.0, deadline - contact.place_at)))
 
-    def _segment_of(self, contact: Contact, policy: Policy, facts: Mapping[str, Any]) -> Segment:
-        """Chosen once for each policy that the contact comes under."""
+    def _segment_of(self, contact: Contact, policy: Policy, facts: Mapping[str, Any]) -> Segment | None:
+        """Chosen once for each policy that the contact comes under. None: the rules take long, and the slice has no time left for them."""
         known = self._segments.get(contact.id)
         if known is None or known[0] is not policy:
+            if policy.segments and not self.has_time:
+                return None
+            began = self.stopwatch()
             known = self._segments[contact.id] = (policy, segment_of(policy, facts))
+            self._spent += self.stopwatch() - began
         return known[1]
 
     def need_of(self, contact: Contact, policy: Policy, segment: Segment, facts: Mapping[str, Any]) -> tuple[Need, float | None]:

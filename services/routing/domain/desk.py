@@ -14,13 +14,16 @@ Time and ids come from outside; `next_deadline` says when to come back if nothin
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from typing import Any
+from datetime import UTC, tzinfo
+from itertools import islice
+from typing import Any, Literal, NamedTuple
 
 from . import matters
 from .book import REPRICE_SECONDS, Changes, Event
 from .engine import Decision
-from .entities import Contact, Direction, Offer, Queue, Skills, require_seconds, require_skills, require_text
+from .entities import Contact, Direction, Offer, Queue, Skills, require_no_number, require_seconds, require_skills, require_text
 from .errors import Conflict, NotFound
 from .hours import EMERGENCY, Opening
 from .moves import Moves
@@ -29,9 +32,30 @@ __all__ = ["Changes", "Desk", "Event"]
 
 BATCH = 64
 """Decisions in one turn: so many are made in a few milliseconds, and others want their turn."""
+LEAVERS = 50
+"""Contacts that are sent away in one turn, likewise."""
+
+
+UNSERVED = ("waiting", "offered", "parked", "callback")
+
+
+class Farewell(NamedTuple):
+    """A contact is to leave the stay in a queue (`leg`) that it waits in."""
+
+    leg: int
+    how: Literal["turned_away", "released"]
+    cause: str
 
 
 class Desk(Moves):
+    def __init__(self, zone: tzinfo = UTC) -> None:
+        super().__init__(zone)
+        self._to_leave: dict[str, Farewell] = {}  # contacts
+        self._left = 0  # in this turn
+
+    def next_deadline(self) -> float | None:
+        return self.now if self._to_leave else super().next_deadline()
+
     # Contacts
 
     def arrive(
@@ -100,23 +124,48 @@ class Desk(Moves):
         present = self.opening(queue, self.now)
         return present if present.cause == EMERGENCY else self.opening(queue, arrived_at)
 
-    def turn_away(self, queues: set[str] | None, now: float, cause: str) -> int:
-        """Those who wait in these queues (None = in any) are told to come back: an emergency."""
+    def turn_away(self, queues: set[str] | None, now: float, cause: str, since: float = math.inf) -> int:
+        """Those who wait in these queues (None = in any), and came by `since`, are told to come back: an emergency. Returns how many."""
         self.now = now
         waiting = [
             contact
             for contact in self.contacts.values()
-            if contact.state in ("waiting", "offered", "parked")
-            and contact.kind != "callback"
-            and (queues is None or contact.queue in queues)
+            if self._waits_live(contact) and contact.arrived_at <= since and (queues is None or contact.queue in queues)
         ]
-        for contact in waiting:
-            if contact.offer is not None:
-                self._withdraw(self.offers[contact.offer], cause, now)
-            contact.state, contact.ended_by = "closed", cause
-            self._finish(contact, now)
-            self._tell("contact_turned_away", contact, now, cause=cause, opens_at=self.opening(self.queues[contact.queue], now).opens_at)
+        self._to_leave |= {contact.id: Farewell(contact.leg, "turned_away", cause) for contact in waiting}
+        self._see_out(now)
         return len(waiting)
+
+    def leave_to_the_pbx(self, now: float) -> None:
+        """Whoever still waits in a queue that is observed by now is the PBX's again."""
+        self.now = now
+        observed = {queue.name for queue in self.queues.values() if queue.mode == "observed"}
+        waiting = [contact for contact in self.contacts.values() if contact.queue in observed and contact.state in UNSERVED]
+        self._to_leave |= {contact.id: Farewell(contact.leg, "released", "queue_observed") for contact in waiting}
+        self._see_out(now)
+
+    def _waits_live(self, contact: Contact) -> bool:
+        return contact.state in ("waiting", "offered", "parked") and contact.kind != "callback"
+
+    def _see_out(self, now: float) -> None:
+        """So many leave in one turn that writing them down holds up nobody."""
+        for contact_id in list(islice(self._to_leave, max(0, LEAVERS - self._left))):
+            self._see_off(contact_id, now)
+
+    def _see_off(self, contact_id: str, now: float) -> None:
+        farewell, contact = self._to_leave.pop(contact_id), self.contacts.get(contact_id)
+        if contact is None or contact.leg != farewell.leg:
+            return
+        self._left += 1
+        if farewell.how == "released":
+            self.release(contact_id, now, farewell.cause)
+        elif self._waits_live(contact):
+            if contact.offer is not None:
+                self._withdraw(self.offers[contact.offer], farewell.cause, now)
+            contact.state, contact.ended_by = "closed", farewell.cause
+            self._finish(contact, now)
+            opens_at = self.opening(self.queues[contact.queue], now).opens_at
+            self._tell("contact_turned_away", contact, now, cause=farewell.cause, opens_at=opens_at)
 
     def park(self, contact_id: str, now: float, seconds: float) -> Contact:
         """Nobody listens for this contact any more, perhaps for a moment only: keep its place, offer it to nobody."""
@@ -131,6 +180,22 @@ class Desk(Moves):
         contact.parked_at, contact.parked_until = now, now + seconds
         self._save_contact(contact)
         return contact
+
+    def park_polled(self, now: float, seconds: float) -> list[Contact]:
+        """Whoever answered those who ask whom to dial has begun anew: until they ask again it is unknown who is still there, and who went
+        on to the telephony system's own queue."""
+        polled = [contact for contact in self.contacts.values() if contact.polled and contact.state in ("waiting", "offered")]
+        for contact in polled:
+            self.park(contact.id, now, seconds)
+            if contact.state == "parked":
+                self._tell("contact_parked", contact, now, reason="asked_no_more", until=contact.parked_until)
+        return polled
+
+    def note_poll(self, contact_id: str) -> None:
+        """A telephony system asks whom to dial, and will go on asking for as long as the caller is there."""
+        contact = self._contact(contact_id)
+        contact.polled = True
+        self._mark("contacts", contact_id, contact)
 
     def unpark(self, contact_id: str, now: float) -> Contact:
         """Somebody listens again: the contact is back in its old place."""
@@ -235,11 +300,20 @@ class Desk(Moves):
         made: list[Offer] = []
         for engine in self.engines.values():
             if engine.pending and len(made) < BATCH:
-                made += [self._make_offer(decision, now, new_id()) for decision in engine.decide(now, BATCH - len(made))]
+                for decision in engine.decide(now, BATCH - len(made)):
+                    if decision.contact in self._to_leave:
+                        self._see_off(decision.contact, now)
+                        self._seat(self.agents[decision.agent])
+                    else:
+                        made.append(self._make_offer(decision, now, new_id()))
         arrived, self._arrived = self._arrived, []
         for contact_id in arrived:
+            if contact_id in self._to_review:
+                self._arrived.append(contact_id)
+                continue
             self._foretell(self.contacts[contact_id])
             self._suggest_channel(self.contacts[contact_id], now)
+        self._spent, self._left = 0.0, 0
         return made
 
     def accept(self, offer_id: str, agent_id: str, now: float) -> Offer:
@@ -266,14 +340,16 @@ class Desk(Moves):
         self._settle(agent, now, contact=contact.id)
         return offer
 
-    def reject(self, offer_id: str, agent_id: str, now: float, reason: str = "") -> Offer:
-        """The agent declines. Said again, it changes nothing."""
+    def reject(self, offer_id: str, agent_id: str, now: float, reason: str = "", *, missed: bool = False) -> Offer:
+        """The agent declines, or `missed` it: was rung and did not answer. Said again, it changes nothing."""
         self.now = now
         offer = self._offer_to(agent_id, offer_id)
-        if offer.state == "declined":
+        told = "expired" if missed else "declined"
+        if offer.state == told:
             return offer
+        require_no_number("A reason", reason)
         self._require_open(offer, now)
-        self._pass_on(offer, "declined", reason, now)
+        self._pass_on(offer, "expired" if missed else "declined", reason, now)
         return offer
 
     def overlooked(self, now: float) -> list[str]:
@@ -307,6 +383,8 @@ class Desk(Moves):
                     again[deadline.id] = None
         for contact_id in again:
             self._watch_contact(self.contacts[contact_id])
+        self._see_out(now)
+        self._review()
         if now >= self._repriced_at + REPRICE_SECONDS:
             self._repriced_at = now
             for engine in self.engines.values():

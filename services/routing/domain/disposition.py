@@ -32,6 +32,7 @@ Resolved = Literal["yes", "no"]
 MOST_DEPTH = 5
 MOST_NODES = 500
 MOST_LABEL = 200
+MOST_LANGUAGES = 50
 MOST_PROBLEMS = 20
 MOST_AMOUNT = 15
 """Digits before the point of an amount."""
@@ -40,6 +41,8 @@ MOST_DECIMALS = 4
 MOST_NOTE = 1_000_000
 
 CODE = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
+FREE_CODE = re.compile(r"[^\W\d_][\w.-]{0,63}")
+MOST_DIGITS = 4
 LANGUAGE = re.compile(r"[a-z]{2,3}(-[A-Za-z0-9]{2,8})*")
 CURRENCY = re.compile(r"[A-Z]{3}")
 KEYS = ("code", "label", "resolved", "requires_amount", "children")
@@ -154,10 +157,14 @@ def amount_sold(amount: Decimal | float | str | None, currency: str | None) -> s
     return sold
 
 
-def retired(old: Tree, new: Tree) -> list[str]:
-    """Codes that could be chosen and no longer can, in the order of the old tree."""
-    choosable = {node.code for node in new.leaves}
-    return [node.code for node in old.leaves if node.code not in choosable]
+def free_code(code: str) -> str:
+    """What an agent notes where the queue has no tree: a word, which travels. Invalid says what to mend."""
+    if not FREE_CODE.fullmatch(code) or sum(character.isdigit() for character in code) > MOST_DIGITS:
+        raise Invalid(
+            "Where a queue has no tree of dispositions, a code is one word of at most 64 letters, digits, '_', '-' and '.', "
+            f"beginning with a letter, with at most {MOST_DIGITS} digits."
+        )
+    return code
 
 
 def _leaf(tree: Tree, code: str | Sequence[str]) -> Node:
@@ -258,6 +265,9 @@ def _walk(
 def _label_problems(label: Any) -> Iterator[str]:
     if not isinstance(label, Mapping) or not label:
         yield "label must give a text for each language, as in {en: Order}."
+        return
+    if len(label) > MOST_LANGUAGES:
+        yield f"label is in more than {MOST_LANGUAGES} languages."
         return
     for language, text in label.items():
         if not isinstance(language, str) or not LANGUAGE.fullmatch(language):

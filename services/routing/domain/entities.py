@@ -6,6 +6,7 @@ Times are epoch seconds (UTC). Who may change what, and when, is the desk's busi
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Self, TypedDict
@@ -29,6 +30,10 @@ FULL = 100
 """An agent's whole attention, in percent."""
 OWN_LEGS = 1000
 """More than a telephony system will tell of a contact: ours after its leg 2 are 2001, 2002, …, so that no number comes twice."""
+
+
+SEPARATORS = re.compile(r"[\s().,/+_-]+")
+DIGITS = re.compile(r"\d{6}")
 
 
 class Pass(TypedDict):
@@ -99,6 +104,8 @@ class Queue(Record):
     reply_seconds: float = 14400  # in writing: the target for a reply, of opening time
     owner_seconds: float = 3600  # in writing: so long the owner of a matter may come back to it, of opening time
     call_after_replies: int = 3  # in writing: so much to and fro, then a call is suggested; 0 = never
+    site: str = ""  # whose it is, for those who see their own alone; none named: everybody's
+    team: str = ""
 
     def validate(self) -> None:
         require_text("A queue's name", self.name)
@@ -123,6 +130,7 @@ class Agent(Record):
     languages: Skills = field(default_factory=dict)
     regions: list[str] = field(default_factory=list)  # speaks as people there do
     site: str = ""
+    team: str = ""
     employment: str = ""
     pool: str = "default"
     channels: list[str] = field(default_factory=list)  # certified for these, says the directory; none = gets no contact
@@ -211,6 +219,7 @@ class Contact(Record):
     passed: dict[str, Pass] = field(default_factory=dict)  # by agent
     parked_at: float | None = None
     parked_until: float | None = None
+    polled: bool = False  # a telephony system keeps asking whom to dial: once it asks no more, nobody is there
     pended_at: float | None = None  # since then its owner waits for something
     callback: dict[str, Any] | None = None  # see domain.callback
     estimate: float | None = None  # seconds of wait foretold on arrival
@@ -235,6 +244,11 @@ class Contact(Record):
         """Whether the customer was promised to be called back once this conversation is over."""
         return (self.callback or {}).get("next_at") is not None and not self.is_promised and not self.is_finished
 
+    @property
+    def goes_by(self) -> set[str]:
+        """By what a customer who rings again is recognised."""
+        return {self.customer, self.caller, str(self.facts.get("caller_ref") or "")} - {""}
+
     def waited(self, until: float) -> float:
         return max(0.0, round(until - self.arrived_at, 3))
 
@@ -254,6 +268,12 @@ class Offer(Record):
 def require_text(what: str, value: str) -> None:
     if not isinstance(value, str) or not value.strip():
         raise Invalid(f"{what} must be a text that is not empty.")
+
+
+def require_no_number(what: str, value: str) -> None:
+    """It travels in events, which telephone numbers do not."""
+    if DIGITS.search(SEPARATORS.sub("", value)):
+        raise Invalid(f"{what} must hold no telephone number: it travels to other services.")
 
 
 def require_seconds(what: str, value: float) -> None:

@@ -8,13 +8,14 @@ from typing import Any
 
 from . import callback, matters
 from .agents import Agents
-from .entities import OWN_LEGS, Contact, require_text
+from .entities import OWN_LEGS, Contact, require_no_number, require_text
 from .errors import Conflict, Invalid
 from .policy import highest
 
 ONLY_SECONDS = 30.0
 """How long a transfer to a named agent waits for that agent alone."""
 SPOKEN = ("voice", "video")
+MOST_PARTICIPANTS = 50
 FOR_EVER = 366 * 86400.0
 
 
@@ -28,6 +29,7 @@ class Journeys(Agents):
     def _pass_to(self, contact_id: str, now: float, queue: str, agent: str, reason: str, *, wrap_up: bool) -> Contact:
         self.now = now
         contact = self._assigned(contact_id)
+        require_no_number("A reason", reason)
         target = self._queue(queue or contact.queue)
         if target.mode == "observed":
             raise Conflict(f"Queue {target.name} is observed: nothing can be assigned there.")
@@ -86,6 +88,9 @@ class Journeys(Agents):
         if agent:
             self._require_colleague(agent)
         require_text("A participant", agent or participant)
+        require_no_number("A participant's name", participant)
+        if len(contact.conference) >= MOST_PARTICIPANTS:
+            raise Conflict(f"{MOST_PARTICIPANTS} have joined contact {contact_id} already: that is the most.")
         contact.conference.append({"agent": agent or None, "participant": participant or None, "at": now})
         self._save_contact(contact)
         self._tell("contact_conferenced", contact, now, agent=agent or None, participant=participant or None)
@@ -93,9 +98,9 @@ class Journeys(Agents):
 
     # Callbacks
 
-    def promise_callback(self, contact_id: str, now: float, number: str, zones: Iterable[str]) -> Contact:
+    def promise_callback(self, contact_id: str, now: float, number: str, zones: Iterable[str], caller_ref: str = "") -> Contact:
         """The customer need not hold the line: the contact keeps its place, and when its turn comes an agent is reserved and the number
-        (E.164) dialled, within the hours of its zones."""
+        (E.164) dialled, within the hours of its zones. A call with this `caller_ref` is the same customer's; none: no call is by its number."""
         self.now = now
         contact = self._contact(contact_id)
         if contact.is_promised and contact.state != "assigned":  # its turn may have come already
@@ -110,12 +115,13 @@ class Journeys(Agents):
         place = contact.place_at if rules is None or rules.keep_place else now
         self._next_leg(contact, contact.queue, now, waited=0.0)
         contact.place_at, contact.kind, contact.caller = place, "callback", number
+        contact.facts = {**contact.facts, "caller_ref": caller_ref}
         self._await_turn(contact, plan)
         left = self.callback_rules(contact).attempts - plan.attempts
         self._tell("callback_promised", contact, now, due_at=plan.next_at, attempts_left=left)
         return contact
 
-    def owe_callback(self, contact_id: str, now: float, number: str, zones: Iterable[str]) -> Contact:
+    def owe_callback(self, contact_id: str, now: float, number: str, zones: Iterable[str], caller_ref: str = "") -> Contact:
         """The agent could not answer, and has promised that somebody will call back: once the conversation is over the contact waits for
         that in the place that it had."""
         self.now = now
@@ -125,6 +131,7 @@ class Journeys(Agents):
             return contact
         plan = callback.first(number, zones, now, self.callback_rules(contact))
         contact.caller, contact.callback = number, _without_number(plan)
+        contact.facts = {**contact.facts, "caller_ref": caller_ref}
         self._save_contact(contact)
         self._tell("callback_promised", contact, now, due_at=plan.next_at, attempts_left=self.callback_rules(contact).attempts)
         return contact
@@ -183,12 +190,16 @@ class Journeys(Agents):
         return callback.Plan.from_row({**(contact.callback or {}), "number": contact.caller})
 
     def _merge_promised(self, contact: Contact, now: float) -> None:
-        """The customer rings meanwhile: the call takes the place that the callback kept."""
+        """The customer rings meanwhile: the call takes the place that the callback kept. Two customers who are known stay two, whatever
+        telephone they share."""
         if contact.channel not in SPOKEN or contact.direction != "inbound":
             return
-        promised = {id for name in (contact.customer, contact.caller) if name for id in self._promised.get(name, ())}
+        promised = {id for name in contact.goes_by for id in self._promised.get(name, ())}
         for contact_id in sorted(promised):
-            contact.place_at = min(contact.place_at, self.contacts[contact_id].place_at)
+            other = self.contacts[contact_id]
+            if contact.customer and other.customer and contact.customer != other.customer:
+                continue
+            contact.place_at = min(contact.place_at, other.place_at)
             self.cancel_callback(contact_id, now, "merged")
 
     def _await_turn(self, contact: Contact, plan: callback.Plan) -> None:
@@ -218,6 +229,7 @@ class Journeys(Agents):
 
     def _end_promise(self, contact: Contact, plan: callback.Plan, now: float) -> None:
         contact.callback = _without_number(plan)
+        contact.ended_by = plan.outcome or ""
         self._finish(contact, now)
         self._tell("callback_closed", contact, now, outcome=plan.outcome)
 

@@ -75,9 +75,7 @@ class Moves(Journeys):
     def note_colleague(self, agent_id: str, presence: str) -> None:
         """An agent of another shard came, went, or was lost sight of."""
         self.colleagues[agent_id] = presence
-        for learner in sorted(self._learners_of.get(agent_id, ())):
-            if learner in self.agents:
-                self._seat(self.agents[learner])
+        self._look_after_learners(agent_id, self.now)
 
     def look_for_strays(self) -> None:
         for agent in self.agents.values():
@@ -107,7 +105,8 @@ class Moves(Journeys):
         for offer in self._offers_of.pop(contact.id, []):
             self.offers.pop(offer, None)
         self._begin_anew(contact.id)
-        for name in {contact.customer, contact.caller} - {""}:
+        self._to_review.pop(contact.id, None)
+        for name in contact.goes_by:
             if awaiting := self._promised.get(name):
                 awaiting.pop(contact.id, None)
         if contact.id in self._arrived:

@@ -20,6 +20,7 @@ def upgrade() -> None:
         sa.Column("languages", Document, nullable=False),
         sa.Column("regions", Document, nullable=False),
         sa.Column("site", sa.Text, nullable=False),
+        sa.Column("team", sa.Text, nullable=False),
         sa.Column("employment", sa.Text, nullable=False),
         sa.Column("pool", sa.Text, nullable=False),
         sa.Column("channels", Document, nullable=False),
@@ -66,6 +67,7 @@ def upgrade() -> None:
         sa.Column("passed", Document, nullable=False),
         sa.Column("parked_at", Moment),
         sa.Column("parked_until", Moment),
+        sa.Column("polled", sa.Boolean, nullable=False, server_default=sa.false()),
         sa.Column("pended_at", Moment),
         sa.Column("callback", Document),
         sa.Column("estimate", Moment),
@@ -190,6 +192,18 @@ def upgrade() -> None:
         sa.Column("reply_seconds", Moment, nullable=False),
         sa.Column("owner_seconds", Moment, nullable=False),
         sa.Column("call_after_replies", sa.Integer, nullable=False),
+        sa.Column("site", sa.Text, nullable=False),
+        sa.Column("team", sa.Text, nullable=False),
+    )
+    op.create_table(
+        "training_word",
+        sa.Column("person", sa.Text, primary_key=True),
+        sa.Column("channel", sa.Text, primary_key=True),
+        sa.Column("kind", sa.Text, nullable=False),
+        sa.Column("until", Moment),
+        sa.Column("supervisor", sa.Text),
+        sa.Column("per_day", sa.Integer),
+        sa.Column("sequence", Serial, nullable=False),
     )
     live = sa.text("ended_at is null")
     op.create_index("contact_live", "contact", ["id"], postgresql_where=live, sqlite_where=live)

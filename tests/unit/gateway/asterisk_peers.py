@@ -51,6 +51,8 @@ class Talk:
     channels: Sequence[str] = ()
     said: bytes = b""
     breaks: bool = False
+    recordings: Sequence[str] = ()
+    """names, as paths have them, of those that ARI is making"""
 
 
 @dataclass
@@ -156,6 +158,10 @@ class Manager(Peer):
             case "QueueStatus":
                 text = frame(Response="Success", ActionID=id, EventList="start", Message="Queue status will follow")
                 text += frame(Event="QueueStatusComplete", ActionID=id, EventList="Complete", ListItems="0")
+            case "MixMonitorMute" if asked["Channel"] in talk.channels:
+                text = frame(Response="Success", ActionID=id)
+            case "MixMonitorMute":
+                text = frame(Response="Error", ActionID=id, Message="No such channel")
             case _:
                 text = frame(Response="Goodbye", ActionID=id, Message="Thanks for all the fish.")
         return text.encode()
@@ -170,13 +176,20 @@ class RestInterface(Peer):
     def speak(self, connection: socket.socket) -> None:
         head, _ = read_until(connection, b"\r\n\r\n")
         first, *lines = head.decode().split("\r\n")
-        asked = {"path": first.split(" ")[1], **{name.lower(): value for name, value in (line.split(": ", 1) for line in lines)}}
+        asked = {
+            "method": first.split(" ")[0],
+            "path": first.split(" ")[1],
+            **{name.lower(): value for name, value in (line.split(": ", 1) for line in lines)},
+        }
         self.requests.append(asked)
         wanted = "Basic " + base64.b64encode(f"answerline:{self.secret}".encode()).decode()
         if asked.get("authorization") != wanted:
             connection.sendall(b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n")
         elif asked["path"].startswith("/ari/events"):
             self._events(connection, asked["sec-websocket-key"])
+        elif asked["path"].startswith("/ari/recordings/live/"):
+            known = asked["path"].split("/")[4] in self.talks[0].recordings
+            connection.sendall(b"HTTP/1.1 %b\r\nContent-Length: 0\r\n\r\n" % (b"204 No Content" if known else b"404 Not Found"))
         else:
             connection.sendall(self._told(asked["path"]))
 
@@ -224,3 +237,113 @@ def _frame(first: int, payload: bytes) -> bytes:
         return bytes([first, len(payload)]) + payload
     size = struct.pack(">BH", 126, len(payload)) if len(payload) < 65536 else struct.pack(">BQ", 127, len(payload))
     return bytes([first]) + size + payload
+
+
+class Exchange(Manager):
+    """AMI of an Asterisk whose channels the test holds in its hand: it takes what a controller asks for, in frames as they were captured."""
+
+    def __init__(self) -> None:
+        super().__init__([Talk(BOOT)])
+        self.channels: dict[str, dict[str, str]] = {}
+        self.asked = threading.Condition()
+        self.connection: socket.socket | None = None
+
+    def speak(self, connection: socket.socket) -> None:
+        connection.sendall(b"Asterisk Call Manager/11.0.0\r\n")
+        buffer = b""
+        while True:
+            frame, buffer = read_until(connection, b"\r\n\r\n", buffer)
+            asked = dict(line.split(": ", 1) for line in frame.decode().split("\r\n"))
+            with self.asked:
+                connection.sendall(self.answer(asked, self.talks[0]))
+                if asked["Action"] == "Login":
+                    self.connection = connection
+                self.requests.append(asked)
+                self.asked.notify_all()
+            if asked["Action"] == "Logoff":
+                return
+
+    def answer(self, asked: dict[str, str], talk: Talk) -> bytes:
+        id, done = asked["ActionID"], f"Response: Success\r\nActionID: {asked['ActionID']}\r\nMessage: done\r\n\r\n"
+        match asked["Action"]:
+            case "Originate" if asked["ChannelId"] in self.channels:
+                return f"Response: Error\r\nActionID: {id}\r\nMessage: Originate Failed - channel ID in use\r\n\r\n".encode()
+            case "Originate":
+                leg = asked["ChannelId"]
+                self.channels[leg] = {"Uniqueid": leg, "Channel": f"{asked['Channel']}-{len(self.channels):08x}", "ChannelState": "5"}
+                return done.encode() + self.frame("Newchannel", leg)
+            case "CoreShowChannels":
+                shown = b"".join(self.frame("CoreShowChannel", channel, ActionID=id) for channel in self.channels)
+                return done.encode() + shown + f"Event: CoreShowChannelsComplete\r\nActionID: {id}\r\nEventList: Complete\r\n\r\n".encode()
+            case "Hangup" | "Redirect" | "Setvar" if asked.get("Channel", "") and asked["Channel"] not in self.channels:
+                return f"Response: Error\r\nActionID: {id}\r\nMessage: No such channel\r\n\r\n".encode()
+            case "Hangup":
+                return done.encode() + self.gone_frame(asked["Channel"], "16")
+            case "Redirect" | "Setvar":
+                return done.encode()
+            case _:
+                return super().answer(asked, talk)
+
+    def frame(self, event: str, channel: str, **more: str) -> bytes:
+        told = {"Event": event, "Privilege": "call,all", "Timestamp": "1795296258.357389", **self.channels[channel]}
+        told = {"CallerIDNum": "<unknown>", "CallerIDName": "<unknown>", "Linkedid": channel, **told, **more}
+        return ("".join(f"{name}: {value}\r\n" for name, value in told.items()) + "\r\n").encode()
+
+    def gone_frame(self, channel: str, cause: str) -> bytes:
+        told = self.frame("Hangup", channel, Cause=cause, **{"Cause-txt": "Normal Clearing"})
+        del self.channels[channel]
+        return told
+
+    def say(self, *frames: bytes) -> None:
+        with self.asked:
+            assert self.connection is not None
+            self.connection.sendall(b"".join(frames))
+
+    def wait_for(self, action: str, *, beyond: int = 0, **headers: str) -> dict[str, str]:
+        """The first such request after so many."""
+
+        def found() -> dict[str, str] | None:
+            fits = (one for one in self.requests[beyond:] if one["Action"] == action and headers.items() <= one.items())
+            return next(fits, None)
+
+        with self.asked:
+            assert self.asked.wait_for(found, LONGEST_WAIT), (action, headers, self.requests[-12:])
+            told = found()
+            assert told is not None
+            return told
+
+    def count(self, action: str) -> int:
+        with self.asked:
+            return sum(one["Action"] == action for one in self.requests)
+
+    # What happens at the PBX
+
+    def caller_holds(self, call: str, queue: str) -> None:
+        """A caller enters Gosub(answerline,hold,1(queue))."""
+        place = {"Context": "answerline", "Exten": "hold", "Priority": "3"}
+        self.channels[call] = {"Uniqueid": call, "Channel": f"PJSIP/trunk-{call}", "ChannelState": "6", **place}
+        self.say(self.user_event("AnswerlineHold", call, queue))
+
+    def user_event(self, name: str, call: str, queue: str) -> bytes:
+        return self.frame("UserEvent", call, Privilege="user,all", CallerIDNum="+85221234567", UserEvent=name, Queue=queue)
+
+    def picks_up(self, leg: str) -> None:
+        self.channels[leg] |= {"ChannelState": "6"}
+        self.say(self.frame("Newstate", leg), self.originate_response(leg, "Success", "4"))
+
+    def originate_response(self, leg: str, response: str, reason: str) -> bytes:
+        return self.frame("OriginateResponse", leg, ActionID=leg, Response=response, Reason=reason, Context="answerline-agent", Exten="s")
+
+    def does_not_pick_up(self, leg: str, cause: str = "19", reason: str = "3") -> None:
+        response = self.originate_response(leg, "Failure", reason)
+        self.say(self.gone_frame(leg, cause), response)
+
+    def hangs_up(self, channel: str) -> None:
+        self.say(self.gone_frame(channel, "16"))
+
+    def breaks_off(self) -> None:
+        with self.asked:
+            assert self.connection is not None
+            broken, self.connection = self.connection, None
+            broken.shutdown(socket.SHUT_RDWR)
+            assert self.asked.wait_for(lambda: self.connection, LONGEST_WAIT), "it never came back"

@@ -454,6 +454,8 @@ def test_commands_say_what_is_missing(tmp_path: Path) -> None:
     assert told.exit_code == 2 and "FREESWITCH_PASSWORD" in told.output
     told = run.invoke(bridge, ["freeswitch-cdr-spool", str(tmp_path), "--to", "nowhere"], env={"ANSWERLINE_KEY": "k"})
     assert told.exit_code == 1 and "http://127.0.0.1:8000" in told.output
+    assert "--spool" not in run.invoke(bridge, ["freeswitch-cdr-spool", "--help"]).output, "it keeps nothing: the files are there"
+    assert "--spool" in run.invoke(bridge, ["freeswitch", "--help"]).output
     assert {"freeswitch", "freeswitch-cdr-spool"} <= set(run.invoke(bridge, ["--help"]).output.split())
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,6 +13,7 @@ from sqlalchemy import inspect, select, text
 from services.gateway import customers, handlers, store
 from services.gateway.domain.observation import Observation
 from services.gateway.handlers import Arrival, Reading, Taken
+from services.gateway.sealing import Sealer
 from shared import contracts
 from shared.bus.outbox import UnitOfWork
 from shared.errors import Invalid, NotFound
@@ -223,3 +225,41 @@ def test_numbers_stand_in_one_table_of_the_directory_and_in_no_event(units: Unit
         tables = [name for name in inspect(connection).get_table_names() if name not in ("intake", "contact")]  # what a caller sent
         holding = [name for name in tables if NUMBER[1:] in str(connection.execute(text(f'select * from "{name}"')).all())]
     assert holding == ["customer_number"]
+
+
+# ---- who rings again
+
+
+def marked(units: UnitOfWork, caller: str | None, country: str = "") -> Any:
+    """What stands for the caller's number in the announcement."""
+    id = new_id()
+    told = Observation("api", "entered", f"api|{id}", 1_800_000_000.0, call=id, queue="sales", caller=caller)
+    handlers.take_in(units, [Taken("pbx1", "contacts", Reading([told]), Arrival(id, wishes={"facts": {"value": 5.0}}))])
+    while handlers.correlate(units, country, SEALER.mark):
+        pass
+    data = next(data for data in announced(units) if data["contact"] == id)
+    assert data["facts"]["value"] == 5.0
+    return data["facts"].get("caller_ref")
+
+
+SEALER = Sealer(["k" * 32])
+
+
+def test_a_number_is_known_again_however_it_is_written_and_does_not_travel(units: UnitOfWork) -> None:
+    ref = marked(units, NUMBER)
+    assert ref == marked(units, "030 1234567", "DE") == marked(units, "0049 30 1234567", "DE")
+    assert ref != marked(units, "+49301234568")
+    assert re.fullmatch("[0-9a-f]{32}", ref)
+    assert ref != Sealer(["o" * 32]).mark(NUMBER), "another installation has other marks"
+
+
+@pytest.mark.parametrize("caller", [None, "anonymous", "", "1001", "PJSIP/1001"])
+def test_whose_number_is_withheld_is_nobody_who_rang_before(units: UnitOfWork, caller: str | None) -> None:
+    assert marked(units, caller) is None
+
+
+def test_nor_is_a_number_that_several_share(units: UnitOfWork) -> None:
+    customers.put(units, "c1", {"numbers": [NUMBER]})
+    assert marked(units, NUMBER)
+    customers.put(units, "c2", {"numbers": [NUMBER]})
+    assert marked(units, NUMBER) is None

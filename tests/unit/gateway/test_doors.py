@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from io import BytesIO
 from types import SimpleNamespace
 from typing import Any
@@ -11,14 +11,17 @@ from urllib.parse import quote
 
 import orjson
 import pytest
+from marshmallow import RAISE, Schema, fields
 
 from services.gateway import handlers, store
 from services.gateway.handlers import Taken
+from services.gateway.scopes import Scopes
 from services.gateway.service import GatewayService
 from services.routing.service import RoutingService
 from shared.bus.outbox import UnitOfWork
 from shared.config import Settings
-from shared.http.endpoint import Principal, Router
+from shared.contracts.fields import Document
+from shared.http.endpoint import Principal, Router, endpoints_of
 from shared.http.wsgi import Application
 from shared.runtime.waiting import Switchboard
 from tests.unit.conftest import MakeUnits, SetClock
@@ -33,7 +36,7 @@ class Routing:
 
     def __init__(self) -> None:
         self.asked: list[tuple[str, dict[str, Any]]] = []
-        self.answer: Any = {"fine": True}
+        self.answer: Any = {"fine": True, "policies": [], "versions": [], "history": [], "closures": []}
 
     def __getattr__(self, method: str) -> Callable[..., Any]:
         def ask(deadline: float = 2, **arguments: Any) -> Any:
@@ -47,7 +50,8 @@ class Routing:
 class Gateway:
     def __init__(self, units: UnitOfWork | None = None) -> None:
         service: Any = GatewayService()
-        service.core = SimpleNamespace(units=units, settings=Settings(timezone="Europe/Berlin"), board=Switchboard())
+        service.core = SimpleNamespace(units=units, settings=Settings(timezone="Europe/Berlin"), board=Switchboard(), scopes=Scopes())
+        service.core.caller_ref = lambda number, _country: f"mark of {number}"
         service.routing = self.routing = Routing()
         service.contact_of = lambda request: request.parameters["id"]
         self.service = service
@@ -77,6 +81,8 @@ def gateway() -> Gateway:
     return Gateway()
 
 
+WHOLE_LISTS = {"/v1/me", "/v1/sign-in/oidc/callback", "/v1/telephony/recording-commands"}
+"""Somebody's roles, and what is to be done this moment."""
 WHOLE = {"code": "sold", "resolved": True, "amount": "129.90", "currency": "EUR"}
 
 
@@ -91,7 +97,7 @@ WHOLE = {"code": "sold", "resolved": True, "amount": "129.90", "currency": "EUR"
         ("PUT", "/v1/agents/a1/state", {"state": "paused", "reason": "lunch", "disposition": "sold"},
          ("set_agent_state", {"agent_id": "a1", "state": "paused", "reason": "lunch", "disposition": "sold", "session": ""})),
         ("POST", "/v1/offers/o1/accept", {"agent": "a1", "session": "s1"}, ("accept_offer", {"offer_id": "o1", "agent_id": "a1", "session": "s1"})),
-        ("POST", "/v1/offers/o1/reject", {"agent": "a1"}, ("reject_offer", {"offer_id": "o1", "agent_id": "a1", "reason": "", "session": ""})),
+        ("POST", "/v1/offers/o1/reject", {"agent": "a1"}, ("reject_offer", {"offer_id": "o1", "agent_id": "a1", "reason": "", "session": "", "missed": False})),
         ("PUT", "/v1/agents/a1/certificates/chat", {}, ("certify", {"agent_id": "a1", "channel": "chat", "until": None})),
         ("PUT", "/v1/agents/a1/certificates/chat", {"until": DAY}, ("certify", {"agent_id": "a1", "channel": "chat", "until": MIDNIGHT})),
         ("DELETE", "/v1/agents/a1/certificates/chat", None, ("lapse", {"agent_id": "a1", "channel": "chat"})),
@@ -106,7 +112,7 @@ WHOLE = {"code": "sold", "resolved": True, "amount": "129.90", "currency": "EUR"
         ("POST", f"/v1/contacts/{CONTACT}/wrap-up", {"agent": "a1", "disposition": {"code": "sold", "amount": 12.5}},
          ("wrap_up_contact", {"contact_id": CONTACT, "agent_id": "a1", "disposition": {"code": "sold", "amount": "12.5"}})),
         ("POST", f"/v1/contacts/{CONTACT}/callback", {"number": "030 1234567", "country": "DE"},
-         ("promise_callback", {"contact_id": CONTACT, "number": "030 1234567", "country": "DE", "zone": ""})),
+         ("promise_callback", {"contact_id": CONTACT, "number": "030 1234567", "country": "DE", "zone": "", "caller_ref": "mark of 030 1234567"})),
         ("POST", f"/v1/contacts/{CONTACT}/callback/dialled", {"outcome": "busy"}, ("callback_dialled", {"contact_id": CONTACT, "outcome": "busy"})),
         ("DELETE", f"/v1/contacts/{CONTACT}/callback", None, ("cancel_callback", {"contact_id": CONTACT})),
         ("GET", f"/v1/contacts/{CONTACT}/decisions?agent=a2", None, ("get_decisions", {"contact_id": CONTACT, "agent": "a2"})),
@@ -119,6 +125,7 @@ WHOLE = {"code": "sold", "resolved": True, "amount": "129.90", "currency": "EUR"
         ("GET", "/v1/policies/sales", None, ("get_policy", {"name": "sales"})),
         ("GET", "/v1/policies/sales/versions", None, ("policy_history", {"name": "sales"})),
         ("GET", "/v1/policies/sales/diff?to=3", None, ("diff_policy", {"name": "sales", "version": 3})),
+        ("DELETE", "/v1/policies/sales/schedule", None, ("unschedule_policy", {"name": "sales", "by": "Ann's key"})),
         ("POST", "/v1/policies/sales/rollback", None, ("rollback_policy", {"name": "sales", "by": "Ann's key"})),
         ("PUT", "/v1/calendars/main", {"zone": "UTC", "weekly": {"mon-fri": ["09:00-17:00"]}},
          ("put_calendar", {"name": "main", "document": {"zone": "UTC", "weekly": {"mon-fri": ["09:00-17:00"]}}, "by": "Ann's key"})),
@@ -140,6 +147,54 @@ WHOLE = {"code": "sold", "resolved": True, "amount": "129.90", "currency": "EUR"
 )  # fmt: skip
 def test_what_a_door_asks_of_routing(gateway: Gateway, method: str, path: str, body: Any, asked: tuple[str, dict[str, Any]]) -> None:
     assert gateway.asks(method, path, body) == asked
+
+
+@pytest.mark.parametrize(
+    ("path", "rows", "key"), [("/v1/policies", "policies", "name"), ("/v1/policies/sales/versions", "versions", "version"), ("/v1/closures", "closures", "id")]
+)  # fmt: skip
+def test_a_whole_list_of_routings_comes_in_pages(gateway: Gateway, path: str, rows: str, key: str) -> None:
+    known = [{key: number, "queues": []} for number in range(5, 0, -1)]
+    gateway.routing.answer = {rows: known, "history": [{"version": row[key], "action": "activated"} for row in known]}
+    read, cursor, pages = [], "", 0
+    while cursor is not None:
+        status, told = gateway("GET", f"{path}?limit=2&cursor={cursor}")
+        assert status == 200, told
+        assert [act["version"] for act in told.get("history", ())] in ([], [row[key] for row in told[rows]])
+        read, cursor, pages = read + told[rows], told["next"], pages + 1
+    assert (read, pages) == (known, 3)
+    assert gateway("GET", f"{path}?cursor=gone")[1]["errors"] == {"cursor": ["Begin again without it."]}
+
+
+def nested(schema: Schema) -> Iterator[Schema]:
+    """The schema and all that stand in it, but for documents that their owner checks."""
+    yield schema
+    waiting = list(schema.load_fields.values())
+    while waiting:
+        match waiting.pop():
+            case fields.Nested() as field:
+                yield from nested(field.schema)
+            case fields.List() as field:
+                waiting.append(field.inner)
+            case fields.Dict() as field if field.value_field:
+                waiting.append(field.value_field)
+
+
+def test_no_door_passes_over_what_it_does_not_know() -> None:
+    taken = [schema for door, _ in endpoints_of(GatewayService) for schema in (door.body, door.query) if schema and schema is not Document]
+    loose = {type(inner).__name__ for schema in taken for inner in nested(schema()) if inner.unknown != RAISE}
+    assert (loose, len(taken) > 50) == (set(), True)
+
+
+def test_every_list_of_many_comes_in_pages() -> None:
+    """Lists of one thing's own (its offers, its recordings) and reports are as long as they are; all else has a limit and a cursor."""
+    lists = {
+        door.path
+        for door, _ in endpoints_of(GatewayService)
+        if door.method == "GET" and door.answer and any(isinstance(field, fields.List) for field in door.answer().fields.values())
+    }
+    paged = {door.path for door, _ in endpoints_of(GatewayService) if door.query and {"limit", "cursor"} <= door.query().fields.keys()}
+    whole = {path for path in lists - paged if not path.startswith("/v1/reports/") and "{" not in path}
+    assert whole == WHOLE_LISTS
 
 
 def test_a_queue_and_an_agent_go_to_routing_with_every_setting(gateway: Gateway) -> None:

@@ -6,8 +6,8 @@ from sqlalchemy import select
 from services.gateway import keys, store
 from services.gateway.keys import KNOWN_FOR_SECONDS, ROLES, Keyring
 from shared.bus.outbox import UnitOfWork
-from shared.errors import Invalid, NotFound
-from shared.http.endpoint import Principal
+from shared.errors import Invalid, NotFound, Unauthenticated
+from shared.http.endpoint import Principal, Scope
 from tests.unit.conftest import MakeUnits, SetClock
 
 
@@ -23,7 +23,44 @@ def bearer(key: str) -> dict[str, str]:
 def test_a_key_opens_with_its_roles(units: UnitOfWork) -> None:
     made = keys.create(units, "pbx1", ["telephony", "metrics"])
     assert made["key"].startswith("al_") and made["roles"] == ["metrics", "telephony"]
-    assert Keyring(units, "boot").authenticate(bearer(made["key"])) == Principal("pbx1", frozenset(["telephony", "metrics"]))
+    assert Keyring(units, "boot").authenticate(bearer(made["key"])) == Principal("pbx1", frozenset(["telephony", "metrics"]), made["id"])
+
+
+def test_a_key_may_hold_for_some_sites_and_teams_alone(units: UnitOfWork) -> None:
+    made = keys.create(units, "berlin", ["supervisor"], sites=["berlin", "berlin"], teams=["sales"])
+    principal = Keyring(units, "boot").authenticate(bearer(made["key"]))
+    assert principal and principal.scope == Scope(frozenset(["berlin"]), frozenset(["sales"]))
+    with pytest.raises(Invalid, match="whole organisation"):
+        keys.create(units, "half an administrator", ["admin"], sites=["berlin"])
+
+
+def test_a_key_ends_at_its_moment_and_says_so(units: UnitOfWork, at: SetClock) -> None:
+    made, ring = keys.create(units, "guest", ["agent"], expires_at=at() + 2.0), Keyring(units, "boot")
+    assert ring.authenticate(bearer(made["key"]))
+    at.forward(2.0)  # sooner than what is remembered of a key is forgotten
+    with pytest.raises(Unauthenticated, match="this key expired on 2027-01-15T08:00:02"):
+        ring.authenticate(bearer(made["key"]))
+    assert made["key"] not in ring._known
+    with pytest.raises(Invalid, match="expired when it is made"):
+        keys.create(units, "late", ["agent"], expires_at=at())
+
+
+def test_the_list_shows_every_key_page_by_page_and_none_itself(units: UnitOfWork, at: SetClock) -> None:
+    made = [keys.create(units, f"key {number}", ["agent"], expires_at=at() + 60, sites=["berlin"]) for number in range(5)]
+    keys.revoke(units, made[0]["id"])
+    found, cursor = [], ""
+    while cursor is not None:
+        page = keys.listing(units, cursor, 2)
+        found += page["items"]
+        cursor = page["next"]
+    assert [row["id"] for row in found] == sorted(one["id"] for one in made)
+    told = {row["id"]: row for row in found}[made[0]["id"]]
+    assert told == {
+        "id": made[0]["id"], "name": "key 0", "roles": ["agent"], "sites": ["berlin"], "teams": [], "created_at": "2027-01-15T08:00:00.000Z",
+        "expires_at": "2027-01-15T08:01:00.000Z", "revoked_at": "2027-01-15T08:00:00.000Z",
+    }  # fmt: skip
+    with pytest.raises(Invalid, match="cursor"):
+        keys.listing(units, "yesterday")
 
 
 def test_what_is_stored_is_no_key(units: UnitOfWork) -> None:
@@ -42,7 +79,7 @@ def test_anything_else_opens_nothing(units: UnitOfWork, environ: dict[str, str])
 
 
 def test_the_bootstrap_key_is_an_administrators(units: UnitOfWork) -> None:
-    assert Keyring(units, "boot").authenticate(bearer("boot")) == Principal("bootstrap", frozenset(["admin"]))
+    assert Keyring(units, "boot").authenticate(bearer("boot")) == Principal("bootstrap", frozenset(["admin"]), "bootstrap")
 
 
 def test_a_revoked_key_stops_working_within_seconds(units: UnitOfWork, at: SetClock) -> None:

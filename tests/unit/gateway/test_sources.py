@@ -7,14 +7,20 @@ from contextlib import redirect_stdout
 from zoneinfo import ZoneInfo
 
 import pytest
-from door import Doors
+from door import SEALER, Doors
 
 from services.gateway import store
+from services.gateway.sealing import Sealer
 from services.gateway.sources import KNOWN_FOR_SECONDS, Register
+from shared.errors import Unavailable
 from tests.unit.conftest import MakeUnits, SetClock
 
 TOKEN = "0123456789abcdef0123456789abcdef"
-BLANK = {"kind": "other", "zone": "", "country": "", "mode": "routed", "available_activities": [], "secrets": []}
+BLANK = {
+    "kind": "other", "zone": "", "country": "", "mode": "routed", "available_activities": [], "secrets": [], "twilio_account": "",
+    "twilio_api": "https://api.twilio.com", "recordings_root": "", "recordings_prefix": "", "recordings_days": None,
+    "recordings_need_consent": False,
+}  # fmt: skip
 
 
 @pytest.fixture
@@ -69,15 +75,16 @@ def test_a_secret_is_written_and_never_shown(doors: Doors) -> None:
             doors("GET", "/v1/sources/cloud", key="admin"),
             doors("GET", "/v1/sources", key="admin"),
         ]
-    assert TOKEN not in str(answers) + printed.getvalue() + repr(Register(doors.units).get("cloud"))
+    assert TOKEN not in str(answers) + printed.getvalue() + repr(Register(doors.units, SEALER).get("cloud"))
     assert all(answer.json["secrets"] == ["twilio_auth_token"] for answer in answers[:3]), "one that is not sent stays"
-    assert Register(doors.units).get("cloud").secrets == {"twilio_auth_token": TOKEN}
+    assert Register(doors.units, SEALER).secret("cloud", "twilio_auth_token") == TOKEN
+    assert TOKEN not in str(doors.kept(store.source_secret)), "sealed at rest"
     assert doors("PUT", "/v1/sources/cloud", {"twilio_auth_token": None}, key="admin").json["secrets"] == []
-    assert Register(doors.units).get("cloud").secrets == {}
+    assert Register(doors.units, SEALER).secret("cloud", "twilio_auth_token") is None
 
 
 def test_what_was_looked_up_is_known_for_some_seconds(doors: Doors, at: SetClock) -> None:
-    register = Register(doors.units)
+    register = Register(doors.units, SEALER)
     assert (register.get("pbx").zone, register.get("pbx").mode) == (None, "routed")
     doors("PUT", "/v1/sources/pbx", {"zone": "Asia/Hong_Kong"}, key="admin")
     assert doors.service.core.sources.get("pbx").zone == ZoneInfo("Asia/Hong_Kong"), "here at once"
@@ -113,3 +120,42 @@ def test_a_source_that_distributes_by_itself_says_so_in_each_event(doors: Doors)
     doors("POST", DIALPLAN, ARRIVED, key="telephony")
     doors("POST", DIALPLAN.replace("pbx", "other"), {**ARRIVED, "at": "1795296250"}, key="telephony")
     assert {event["data"]["source"]: event["data"].get("observed") for event in doors.announced()} == {"pbx": True, "other": None}
+
+
+# ---- off the register
+
+
+def test_a_source_that_is_deleted_takes_its_secrets_and_closes_its_calls(doors: Doors) -> None:
+    doors("PUT", "/v1/sources/pbx", {"kind": "twilio", "mode": "observed", "twilio_auth_token": TOKEN}, key="admin")
+    line = "1795296258|1.5|sales|NONE|ENTERQUEUE||+85267786396|1"
+    doors("POST", "/v1/telephony/asterisk/queue-log?source=pbx", line, key="telephony", kind="text/plain")
+    assert doors.stories() == [("sales", "waiting", None, {})]
+    assert [doors("DELETE", "/v1/sources/pbx", key=key).status for key in ("", "supervisor", "admin", "admin")] == [401, 403, 204, 404]
+    last = doors.announced()[-1]
+    assert (last["data"]["leg"]["outcome"], last["data"]["observed"]) == ("lost", True), "its settings hold for what it left behind"
+    assert doors.kept(store.source_secret) == []
+    assert doors("GET", "/v1/sources/pbx", key="admin").status == 404
+    assert doors("GET", "/v1/sources", key="admin").json["items"] == []
+
+
+def test_what_still_comes_in_its_name_is_refused_until_it_is_registered_again(doors: Doors) -> None:
+    doors("PUT", "/v1/sources/pbx", {}, key="admin")
+    doors("DELETE", "/v1/sources/pbx", key="admin")
+    line = "1795296258|1.5|sales|NONE|ENTERQUEUE||1|1"
+
+    def post() -> int:
+        return doors("POST", "/v1/telephony/asterisk/queue-log?source=pbx", line, key="telephony", kind="text/plain").status
+
+    assert post() == 404, "a bridge keeps it and tries again"
+    assert doors("POST", "/v1/contacts", {"queue": "sales", "source": "pbx"}, key="telephony").status == 404
+    assert doors("PUT", "/v1/sources/pbx", {"zone": "UTC"}, key="admin").json["zone"] == "UTC"
+    assert post() == 200
+    assert doors("DELETE", "/v1/sources/never", key="admin").status == 404
+
+
+def test_a_secret_that_no_key_unseals_is_our_trouble_and_nobody_elses(doors: Doors) -> None:
+    doors("PUT", "/v1/sources/cloud", {"kind": "twilio", "zone": "UTC", "twilio_auth_token": TOKEN}, key="admin")
+    lost = Register(doors.units, Sealer(["another key of thirty-two letters"]))
+    assert lost.get("cloud").zone == ZoneInfo("UTC")
+    with pytest.raises(Unavailable, match="ANSWERLINE_SECRET_KEY"):
+        lost.secret("cloud", "twilio_auth_token")

@@ -966,6 +966,23 @@ class TestCallback:
         assert (centre.states(), call.place_at) == ({"c1": "released", "c2": "released", "c3": "waiting"}, 1000)
         assert centre.told("callback_closed")["outcome"] == "merged"
 
+    def test_a_customer_whom_nobody_knows_is_known_by_the_number_that_was_to_be_called(self) -> None:
+        centre = Centre()
+        centre.arrive(facts={"caller_ref": "the office"})
+        centre.do("promise_callback", "c1", number="+815012345678", zones=TOKYO, caller_ref="the mobile")
+        centre.arrive("other", facts={"caller_ref": "the office"})
+        assert centre.states()["c1"] == "waiting"
+        call = centre.at(60).arrive("c2", facts={"caller_ref": "the mobile"})
+        assert (centre.states()["c1"], call.place_at, centre.told("callback_closed")["outcome"]) == ("released", 1000, "merged")
+
+    @pytest.mark.parametrize("ref", ["", "the switchboard"])
+    def test_whose_number_is_withheld_or_shared_stays_apart(self, ref: str) -> None:
+        centre = Centre()
+        centre.arrive(customer="k7")
+        centre.do("promise_callback", "c1", number="+815012345678", zones=TOKYO, caller_ref=ref)
+        centre.arrive("c2", customer="k8", facts={"caller_ref": ref})
+        assert centre.states() == {"c1": "waiting", "c2": "waiting"}
+
     def test_an_e_mail_of_the_customer_does_not_end_it(self) -> None:
         centre = Centre()
         centre.desk.put_queue(Queue("mail", channel="e-mail"))
@@ -1201,6 +1218,118 @@ class TestClosedQueues:
         assert (anna.state, centre.told("offer_withdrawn")["reason"]) == ("available", "emergency")
 
 
+class TestSlices:
+    """No turn is long, however many a change concerns."""
+
+    COST = 0.004  # of one rule, in seconds: three of them are more than a slice
+
+    def centre(self, contacts: int) -> Centre:
+        centre = Centre()
+        self.elapsed = 0.0
+        centre.desk.stopwatch = lambda: self.elapsed
+        centre.policy()
+        for at in range(contacts):
+            centre.arrive(f"c{at}")
+        return centre
+
+    def matching(self, weight: float) -> tuple[Segment, ...]:
+        def matches(_facts: Any) -> bool:
+            self.elapsed += self.COST
+            return True
+
+        return (Segment("all", "true", weight=weight, matches=matches),)
+
+    def looked_at(self, centre: Centre, version: int) -> int:
+        return sum(known[0].version == version for known in centre.desk._segments.values())
+
+    def test_a_new_policy_reaches_who_waits_slice_by_slice_and_until_then_the_old_one_holds(self) -> None:
+        centre = self.centre(10)
+        centre.desk.put_policy(Policy("of sales", 2, segments=self.matching(2)))
+        assert self.looked_at(centre, 2) == 3
+        assert all(centre.desk.foresee(contact) for contact in centre.desk.contacts.values())  # the others stand where they stood
+        assert centre.desk.next_deadline() == centre.now
+        turns = 0
+        while self.looked_at(centre, 2) < 10:
+            turns += 1
+            before = self.looked_at(centre, 2)
+            centre.at(1)
+            assert self.looked_at(centre, 2) - before <= 3
+        assert turns <= 4
+        assert centre.desk.next_deadline() is None or centre.desk.next_deadline() > centre.now
+
+    def test_who_is_not_looked_at_yet_is_offered_as_before(self) -> None:
+        centre = self.centre(10)
+        centre.desk.put_policy(Policy("of sales", 2, segments=self.matching(2)))
+        centre.desk.put_agent("anna", channels=["voice"])
+        centre.desk.set_agent_state("anna", "available", centre.now)
+        (made,) = centre.desk.assign_pending(centre.now, centre.ids.__next__)
+        assert made.contact == "c0"
+
+    def test_many_arrivals_at_once_have_their_rules_worked_out_in_turns_too_and_nobody_is_forgotten(self) -> None:
+        centre = self.centre(0)
+        centre.desk.put_policy(Policy("of sales", 2, segments=self.matching(2)))
+        for at in range(10):
+            centre.desk.arrive(f"c{at}", "sales", centre.now)
+        assert self.looked_at(centre, 2) == 3
+        for at in range(3):
+            centre.desk.assign_pending(centre.now, centre.ids.__next__)
+            centre.at(at)
+        assert self.looked_at(centre, 2) == 10
+        assert all(contact.estimate is not None or centre.desk.foresee(contact) for contact in centre.desk.contacts.values())
+
+    def test_a_large_emergency_takes_several_turns_in_which_nobody_concerned_is_offered(self) -> None:
+        centre = self.centre(120)
+        centre.do("turn_away", {"sales"}, cause="emergency")
+        assert list(centre.states().values()).count("closed") == 50
+        centre.agent("anna")
+        centre.at(1)
+        centre.at(2)
+        assert set(centre.states().values()) == {"closed"}
+        assert "offer_made" not in centre.names()
+        assert centre.names().count("contact_turned_away") == 120
+        centre.arrive("later")
+        assert centre.offered("later").agent == "anna"
+
+    def test_who_left_and_came_again_meanwhile_is_not_sent_away(self) -> None:
+        centre = self.centre(60)
+        centre.do("turn_away", {"sales"}, cause="emergency")
+        centre.desk.abandon("c59", centre.now)
+        centre.desk.arrive("c59", "sales", centre.now, leg=2)
+        centre.at(1)
+        assert centre.states()["c59"] == "waiting"
+
+
+class TestNoNumberTravels:
+    """Words that people choose go into events; telephone numbers do not."""
+
+    NUMBERS = ("+49 30 1234567", "call 0049-30-123456", "(030) 12.34.56")
+
+    @pytest.mark.parametrize("number", NUMBERS)
+    def test_in_no_reason_and_no_name(self, number: str) -> None:
+        centre = Centre()
+        centre.agent("anna")
+        centre.arrive()
+        offer = centre.offered()
+        with pytest.raises(Invalid, match="no telephone number"):
+            centre.do("reject", offer.id, "anna", reason=number)
+        with pytest.raises(Invalid, match="no telephone number"):
+            centre.do("set_agent_state", "anna", "paused", reason=number)
+        centre.accept()
+        for command, more in (
+            ("transfer", {"queue": "sales", "reason": number}),
+            ("requeue", {"reason": number}),
+            ("confer", {"participant": number}),
+        ):
+            with pytest.raises(Invalid, match="no telephone number"):
+                centre.do(command, "c1", **more)
+        assert centre.states() == {"c1": "assigned"}
+
+    def test_other_figures_may(self) -> None:
+        centre = Centre()
+        centre.agent("anna")
+        centre.do("set_agent_state", "anna", "paused", reason="training, room 204, 14:30 to 15:45")
+
+
 class TestPolicy:
     def test_a_segment_goes_before_others(self) -> None:
         centre = Centre()
@@ -1389,6 +1518,10 @@ class TestConference:
             {"agent": None, "participant": "interpreter", "at": 1009},
         ]
         assert centre.told("contact_conferenced")["participant"] == "interpreter"
+        for at in range(48):
+            centre.do("confer", "c1", participant=f"guest {at}")
+        with pytest.raises(Conflict, match="50 have joined"):
+            centre.do("confer", "c1", participant="one more")
         with pytest.raises(Invalid, match="participant"):
             centre.do("confer", "c1")
 
@@ -1463,12 +1596,17 @@ class TestPracticePermits:
         centre = Centre()
         centre.agent("dora", **BLENDED | {"channels": []})
         centre.desk.put_queue(Queue("chat", channel="chat", wrap_up=False))
+        centre.desk.put_agent("sue")
         centre.do("permit", "dora", "chat", {"supervisor": "sue", "per_day": 2, "until": 500_000.0} | permit)
         return centre
 
     def test_nobody_supervises_themselves(self) -> None:
         with pytest.raises(Invalid, match="somebody else"):
             self.centre(supervisor="dora")
+
+    def test_the_supervisor_is_somebody_who_is_known(self) -> None:
+        with pytest.raises(Invalid, match="no agent zoe"):
+            self.centre(supervisor="zoe")
 
     def test_count_while_the_supervisor_is_signed_in(self) -> None:
         centre = self.centre()
@@ -1480,7 +1618,29 @@ class TestPracticePermits:
         centre.do("set_agent_state", "sue", "paused")
         assert centre.arrive("c2", "chat").state == "offered"
         centre.do("set_agent_state", "sue", "offline")
+        assert centre.told("offer_withdrawn")["reason"] == "supervisor_left"
         assert centre.arrive("c3", "chat").state == "waiting"
+        assert centre.states()["c2"] == "waiting"
+        centre.do("set_agent_state", "sue", "available")
+        assert (centre.offered("c2").agent, centre.offered("c3").agent) == ("dora", "dora")
+
+    def test_what_is_practised_already_goes_on_when_the_supervisor_leaves(self) -> None:
+        centre = self.centre(per_day=1)
+        centre.agent("sue", channels=[])
+        centre.arrive("c1", "chat")
+        centre.accept("c1")
+        centre.do("set_agent_state", "sue", "offline")
+        assert centre.states() == {"c1": "assigned"}
+
+    def test_the_last_one_of_the_day_is_not_taken_away_because_it_is_being_asked(self) -> None:
+        centre = self.centre(per_day=1)
+        centre.agent("sue", channels=[])
+        centre.agent("tom", channels=[])
+        centre.arrive("c1", "chat")
+        centre.do("set_agent_state", "sue", "paused")
+        centre.do("set_agent_state", "sue", "offline")
+        centre.do("set_agent_state", "sue", "available")
+        assert centre.offered("c1").agent == "dora"
 
     def test_so_many_a_day_and_offers_on_the_table_count(self) -> None:
         centre = self.centre()

@@ -259,6 +259,17 @@ class Model:
         elif agent.presence != "available":
             agent.missed_in_row = 0
         agent.presence = state
+        if state not in ("available", "paused"):
+            self.leave_learners(name, now)
+
+    def leave_learners(self, supervisor: str, now: float) -> None:
+        for learner, agent in self.agents.items():
+            for offer in self.held_by(learner):
+                channel = self.contacts[offer.contact].channel
+                end = agent.ends.get(channel, 0.0)
+                certified = end is None or now < end
+                if channel in agent.permits and agent.permits[channel][0] == supervisor and not certified:
+                    self.close(offer, "withdrawn")
 
     def finish(self, contact: ModelContact, state: str, now: float) -> None:
         self.withdraw(contact.id)
@@ -682,6 +693,7 @@ class DeskMachine(RuleBasedStateMachine):
             for offer in self.model.held_by(agent):
                 self.model.close(offer, "withdrawn")
             known.presence = "unknown"
+            self.model.leave_learners(agent, self.now)
         self.settle()
         seen = random.choice([None, "available", "available", "paused", "offline"])
         if seen and known:
@@ -721,7 +733,7 @@ class DeskMachine(RuleBasedStateMachine):
         supervisor, per_day = random.choice(["anna", "bob", "nobody"]), random.choice([1, 2, 0])
         until = self.now + random.choice([33.25, 2 * DAY])
         done = self.attempt("permit", agent, channel, {"supervisor": supervisor, "per_day": per_day, "until": until})
-        assert done == (agent != "nobody" and per_day > 0 and supervisor != agent)
+        assert done == ("nobody" not in (agent, supervisor) and per_day > 0 and supervisor != agent)
         if done:
             self.model.agents[agent].permits[channel] = (supervisor, per_day, until)
 

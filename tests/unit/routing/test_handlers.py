@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from services.routing import handlers, interval_store, reports, store
+from services.routing import handlers, interval_store, reports, rulebook, store
 from services.routing.domain.desk import Desk
-from services.routing.handlers import FRESH_SECONDS, PARKED_SECONDS, LiveDesk
+from services.routing.handlers import FRESH_SECONDS, PARKED_SECONDS
+from services.routing.live import Command, LiveDesk
 from shared.bus.envelope import Event
 from shared.bus.outbox import UnitOfWork
 from shared.db.engine import LeaseLostError
@@ -33,7 +34,7 @@ class House:
         self.do(lambda desk, _now: desk.put_agent("ann", name="Ann", channels=["voice"], address="PJSIP/1"))
         self.do(lambda desk, now: desk.set_agent_state("ann", "available", now))
 
-    def do(self, command: handlers.Command) -> Any:
+    def do(self, command: Command) -> Any:
         (result,) = self.desk.execute([command])
         return result
 
@@ -105,7 +106,7 @@ def test_commands_of_one_group_are_one_transaction_and_each_has_its_answer(house
         (lambda desk, now: handlers.assignment(desk, "nobody", now), NotFound),
     ],
 )
-def test_a_refused_command_is_an_answer_and_changes_nothing(house: House, command: handlers.Command, kind: type[AnswerlineError]) -> None:
+def test_a_refused_command_is_an_answer_and_changes_nothing(house: House, command: Command, kind: type[AnswerlineError]) -> None:
     before = house.announced(), house.rows(store.agent), house.rows(store.queue)
     assert type(house.do(command)) is kind
     assert (house.announced(), house.rows(store.agent), house.rows(store.queue)) == before
@@ -151,6 +152,28 @@ def test_an_unexpected_error_in_a_command_discards_the_desk_and_frees_it(house: 
     with pytest.raises(RuntimeError):
         house.do(break_it)
     assert house.do(lambda desk, _now: list(desk.agents)) == ["ann"]
+
+
+def test_it_fails_alone_and_those_before_and_behind_it_happen_once(house: House) -> None:
+    before, behind = new_id(), new_id()
+
+    def break_it(desk: Desk, _now: float) -> None:
+        desk.agents.clear()
+        raise RuntimeError("nobody foresaw this")
+
+    first, fault, last = house.desk.execute(
+        [
+            lambda desk, now: desk.arrive(before, "sales", now).id,
+            break_it,
+            lambda desk, now: desk.arrive(behind, "sales", now).id,
+        ]
+    )
+    assert (first, str(fault), last) == (before, "nobody foresaw this", behind)
+    for _ in range(2):
+        assert {house.state(before), house.state(behind)} == {"offered", "waiting"}
+        assert sorted(row.id for row in house.rows(store.contact)) == sorted([before, behind])
+        assert house.told() == ["contact_queued", "contact_queued", "offer_made"]
+        house.desk = LiveDesk(house.units)
 
 
 def test_whoever_waits_for_news_is_woken_after_each_turn(house: House) -> None:
@@ -454,3 +477,189 @@ def test_a_callback_that_is_cancelled_is_open_no_longer_in_the_reports(house: Ho
         (row,) = reports.callbacks(connection, {"queue": "sales"})["callbacks"]
         assert (row["promised"], row["open"], row["merged_or_cancelled"]) == (1, 0, 1)
         assert reports.callbacks(connection, {"queue": "other"})["callbacks"] == []
+
+
+def test_the_report_of_callbacks_adds_up_whatever_becomes_of_them(house: House) -> None:
+    house.do(lambda desk, _now: handlers.put_queue(desk, {"name": "service", "wrap_up": False}))
+
+    def promised() -> str:
+        house.do(lambda desk, now: desk.set_agent_state("ann", "paused", now))
+        contact = house.arrive()
+        house.do(lambda desk, now: handlers.promise_callback(desk, contact, "+4930123456", "", "Europe/Berlin", now))
+        house.do(lambda desk, now: desk.set_agent_state("ann", "available", now))
+        house.do(lambda desk, now: desk.accept(desk.contacts[contact].offer, "ann", now))
+        return contact
+
+    for outcome in ("wrong_number", "refused", "busy"):
+        contact = promised()
+        house.do(lambda desk, now, contact=contact, outcome=outcome: desk.callback_dialled(contact, now, outcome))
+    house.do(lambda desk, now, contact=contact: desk.cancel_callback(contact, now))
+    reached = promised()
+    house.do(lambda desk, now: desk.callback_dialled(reached, now, "connected"))
+    house.do(lambda desk, now: desk.hang_up(reached, now))
+    passed_on = promised()
+    house.do(lambda desk, now: desk.transfer(passed_on, now, queue="service"))
+    house.do(lambda desk, now: desk.cancel_callback(passed_on, now))
+    put_back = promised()
+    house.do(lambda desk, now: desk.requeue(put_back, now))
+    house.do(lambda desk, now: desk.cancel_callback(put_back, now))
+    promised()  # and being dialled now
+    with house.units.database.reading() as connection:
+        sales, service = reports.callbacks(connection, {})["callbacks"]
+    sums = ("connected", "wrong_number", "refused", "given_up", "passed_on", "open", "merged_or_cancelled")
+    assert [service["promised"], service["merged_or_cancelled"]] == [1, 1]
+    assert {name: sales[name] for name in sums} == {
+        "connected": 1, "wrong_number": 1, "refused": 1, "given_up": 0, "passed_on": 2, "open": 1, "merged_or_cancelled": 2,
+    }  # fmt: skip
+    assert sales["promised"] == sum(sales[name] for name in sums)
+
+
+def test_a_policy_that_was_to_start_later_can_be_called_off(house: House, at: SetClock) -> None:
+    put = ["standard", "bound_seconds: 1", "me", "", at() + 60]
+    assert house.desk.change_rules(rulebook.put_policy, put)["state"] == "scheduled"
+    assert house.desk.change_rules(rulebook.unschedule_policy, ["standard", "me"])["state"] == "draft"
+    at.forward(61)
+    house.do(lambda _desk, _now: None)
+    assert house.desk.rules.policies == {}
+    assert isinstance(house.desk.change_rules(rulebook.unschedule_policy, ["standard", "me"]), NotFound)
+
+
+def test_how_far_estimates_were_off_is_told_by_period_and_adds_up(house: House, at: SetClock) -> None:
+    began = at()
+    house.do(lambda desk, _now: desk.experience["sales"].service.served(60.0))
+
+    def day(calls: int) -> float:
+        contacts = [house.arrive() for _ in range(calls)]
+        for contact in contacts[:-1]:
+            at.forward(17)
+            house.do(lambda desk, now, contact=contact: desk.accept(desk.contacts[contact].offer, "ann", now))
+            at.forward(40)
+            house.do(lambda desk, now, contact=contact: desk.hang_up(contact, now))
+        house.hear(house.event("contact_abandoned", contacts[-1], 9, outcome="abandoned"))
+        at.forward(86400)
+        return at()
+
+    noon, end = day(4), day(3)
+    with house.units.database.reading() as connection:
+        first, second, both = (
+            reports.estimates(connection, {"from": since, "to": until})["estimates"][0]
+            for since, until in ((began, noon), (noon, end), (began, end))
+        )
+    assert [row["answered"] + row["at_once"] for row in (first, second, both)] == [3, 2, 5]
+    assert [row["abandoned"] for row in (first, second, both)] == [1, 1, 2]
+    total = sum(row["answered"] * row["mean_absolute_error_seconds"] for row in (first, second))
+    assert total == pytest.approx(both["answered"] * both["mean_absolute_error_seconds"])
+    house.do(lambda _desk, _now: None)
+    with house.units.database.reading() as connection:
+        (learnt,) = reports.estimates(connection, {})["estimates"]
+    assert {**learnt, "factor": both["factor"]} == pytest.approx(both), "what was learnt on the way"
+
+
+# ---- what training says
+
+
+DAY = 86400.0
+
+
+def word(kind: str, sequence: int, person: str = "ann", **more: Any) -> Event:
+    return Event(f"training.{kind}.v1", person, {"person": person, "channel": "voice", **more}, 0.0, sequence)
+
+
+def certified(house: House, sequence: int, until: float | None, **more: Any) -> Event:
+    return word("certified", sequence, certified_at=house.at(), expires_at=until, **more)
+
+
+def lapsed(house: House, sequence: int, **more: Any) -> Event:
+    return word("certification_lapsed", sequence, at=house.at(), reason="expired", **more)
+
+
+def channels_of(house: House, agent: str) -> set[str]:
+    return set(house.do(lambda desk, _now: desk.profile_of(desk.agent(agent)).channels))
+
+
+def test_a_certificate_counts_from_its_word_to_its_end(house: House, at: SetClock) -> None:
+    house.hear(certified(house, 1, at() + 60, channel="chat"))
+    assert channels_of(house, "ann") == {"voice", "chat"}
+    at.forward(61)
+    house.do(lambda _desk, _now: None)
+    assert channels_of(house, "ann") == {"voice"}
+    house.hear(lapsed(house, 2))
+    assert channels_of(house, "ann") == set()
+
+
+def test_a_word_that_comes_late_or_twice_changes_nothing(house: House) -> None:
+    house.hear(lapsed(house, 5), certified(house, 4, None))
+    assert channels_of(house, "ann") == set()
+    for late in (certified(house, 3, None), certified(house, 4, None)):
+        house.hear(late)
+        assert channels_of(house, "ann") == set()
+    house.do(lambda desk, now: desk.certify("ann", "voice", None, now))  # by hand
+    house.hear(lapsed(house, 5))
+    assert channels_of(house, "ann") == {"voice"}
+
+
+def test_who_becomes_an_agent_later_is_what_training_said_before(house: House) -> None:
+    permitted = word("practice_permitted", 2, "new", channel="chat", supervisor="ann", contacts_a_day=2, until=house.at() + DAY)
+    house.hear(lapsed(house, 1, person="new"), permitted)
+    house.desk = LiveDesk(house.units)
+    house.do(lambda desk, _now: house.desk.put_agent(desk, "new", {"channels": ["voice"]}))
+    assert channels_of(house, "new") == {"chat"}
+    house.do(lambda desk, now: desk.set_agent_state("ann", "offline", now))
+    assert channels_of(house, "new") == set()
+
+
+@pytest.mark.parametrize("supervisor", ["nobody", "ann"])
+def test_a_permit_without_a_supervisor_who_could_be_there_is_kept_and_lets_nobody_practise(house: House, supervisor: str) -> None:
+    house.hear(word("practice_permitted", 1, channel="chat", supervisor=supervisor, contacts_a_day=2, until=house.at() + DAY))
+    assert channels_of(house, "ann") == {"voice"}
+
+
+# ---- what takes several turns
+
+
+def let_work(house: House) -> None:
+    while (due := house.desk.next_deadline()) is not None and due <= house.at():
+        house.do(lambda _desk, _now: None)
+
+
+CLOSING = {"kind": "emergency", "queues": ["sales"], "message": {"en": "Fire."}, "reason": "fire"}
+
+
+def test_an_emergency_reaches_all_who_wait_though_the_process_dies_meanwhile_and_nobody_who_came_later(house: House) -> None:
+    talking = house.arrive()
+    house.do(lambda desk, now: desk.accept(desk.contacts[talking].offer, "ann", now))
+    house.do(lambda desk, now: [desk.arrive(new_id(), "sales", now) for _ in range(120)])
+    house.desk.change_rules(rulebook.put_closure, [CLOSING, "supervisor"])
+    house.desk = LiveDesk(house.units)
+    let_work(house)
+    house.at.forward(1)
+    house.do(lambda desk, now: desk.transfer(talking, now, queue="sales"))
+    house.desk = LiveDesk(house.units)
+    let_work(house)
+    states = [row.state for row in house.rows(store.contact)]
+    assert (states.count("closed"), states.count("waiting") + states.count("offered")) == (120, 1)
+    assert house.told().count("contact_turned_away") == 120
+
+
+def test_so_does_a_queue_that_is_the_pbx_s_from_now_on(house: House) -> None:
+    house.do(lambda desk, now: [desk.arrive(new_id(), "sales", now) for _ in range(120)])
+    observe(house)
+    house.desk = LiveDesk(house.units)
+    let_work(house)
+    assert {row.state for row in house.rows(store.contact)} == {"released"}
+
+
+def test_a_policy_is_read_anew_when_the_version_that_was_written_never_came_to_be(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    def put(document: str) -> Any:
+        return house.desk.change_rules(rulebook.put_policy, ["standard", document, "me", "", None])
+
+    with monkeypatch.context() as broken:
+        broken.setattr(store, "of_desk", fail)
+        with pytest.raises(RuntimeError):
+            put("bound_seconds: 1")
+    put("bound_seconds: 2")
+    assert house.desk.rules.policies["standard"].bound_seconds == 2
+
+
+def fail(*_: Any) -> Any:
+    raise RuntimeError("the disk is full")

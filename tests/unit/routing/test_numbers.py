@@ -7,7 +7,8 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from services.routing.domain.errors import Invalid
-from services.routing.numbers import to_call_back, to_e164, zones
+from services.routing.numbers import to_call_back, zones
+from shared.numbers import BadNumber, to_e164
 
 
 @pytest.mark.parametrize(
@@ -31,8 +32,8 @@ def test_every_way_of_writing_it_gives_one_form(written: str, country: str, e164
 
 @pytest.mark.parametrize("written", [None, "", "  ", "anonymous", "Anonymous", "unknown", "PRIVATE", "Restricted", "withheld"])
 def test_a_withheld_number_is_none(written: str | None) -> None:
-    assert to_e164(written, "DE") is None
-    assert to_e164(written) is None
+    assert to_e164(written or "", "DE") is None
+    assert to_e164(written or "") is None
     assert to_call_back(written, "DE") is None
 
 
@@ -52,15 +53,19 @@ def test_a_withheld_number_is_none(written: str | None) -> None:
 )
 def test_what_cannot_be_dialled_is_refused_with_the_reason(written: str, country: str, sentence: str) -> None:
     with pytest.raises(Invalid) as refused:
-        to_e164(written, country)
+        to_call_back(written, country)
     assert str(refused.value) == sentence
     assert refused.value.__cause__ is None, "the cause would tell the number"
+    with pytest.raises(BadNumber) as bad:
+        to_e164(written, country)
+    assert f"The number {bad.value}." == sentence
+    assert bad.value.__cause__ is None
 
 
 @pytest.mark.parametrize("country", ["XX", "Germany", "49"])
 def test_a_country_that_does_not_exist(country: str) -> None:
     with pytest.raises(Invalid, match="There is no country"):
-        to_e164("030 1234567", country)
+        to_call_back("030 1234567", country)
 
 
 def test_nobody_makes_us_dial_a_premium_rate() -> None:

@@ -51,6 +51,27 @@ def matches(rule: str, **facts: Any) -> bool:
     return segment_of(compiled(with_rule(rule)), facts).name == "vip"
 
 
+class TestSize:
+    RULE = " or ".join(["value > 1"] * 25)  # 99 words and signs
+
+    def test_all_rules_together_have_a_limit_and_the_one_that_goes_beyond_is_named(self) -> None:
+        rules = [f'  - {{name: s{at}, when: "{self.RULE}"}}' for at in range(12)]
+        assert len(compiled("\n".join(["segments:", *rules[:10]])).segments) == 10
+        assert mistakes("\n".join(["segments:", *rules])) == [
+            "line 12: segments[10].when brings all rules together above 1000 words and signs: they are worked out for each contact"
+        ]
+
+    def test_others_have_their_turn_while_a_large_document_is_read_and_read_lately_it_takes_no_time(self) -> None:
+        text = "require: {skills: {" + ", ".join(f"s{at}: 1" for at in range(100)) + "}}\nsegments:\n"
+        text += "\n".join(f"  - {{name: s{at}, when: value > {at}, prefer: {{skills: {{a: 1, b: 2}}}}}}" for at in range(50))
+        breaths: list[None] = []
+        first = policies.compile(text, "sales", 1, breathe=lambda: breaths.append(None))
+        assert len(breaths) >= 3
+        breaths.clear()
+        assert policies.compile(text, "sales", 1, breathe=lambda: breaths.append(None)) == first
+        assert not breaths
+
+
 class TestReading:
     def test_an_empty_mapping_is_the_built_in_policy(self) -> None:
         assert policies.compile("{}", "standard", 0) == DEFAULT

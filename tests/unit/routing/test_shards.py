@@ -11,9 +11,9 @@ import orjson
 import pytest
 from sqlalchemy import select
 
-from services.routing import handlers, rulebook, shard_store, sharding, store
+from services.routing import handlers, rulebook, shard_store, sharding, store, training_store
 from services.routing.domain.errors import Conflict
-from services.routing.handlers import LiveDesk
+from services.routing.live import Command, LiveDesk
 from services.routing.service import RoutingCore
 from services.routing.sharding import Shard
 from shared import contracts
@@ -53,11 +53,11 @@ class Centre:
             shard_store.assign_pools(work.connection, ["east"], 2)
         return LiveDesk(self.units, shard=Shard(self.units, shard, 2, self.told.append))
 
-    def do(self, shard: int, command: handlers.Command) -> Any:
+    def do(self, shard: int, command: Command) -> Any:
         (result,) = self.desks[shard].execute([command])
         return result
 
-    def ask(self, shard: int, question: handlers.Command) -> Any:
+    def ask(self, shard: int, question: Command) -> Any:
         """When its turn, with all that follows, is over."""
         self.do(shard, lambda _desk, _now: None)
         return self.do(shard, question)
@@ -129,6 +129,39 @@ def test_a_new_pool_goes_to_the_shard_with_the_fewest(make_units: MakeUnits) -> 
         assert shard_store.assign_pools(work.connection, ["b", "a"], 3) == {"default": 0, "a": 1, "b": 2}
         assert shard_store.assign_pools(work.connection, ["c", "a"], 3) == {"default": 0, "a": 1, "b": 2, "c": 0}
         assert shard_store.pools(work.connection)["c"] == 0
+
+
+def test_with_more_shards_than_before_everybody_is_found_where_their_pool_goes(make_units: MakeUnits, at: SetClock) -> None:
+    units = make_units(store.metadata)
+    alone = LiveDesk(units)
+    for name, pool, agent in (("here", "default", "ann"), ("there", "east", "eve")):
+        alone.execute([lambda desk, _now, name=name, pool=pool: handlers.put_queue(desk, {"name": name, "pool": pool, "wrap_up": False})])
+        alone.execute([lambda desk, _now, agent=agent, pool=pool: desk.put_agent(agent, channels=["voice"], pool=pool)])
+        alone.execute([lambda desk, now, agent=agent: desk.set_agent_state(agent, "available", now)])
+    talking, waiting = new_id(), new_id()
+    alone.execute([lambda desk, now: desk.arrive(talking, "there", now)])
+    alone.execute([lambda desk, now: desk.accept(desk.contacts[talking].offer, "eve", now)])
+    alone.execute([lambda desk, now: desk.arrive(waiting, "there", now)])
+    desks = [LiveDesk(units, shard=Shard(units, shard, 3, lambda _shard: None)) for shard in range(3)]
+    for _ in range(3):
+        for desk in desks:
+            desk.execute([lambda _desk, _now: None])
+    home = desks.index(next(desk for desk in desks if desk.has(queue="there")))
+    assert (home, [desk.has(queue="here") for desk in desks].count(True)) == (1, 1)
+
+    def where(**named: str) -> list[int]:
+        return [number for number, desk in enumerate(desks) if desk.look(lambda _desk, _now: None) is None and desk.has(**named)]
+
+    assert (where(contact=waiting), where(agent="eve"), where(contact=talking)) == ([home], [HERE], [HERE]), (
+        "who is at work stays until free"
+    )
+    desks[HERE].execute([lambda desk, now: desk.hang_up(talking, now)])
+    for _ in range(2):
+        for desk in desks:
+            desk.execute([lambda _desk, _now: None])
+    assert where(agent="eve") == [home]
+    (offers,) = desks[home].execute([lambda desk, _now: handlers.offers_to(desk, "eve")])
+    assert [offer["contact"] for offer in offers] == [waiting]
 
 
 def test_fewer_shards_than_before_are_refused(centre: Centre) -> None:
@@ -310,6 +343,24 @@ def test_a_learner_practises_while_a_supervisor_of_another_shard_is_there(centre
     assert may()
     centre.do(THERE, lambda desk, now: desk.set_agent_state("eve", "offline", now))
     assert not may()
+
+
+def test_training_is_heeded_where_the_agent_is_and_follows_who_moves_meanwhile(centre: Centre) -> None:
+    def word(agent: str, kind: str, sequence: int, **more: Any) -> Event:
+        return Event(f"training.{kind}.v1", agent, {"person": agent, "channel": "chat", **more}, centre.at(), sequence)
+
+    def channels(shard: int, agent: str) -> set[str]:
+        return set(centre.ask(shard, lambda desk, _now: desk.profile_of(desk.agent(agent)).channels))
+
+    centre.hear(word("eve", "certified", 1, certified_at=centre.at(), expires_at=None))
+    assert channels(THERE, "eve") == {"voice", "chat"}
+    centre.do(THERE, lambda desk, _now: desk.put_agent("eve", channels=["voice"], pool="default"))
+    centre.catch_up()
+    with centre.units() as work:  # as if it had been sent while she was still there
+        training_store.note(work.connection, [word("eve", "certification_lapsed", 2, at=centre.at(), reason="expired")])
+        shard_store.post(work.connection, [(THERE, "training", "eve", {"channels": ["chat"]})])
+    centre.do(THERE, lambda _desk, _now: None)
+    assert channels(HERE, "eve") == {"voice"}
 
 
 def test_agents_of_all_shards_are_lost_sight_of_and_seen_again(centre: Centre) -> None:

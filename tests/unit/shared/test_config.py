@@ -1,13 +1,15 @@
 from __future__ import annotations
 
+import math
 import stat
+from ipaddress import ip_network
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
 
 from shared import config
-from shared.config import SettingError, Settings
+from shared.config import RATES, SettingError, Settings
 
 
 def load(**variables: str) -> Settings:
@@ -28,6 +30,14 @@ TEXTS = {name for name, field in Settings.__dataclass_fields__.items() if field.
     "timezone",
     "country",
     "routing_shards",
+    "rate_limits",
+    "trusted_proxies",
+    "connections",
+    "connections_per_address",
+    "client_seconds",
+    "secret_key",
+    "audit_days",
+    "stream_hours",
     "public_url",
 }
 
@@ -76,8 +86,19 @@ def test_each_service_has_a_database_of_its_own() -> None:
         ("TIMEZONE", "Europe/Nowhere", "ANSWERLINE_TIMEZONE: no time zone is called 'Europe/Nowhere'"),
         ("TIMEZONE", "../etc/passwd", "ANSWERLINE_TIMEZONE"),
         ("COUNTRY", "Germany", "ANSWERLINE_COUNTRY: 'Germany' is no country's two letters"),
+        ("RATE_LIMITS", "fast", r"ANSWERLINE_RATE_LIMITS: 'fast' is not NAME=PER_SECOND/AT_ONCE or NAME=off"),
+        ("RATE_LIMITS", "role:agent=5", "ANSWERLINE_RATE_LIMITS"),
+        ("RATE_LIMITS", "nobody=5/10", "a name is key, address, password, wrong_key, role:… or tag:…"),
+        ("RATE_LIMITS", "key=0/10", "would refuse everything"),
+        ("TRUSTED_PROXIES", "nginx", "ANSWERLINE_TRUSTED_PROXIES: 'nginx'"),
+        ("CONNECTIONS", "0", "ANSWERLINE_CONNECTIONS: '0' is not a whole number from 1"),
+        ("CONNECTIONS_PER_ADDRESS", "many", "ANSWERLINE_CONNECTIONS_PER_ADDRESS"),
+        ("CLIENT_SECONDS", "nan", "ANSWERLINE_CLIENT_SECONDS: 'nan' is not a number from 0.1 to 3600"),
+        ("CLIENT_SECONDS", "0", "ANSWERLINE_CLIENT_SECONDS"),
         ("ROUTING_SHARDS", "0", "ANSWERLINE_ROUTING_SHARDS: '0' is not a whole number from 1 to 64"),
         ("ROUTING_SHARDS", "two", "ANSWERLINE_ROUTING_SHARDS"),
+        ("STREAM_HOURS", "0", "ANSWERLINE_STREAM_HOURS: '0' is not a whole number from 1 to 2160"),
+        ("STREAM_HOURS", "1.5", "ANSWERLINE_STREAM_HOURS"),
         ("ADMIN_KEY_FILE", "/nowhere/key", "ANSWERLINE_ADMIN_KEY_FILE: /nowhere/key cannot be read: No such file"),
         ("ADMIN_KEY_FILE", "/bin/sh", "ANSWERLINE_ADMIN_KEY_FILE: /bin/sh cannot be read"),
     ],
@@ -109,6 +130,45 @@ def test_a_key_is_made_once_and_kept_for_its_owner_alone(tmp_path: Path) -> None
     assert settings.bootstrap_key() == (key, False)
     assert stat.S_IMODE((tmp_path / "new" / "admin.key").stat().st_mode) == 0o600
     assert sorted(path.name for path in (tmp_path / "new").iterdir()) == ["admin.key"]
+
+
+def test_limits_are_the_usual_ones_but_for_what_is_said() -> None:
+    rates = load(RATE_LIMITS="role:agent=0.5/20, tag:reports=5/10 address=off").rates
+    assert (rates["role:agent"], rates["tag:reports"], rates["address"].per_second) == ((0.5, 20), (5, 10), math.inf)
+    assert {name: rate for name, rate in rates.items() if name in RATES and name != "address"} == {
+        name: rate for name, rate in RATES.items() if name != "address"
+    }
+    assert RATES["tag:telephony"].per_second > 1000, "a PBX that posts a thousand events a second, each by itself, is never refused"
+
+
+def test_who_is_trusted_and_how_much_is_taken_of_one() -> None:
+    settings = load(TRUSTED_PROXIES="10.0.0.5, 172.18.0.1/16 ::1", CONNECTIONS="500", CONNECTIONS_PER_ADDRESS="50", CLIENT_SECONDS="2.5")
+    assert [str(one) for one in settings.proxies] == ["10.0.0.5/32", "172.18.0.0/16", "::1/128"]
+    assert (settings.most_connections, settings.patience) == ((500, 50), 2.5)
+
+
+def test_what_seals_secrets_is_made_once_in_an_embedded_centre_alone(tmp_path: Path) -> None:
+    settings = Settings(data=tmp_path)
+    (key,) = settings.sealing_keys()
+    assert (settings.sealing_keys(), stat.S_IMODE((tmp_path / "secret.key").stat().st_mode)) == ([key], 0o600)
+    with pytest.raises(SettingError, match="ANSWERLINE_SECRET_KEY: a deployed gateway needs the key"):
+        load(BROKER_URL="amqp://broker//", DATA=str(tmp_path)).sealing_keys()
+
+
+def test_keys_that_seal_are_several_the_newest_first_and_none_is_short(tmp_path: Path) -> None:
+    new, former = "n" * 32, "f" * 40
+    (tmp_path / "keys").write_text(f"{new}\n{former}\n")
+    assert load(SECRET_KEY_FILE=str(tmp_path / "keys"), BROKER_URL="amqp://broker//").sealing_keys() == [new, former]
+    for short in (f"{new} short", ",", "n" * 31):
+        with pytest.raises(SettingError, match="has 32 characters or more"):
+            load(SECRET_KEY=short).sealing_keys()
+
+
+def test_where_webhooks_may_go() -> None:
+    allowance = load(WEBHOOK_ALLOW="10.20.0.0/16, crm.internal").webhook_allowance
+    assert (allowance.networks, allowance.names) == ((ip_network("10.20.0.0/16"),), {"crm.internal"})
+    with pytest.raises(SettingError, match=r"ANSWERLINE_WEBHOOK_ALLOW: '10\.20\.0\.1/16' is no network"):
+        load(WEBHOOK_ALLOW="10.20.0.1/16")
 
 
 def test_an_empty_key_file_is_never_a_key(tmp_path: Path) -> None:

@@ -1,0 +1,237 @@
+"""Calls put through over Asterisk's manager interface: callers wait in `Gosub(answerline,hold,1(QUEUE))` of
+deploy/asterisk/extensions-answerline.conf, agents are rung by Originate, and Redirect brings the two together.
+
+AMI repeats nothing after a break: at each login the channels there are (CoreShowChannels) say who has hung up or picked up meanwhile, and
+who waits of whom this process has never heard.
+"""
+
+from __future__ import annotations
+
+import ssl
+import threading
+from collections.abc import Callable, Mapping
+
+import click
+import orjson
+import structlog
+
+from services.gateway.bridges.asterisk_ami import QUIET_SECONDS, Broken, Denied, Manager, Session, secret_of
+from services.gateway.bridges.controller import LEG, Call, Control, Found, Gateway, Why
+from services.gateway.bridges.kernel import Pauses, Where, posting, until_stopped
+from services.gateway.domain.observation import Malformed
+from shared import clock
+
+log = structlog.get_logger()
+
+EVENTS = "system,call,user"
+READ = frozenset({"UserEvent", "Newchannel", "Newstate", "OriginateResponse", "Hangup", "CoreShowChannel", "CoreShowChannelsComplete"})
+HOLD, AGENT = "answerline", "answerline-agent"
+"""Contexts of the dialplan: callers, agents."""
+UP = "6"
+BUSY_REASONS: Mapping[str, Why] = {"1": "no_answer", "3": "no_answer", "5": "busy"}
+"""OriginateResponse's Reason: the last that was heard of the telephone (3: ringing, 5: busy)."""
+CAUSES: Mapping[str, Why] = {"17": "busy", "18": "no_answer", "19": "no_answer", "21": "busy"}
+"""Q.850, in Hangup's Cause."""
+SAID = ("state", "position", "estimated_wait_minutes", "announce", "announce_every_seconds")
+
+
+class ManagerSwitch:
+    """A `Switch` over whichever session there is. While there is none, nothing is done: after the next login it is found out what is so."""
+
+    def __init__(self, ring_seconds: float) -> None:
+        self.ring_seconds = ring_seconds
+        self.session: Session | None = None
+        self.names: dict[str, str] = {}
+        """agents' channels: id -> name"""
+        self.up: set[str] = set()
+        """those who had picked up when we came back"""
+        self.number_of: Callable[[str], str] = lambda _call: ""
+        self.on_up: Callable[[str], None] = lambda _leg: None
+        self._sending = threading.Lock()
+
+    def _send(self, action: str, **headers: str) -> str:
+        with self._sending:
+            if self.session is None:
+                return ""
+            try:
+                return self.session.send(action, **headers)
+            except (OSError, Denied) as error:
+                log.warning("the manager interface could not be told", action=action, why=type(error).__name__)
+                return ""
+
+    def ring(self, call: Call, leg: str, address: str) -> None:
+        if leg in self.names:  # it rings since before the break
+            if leg in self.up:
+                self.on_up(leg)
+            return
+        number = self.number_of(call.id)
+        self._send(
+            "Originate",
+            ActionID=leg,
+            Channel=address,
+            ChannelId=leg,
+            Context=AGENT,
+            Exten="s",
+            Priority="1",
+            Timeout=str(int(self.ring_seconds * 1000)),
+            Async="true",
+            **({"CallerID": f"<{number}>"} if number.lstrip("+").isdigit() else {}),
+        )
+
+    def hang_up(self, leg: str) -> None:
+        self._send("Hangup", Channel=leg, Cause="16")
+
+    def connect(self, call: Call, leg: str) -> None:
+        self._send("Setvar", Channel=call.id, Variable="ANSWERLINE_AGENT", Value=self.names.get(leg, leg))
+        self._redirect(call, "bridge")
+
+    def announce(self, call: Call, found: Found) -> None:
+        said = {name: found[name] for name in SAID if name in found}
+        self._send("Setvar", Channel=call.id, Variable="ANSWERLINE_SAY", Value=orjson.dumps(said).decode())
+
+    def leave(self, call: Call, how: str) -> None:
+        if how == "fallback":
+            self._redirect(call, "release")
+        elif how != "answered":  # after a talk the dialplan goes on by itself
+            self._send("Setvar", Channel=call.id, Variable="ANSWERLINE_STATE", Value=how)
+            self._redirect(call, "over")
+
+    def _redirect(self, call: Call, extension: str) -> None:
+        self._send("Redirect", Channel=call.id, Context=HOLD, Exten=extension, Priority="1")
+
+    def beat(self, number: int) -> None:
+        """A global variable, which all who wait in the dialplan look at."""
+        self._send("Setvar", Variable="ANSWERLINE_BEAT", Value=str(number))
+
+    def forget(self, leg: str) -> None:
+        self.names.pop(leg, None)
+        self.up.discard(leg)
+
+
+class Bridge:
+    """From the manager's messages to the calls."""
+
+    def __init__(self, manager: Manager, gateway: Gateway, ring_seconds: float = 20.0, quiet_seconds: float = QUIET_SECONDS) -> None:
+        self.manager, self.quiet_seconds = manager, quiet_seconds
+        self.switch = ManagerSwitch(ring_seconds)
+        self.control = Control(gateway, self.switch)
+        self.switch.number_of, self.switch.on_up = self.control.number_of, self.control.leg_answered
+        self._list: tuple[str, list[Mapping[str, str]]] = ("", [])
+        self._fresh: set[str] = set()
+        """callers heard of since the list was asked for, which may be older"""
+
+    def run(self, stopped: threading.Event, pauses: Pauses) -> None:
+        beats = threading.Thread(target=self.control.watch, args=(self.switch.beat,), name="beat", daemon=True)
+        beats.start()
+        try:
+            while not stopped.is_set():
+                try:
+                    session = Session(self.manager, events=EVENTS, read=READ)
+                    log.info("controlling by the manager interface", host=self.manager.host)
+                    pauses.reset()
+                    try:
+                        self.follow(session, stopped)
+                    finally:
+                        self.switch.session = None
+                        session.close()
+                except Denied as error:
+                    log.error("the manager interface refused", why=str(error))
+                    stopped.wait(pauses.longest)
+                except (Broken, Malformed, OSError) as error:
+                    log.warning("not connected; tried again", why=str(error) if isinstance(error, Broken) else type(error).__name__)
+                    stopped.wait(pauses.next())
+        finally:
+            self.control.stop()
+
+    def follow(self, session: Session, stopped: threading.Event) -> None:
+        self._list, self._fresh = (session.send("CoreShowChannels"), []), set()
+        self.switch.session = session
+        heard_at = clock.monotonic()
+        pinged = False
+        while not stopped.is_set():
+            messages = session.read()
+            now = clock.monotonic()
+            if messages:
+                heard_at, pinged = now, False
+                for message in messages:
+                    self.hear(message)
+            elif now - heard_at > 2 * self.quiet_seconds:
+                raise Broken("nothing was heard for too long")
+            elif now - heard_at > self.quiet_seconds and not pinged:
+                session.send("Ping")
+                pinged = True
+
+    def hear(self, message: Mapping[str, str]) -> None:
+        id = message.get("Uniqueid", "")
+        match message.get("Event"):
+            case "UserEvent":
+                self._hear_caller(message, id)
+            case "Newchannel" | "Newstate" if id.startswith(LEG):
+                self.switch.names[id] = message.get("Channel", "")
+            case "OriginateResponse":
+                self._hear_originate(message)
+            case "Hangup" if id.startswith(LEG):
+                self.switch.forget(id)
+                self.control.leg_failed(id, CAUSES.get(message.get("Cause", ""), "unavailable"))
+            case "Hangup":
+                self.control.hears(id, Call.caller_gone)
+            case "CoreShowChannel" if message.get("ActionID") == self._list[0]:
+                self._list[1].append(message)
+            case "CoreShowChannelsComplete" if message.get("ActionID") == self._list[0]:
+                self._reconcile(self._list[1])
+            case None if message.get("Response") == "Error" and message.get("ActionID", "").startswith(LEG):
+                self.control.leg_failed(message["ActionID"], "unavailable")
+
+    def _hear_caller(self, message: Mapping[str, str], id: str) -> None:
+        match message.get("UserEvent"):
+            case "AnswerlineHold":
+                self._fresh.add(id)
+                self.control.arrives(id, message.get("Queue", ""), _number(message))
+            case "AnswerlineFallback":
+                self.control.hears(id, Call.taken_back)
+            case "AnswerlineUnbridged":
+                self.control.hears(id, Call.not_connected)
+            case "AnswerlineDone":
+                self.control.hears(id, lambda call: call.failed(call.leg, "unavailable"))
+
+    def _hear_originate(self, message: Mapping[str, str]) -> None:
+        leg = message.get("ActionID", "")
+        if message.get("Response") == "Success":
+            self.switch.names[leg] = message.get("Channel", "")
+            self.control.leg_answered(leg)
+        else:
+            self.control.leg_failed(leg, BUSY_REASONS.get(message.get("Reason", ""), "unavailable"))
+
+    def _reconcile(self, channels: list[Mapping[str, str]]) -> None:
+        self._list = ("", [])
+        there = {channel.get("Uniqueid", ""): channel for channel in channels}
+        legs = {id: channel for id, channel in there.items() if id.startswith(LEG)}
+        self.switch.names = {id: channel.get("Channel", "") for id, channel in legs.items()}
+        self.switch.up = {id for id, channel in legs.items() if channel.get("ChannelState") == UP}
+        self.control.reconcile({*there, *self._fresh}, self.switch.up)
+        for id, channel in there.items():
+            if channel.get("Context") == HOLD and channel.get("Exten") == "hold":
+                self.control.arrives(id, "", _number(channel), is_new=False)
+
+
+def _number(message: Mapping[str, str]) -> str:
+    """AMI writes <unknown> for none."""
+    number = message.get("CallerIDNum", "")
+    return "" if number == "<unknown>" else number
+
+
+@click.command("asterisk-control")
+@posting
+@click.option("--host", default="127.0.0.1", show_default=True, help="Where the manager interface listens.")
+@click.option("--port", default=5038, show_default=True, type=click.IntRange(1, 65535))
+@click.option("--user", default="answerline", show_default=True, help="Of manager.conf. Its secret stands in ANSWERLINE_AMI_SECRET(_FILE).")
+@click.option("--plain", is_flag=True, help="Send the secret itself: for a manager interface without MD5 challenge.")
+@click.option("--tls", is_flag=True, help="The port speaks TLS (usually 5039).")
+@click.option("--ring", default=20.0, show_default=True, type=click.FloatRange(1, 300), help="Seconds that an agent's telephone rings.")
+def control(where: Where, host: str, port: int, user: str, plain: bool, tls: bool, ring: float) -> None:
+    """Ring agents and connect callers who wait in the dialplan, over Asterisk's manager interface."""
+    manager = Manager(host, port, user, secret_of("ANSWERLINE_AMI_SECRET"), plain, ssl.create_default_context() if tls else None)
+    try:
+        Bridge(manager, Gateway(where.to, where.key, where.source), ring).run(until_stopped(), Pauses())
+    except ValueError as error:
+        raise click.ClickException(str(error)) from error

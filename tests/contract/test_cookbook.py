@@ -1,0 +1,108 @@
+"""Every curl of docs/cookbook.md, in the order in which it stands there, against the real system; and the configurations as far as can be."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from services.gateway.service import GatewayService
+from shared.http.endpoint import endpoints_of
+from tests.system import System
+
+ROOT = Path(__file__).parents[2]
+TEXT = (ROOT / "docs" / "cookbook.md").read_text()
+OWN = ("support", "chan", "pbx1", "fs1", "acme-417", "eva", "berlin", "office", "wallboard", "wong", "order-4711", "1001")
+"""Names of the cookbook, which get an ending of their own here: other tests use the same system."""
+CUT_OFF = 28
+"""curl's code for --max-time"""
+
+
+class Recipe(NamedTuple):
+    command: str
+    status: int
+    keep: dict[str, str]
+
+
+def recipes() -> Iterator[Recipe]:
+    """Commands of the sh blocks, each with the comment that follows it: `# status NAME=path.of.the.answer`."""
+    for block in re.findall(r"^```sh\n(.*?)^```", TEXT, re.S | re.M):
+        before: list[str] = []
+        lines = []
+        for line in block.replace("\\\n", " ").splitlines():
+            if line.startswith(("curl ", "#")):
+                lines.append("; ".join([*before, line]))
+                before.clear()
+            else:
+                before.append(line)  # a file that is sent
+        assert len(lines) % 2 == 0, f"each command is followed by what it answers: {block}"
+        for command, told in zip(lines[::2], lines[1::2], strict=True):
+            assert "curl " in command, command
+            marked, status, *kept = told.split()
+            assert marked == "#", told
+            yield Recipe(command, int(status), dict(one.split("=") for one in kept))
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", TEXT, re.S | re.M)
+
+
+def test_every_curl_of_the_cookbook_answers_what_it_says(system: System, name: str, tmp_path: Path) -> None:
+    values = {"URL": f"http://127.0.0.1:{system.ports['http']}", "KEY": system.key or ""}
+    ending = re.sub(r"\W", "", name)[-20:]
+    for recipe in recipes():
+        command = re.sub(rf"\b({'|'.join(OWN)})\b", rf"\1-{ending}", recipe.command).replace("eva-" + ending + "@", f"eva.{ending}@")
+        command = re.sub(r"\b(1795296258)\b", rf"{abs(hash(name)) % 10**9}", command)
+        answer = tmp_path / "answer"
+        answer.unlink(missing_ok=True)
+        asked = ["bash", "-c", f"{command} --silent --show-error --output {answer} --write-out '%{{http_code}}'"]
+        done = subprocess.run(asked, env=os.environ | values, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+        body = answer.read_text() if answer.exists() else ""
+        assert done.returncode in (0, CUT_OFF if "--max-time" in command else 0), (command, done.stderr)
+        assert done.stdout == str(recipe.status), (command, done.stdout, body)
+        for variable, path in recipe.keep.items():
+            found = json.loads(body)
+            for part in path.split("."):
+                found = found[int(part) if part.isdigit() else part]
+            assert found, (command, body)
+            values[variable] = str(found)
+    assert values["ADDRESS"] == f"PJSIP/1001-{ending}", "the first call is routed"
+
+
+def test_the_cookbook_has_something_from_every_area() -> None:
+    used = {re.sub(r"\?.*", "", path).strip("/").split("/")[1] for path in re.findall(r'"\$URL(/v1/[^"]+)"', TEXT)}
+    areas = {"queues", "agents", "policies", "contacts", "stream", "webhooks", "keys", "people", "recordings", "imports"}
+    recordings = {"recordings"} if re.search(r"/recordings?[/\"]", TEXT) else set()
+    assert areas <= used | recordings, areas - used - recordings
+
+
+@pytest.mark.parametrize("language", ["ini", "xml", "lua"])
+def test_what_a_telephone_system_needs_is_less_than_fifteen_lines(language: str) -> None:
+    assert blocks(language)
+    assert all(len(block.splitlines()) < 15 for block in blocks(language))
+    assert len("".join(blocks("xml") + blocks("lua")).splitlines()) < 15 or language == "ini"
+
+
+def test_the_script_for_freeswitch_asks_what_there_is() -> None:
+    (script,) = blocks("lua")
+    asked = ["/v1/contacts" + re.sub(r"\?.*", "", path) for path in re.findall(r'ask\("([^"]*)"', script.replace('" .. id .. "', "x"))]
+    assert asked == ["/v1/contacts", "/v1/contacts/fs1:x/assignment", "/v1/contacts/fs1:x/end"]
+    for path in asked:
+        matching = [spec for spec, _ in endpoints_of(GatewayService) if spec.method == "POST" and spec.pattern.fullmatch(path)]
+        assert matching, path
+
+
+def test_the_dialplan_gives_what_its_include_reads() -> None:
+    (given,) = blocks("ini")
+    include = (ROOT / "deploy" / "asterisk" / "extensions-answerline.conf").read_text()
+    header = include.partition("[incoming]")[0]
+    wanted = set(re.findall(r"^;\s+(ANSWERLINE\w*)=", header, re.M))
+    assert wanted == set(re.findall(r"^(ANSWERLINE\w*)=", given, re.M))
+    assert "Gosub(answerline,route,1(support))" in given
+    assert re.search(r"^\[answerline\]$", include, re.M) and re.search(r"^exten => route,1,", include, re.M)
