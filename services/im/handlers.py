@@ -184,7 +184,7 @@ def finish(work: Work, one: Escalation) -> None:
     """Write the escalation and announce what happened to it."""
     told = one.take_events()
     now = clock.now()
-    base = {name: getattr(one, name) for name in ("contact", "queue", "channel", "topic", "agent", "people")}
+    base = {name: getattr(one, name) for name in ("code", "contact", "queue", "channel", "topic", "agent", "people")}
     for event in told:
         one.sequence += 1
         data = {"escalation": one.id, **base, "customer": one.customer or None, "at": now, **event.data}
@@ -226,6 +226,8 @@ def receive(work: Work, events: Sequence[Event]) -> None:
                 for one in store.of_contact(work.connection, data["contact"], alive_only=True):
                     one.outlive(clock.now())
                     finish(work, one)
+            case "gateway.person_changed.v1":
+                know_person(work, data, event.sequence)
             case "routing.contact_wrapped_up.v1":
                 told = {"disposition": data.get("disposition"), "resolved": data.get("resolved")}
                 store.note_on_card(work.connection, data["contact"], **told)
@@ -258,6 +260,13 @@ def room(connection: Connection, id: str) -> Row:
     if one is None:
         raise _unknown(id)
     return {"queue": one.queue, "people": one.people}
+
+
+def id_of_code(connection: Connection, code: str) -> str:
+    id = store.id_of_code(connection, code)
+    if id is None:
+        raise errors.NotFound(f"no question has the code {code}")
+    return id
 
 
 def listing(
@@ -309,8 +318,20 @@ def put_expert(units: UnitOfWork, id: str, profile: Mapping[str, Any]) -> Row:
 
 
 _EXPERT: Row = {
-    "name": "", "topics": {}, "languages": [], "site": "", "team": "", "department": "", "ranks": [], "cap": 3, "active": True,
+    "name": "", "topics": {}, "languages": [], "site": "", "team": "", "department": "", "ranks": [], "cap": 3, "active": True, "sequence": 0,
 }  # fmt: skip
+
+
+def know_person(work: Work, data: Mapping[str, Any], sequence: int) -> None:
+    """What the directory says of an expert holds here too; with the role expert somebody is a new one, of whom no topic is known yet."""
+    known = store.get_expert(work.connection, data["person"])
+    if (known is None and "expert" not in data["roles"]) or (known and known["sequence"] >= sequence):
+        return
+    told = {name: data[name] for name in ("name", "site", "team", "active")}
+    if known is None and data["language"]:
+        told["languages"] = [data["language"]]
+    row = {**_EXPERT, **(known or {}), **told, "id": data["person"], "sequence": sequence, "changed_at": clock.now()}
+    store.put_expert(work.connection, row)
 
 
 def get_expert(connection: Connection, id: str) -> Row:
@@ -328,7 +349,11 @@ def list_experts(connection: Connection, after: str, limit: int) -> Row:
 
 
 def _expert(row: Row, presence: str) -> Row:
-    return {**{name: value for name, value in row.items() if name != "changed_at"}, "active": bool(row["active"]), "presence": presence}
+    return {
+        **{name: value for name, value in row.items() if name not in ("sequence", "changed_at")},
+        "active": bool(row["active"]),
+        "presence": presence,
+    }
 
 
 def set_presence(units: UnitOfWork, person: str, state: str) -> Row:

@@ -122,6 +122,17 @@ class ImService:
     def close(self, id: str, agent: str, reason: str = "") -> dict[str, Any]:
         return self.core.change(id, lambda one, _ladder, now: one.close(agent, now, reason))
 
+    @rpc
+    def obey(self, code: str, person: str, what: str, text: str = "") -> dict[str, Any]:
+        """What somebody orders from a chat, by the question's code: claim, pass or answer. Who answers claims it."""
+        id = self.core.look(handlers.id_of_code, code)
+        if what == "pass":
+            return self.pass_by(id, person)
+        told = self.claim(id, person)
+        if what == "answer":
+            self.post_message(id, person, text, "answer")
+        return told
+
     # Rooms
 
     @rpc

@@ -119,8 +119,10 @@ expert = Table(
     Column("ranks", Document, nullable=False),
     Column("cap", Integer, nullable=False),
     Column("active", Boolean, nullable=False),
+    Column("sequence", Integer, nullable=False),
     Column("changed_at", Moment, nullable=False),
 )
+"""`sequence`: of the directory's last word on this person; 0: it has said nothing."""
 
 presence = Table(
     "presence",
@@ -311,7 +313,7 @@ def put_expert(connection: Connection, row: Row) -> None:
 
 def get_expert(connection: Connection, id: str) -> Row | None:
     row = connection.execute(select(expert).where(expert.c.id == id)).mappings().first()
-    return dict(row) if row else None
+    return {str(name): value for name, value in row.items()} if row else None
 
 
 def experts_page(connection: Connection, after: str, limit: int) -> list[Row]:

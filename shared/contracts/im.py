@@ -9,6 +9,7 @@ class EscalationEvent(Data):
     """`people`: who is in the room or was asked, and so may see it. `agent`: who has the customer."""
 
     escalation = fields.String(required=True)
+    code = fields.String(required=True, metadata={"description": "short enough to be typed: a reply from a chat names it"})
     contact = fields.String(required=True)
     queue = fields.String(required=True)
     channel = fields.String(required=True)
@@ -22,7 +23,6 @@ class EscalationEvent(Data):
 class EscalationOpened(EscalationEvent):
     """An agent who is stuck asks inside, with the customer still there."""
 
-    code = fields.String(required=True, metadata={"description": "short enough to be typed: a reply from a chat names it"})
     question = fields.String(required=True)
     urgency = fields.String(required=True)
 

@@ -22,6 +22,7 @@ SUBSCRIPTIONS: dict[str, tuple[str, ...]] = {
         "training.certification_lapsed.v1",
     ),
     "im": (
+        "gateway.person_changed.v1",
         "routing.contact_assigned.v1",
         "routing.contact_completed.v1",
         "routing.contact_wrapped_up.v1",

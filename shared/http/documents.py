@@ -176,9 +176,8 @@ def _operation(endpoint: Endpoint, door: Any, plugin: MarshmallowPlugin, example
     if endpoint.method in READS_BODY and kinds:
         content = {}
         for kind in kinds:
-            content[kind] = {"schema": _shape(shapes.get(kind, ANYTHING if kind.endswith(("json", "yaml")) else None), converter)} | _examples(
-                example.get("request", {}), kind
-            )
+            unsaid = ANYTHING if kind.endswith(("json", "yaml")) else None
+            content[kind] = {"schema": _shape(shapes.get(kind, unsaid), converter)} | _examples(example.get("request", {}), kind)
         operation["requestBody"] = {"required": True, "content": content}
     return operation
 

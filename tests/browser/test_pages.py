@@ -110,6 +110,7 @@ def test_api_page_describes_every_door(server, visit):
     every = sum(len(methods) for methods in doors.values())
     assert page.locator("details.door").count() == every
     page.locator("#put_queue > summary").click()
+    page.locator("#put_queue .curl").wait_for()
     shown = page.locator("#put_queue").inner_text()
     assert "Key with the role supervisor." in shown
     assert "service_level_seconds" in shown

@@ -269,6 +269,9 @@ def test_any_text_is_taken_whole_or_refused_but_breaks_nothing(system: System, n
             headers={"Content-Type": FORM},
             source=name,
         ),
+        system.post(
+            "/v1/telephony/twilio/route", urlencode({"CallSid": text, "From": text}), headers={"Content-Type": FORM}, source=name, queue=text, fallback="f", wait=0
+        ),
         system.post(f"/v1/offers/{name}/accept", {"agent": text}),
         system.post(f"/v1/offers/{name}/reject", {"agent": text, "reason": text}),
         system.post("/v1/keys", {"name": text, "roles": ["agent"]}),
@@ -336,6 +339,7 @@ def test_a_query_parameter_with_a_senseless_value_is_refused(system: System) -> 
     wrong |= {name: ["", "perhaps"] for name in ("active", "everywhere")} | {name: ["x" * 201] for name in ("site", "team")}
     from_provider = ("code", "iss", "error", "error_description", "error_uri", "session_state", "scope", "authuser", "prompt", "hd", "client_info")
     wrong |= {name: ["x" * 4001] for name in ("then", *from_provider)}
+    wrong |= {"fallback": ["", "two words", "x" * 1001], "music": ["hold.mp3", "https://a b"], "say_at": ["x", "-1", "nan"], "offer": ["x" * 201]}
     for door in doors(system):
         for parameter in door.query:
             for value in wrong[parameter]:

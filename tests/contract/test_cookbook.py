@@ -59,6 +59,9 @@ def test_every_curl_of_the_cookbook_answers_what_it_says(system: System, name: s
     for recipe in recipes():
         command = re.sub(rf"\b({'|'.join(OWN)})\b", rf"\1-{ending}", recipe.command).replace("eva-" + ending + "@", f"eva.{ending}@")
         command = re.sub(r"\b(1795296258)\b", rf"{abs(hash(name)) % 10**9}", command)
+        command = re.sub(r"source=twilio\b|\btwilio(?=:CA)", rf"\g<0>-{ending}", command).replace(
+            '"source": "twilio"', f'"source": "twilio-{ending}"'
+        )
         answer = tmp_path / "answer"
         answer.unlink(missing_ok=True)
         asked = ["bash", "-c", f"{command} --silent --show-error --output {answer} --write-out '%{{http_code}}'"]
@@ -82,20 +85,25 @@ def test_the_cookbook_has_something_from_every_area() -> None:
     assert areas <= used | recordings, areas - used - recordings
 
 
-@pytest.mark.parametrize("language", ["ini", "xml", "lua"])
+@pytest.mark.parametrize("language", ["ini", "xml", "lua", "js"])
 def test_what_a_telephone_system_needs_is_less_than_fifteen_lines(language: str) -> None:
     assert blocks(language)
     assert all(len(block.splitlines()) < 15 for block in blocks(language))
     assert len("".join(blocks("xml") + blocks("lua")).splitlines()) < 15 or language == "ini"
 
 
-def test_the_script_for_freeswitch_asks_what_there_is() -> None:
-    (script,) = blocks("lua")
-    asked = ["/v1/contacts" + re.sub(r"\?.*", "", path) for path in re.findall(r'ask\("([^"]*)"', script.replace('" .. id .. "', "x"))]
-    assert asked == ["/v1/contacts", "/v1/contacts/fs1:x/assignment", "/v1/contacts/fs1:x/end"]
+@pytest.mark.parametrize(
+    ("language", "call", "asked"),
+    [("lua", '" .. id .. "', ["", "/fs1:x/assignment", "/fs1:x/end"]), ("js", "${event.CallSid}", ["", "/twilio:x/assignment"])],
+)
+def test_a_script_asks_what_there_is(language: str, call: str, asked: list[str]) -> None:
+    (script,) = blocks(language)
+    found = re.findall(r"""ask\(["`]([^"`?]*)""", script.replace(call, "x"))
+    assert found == asked
     for path in asked:
-        matching = [spec for spec, _ in endpoints_of(GatewayService) if spec.method == "POST" and spec.pattern.fullmatch(path)]
-        assert matching, path
+        assert any(spec.method == "POST" and spec.pattern.fullmatch(f"/v1/contacts{path}") for spec, _ in endpoints_of(GatewayService)), (
+            path
+        )
 
 
 def test_the_dialplan_gives_what_its_include_reads() -> None:

@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 
 from tests.e2e.centre import Centre
-from tests.system import Answer, System, eventually
+from tests.e2e.listening import Ear
+from tests.e2e.test_webhook_journeys import listening
+from tests.system import Answer, Client, System, eventually
 
 
 class Floor(Centre):
     """A centre with an agent in a call, and experts on a topic of its own."""
 
-    def __init__(self, system: System, name: str, ladder: str = "") -> None:
+    def __init__(self, system: System, name: str, ladder: str = "", **contact: Any) -> None:
         super().__init__(system, name)
         self.topic = name
         if ladder:
             system.put(f"/v1/ladders/{name}", ladder, headers={"Content-Type": "application/yaml"}).ok()
         self.anna = self.agent("anna")
-        self.contact = self.call()
+        self.contact = self.call(**contact)
         self.serve(self.anna, self.contact)
 
     def expert(self, who: str, level: int = 5, **more: Any) -> str:
@@ -103,6 +107,86 @@ def test_the_room_goes_with_a_transfer_and_outlives_the_contact(system: System, 
     floor.do(id, "claim", bob).ok()
     floor.do(id, "answer", bob, text="For later: 3.2.").ok()
     assert floor.look(id)["in_contact"] is False
+
+
+def test_experts_are_asked_in_their_chat_and_answer_there(system: System, name: str) -> None:
+    floor = Floor(system, name)
+    bob = floor.expert("bob")
+    system.put(f"/v1/chats/{name}", {"token": "the chat's token", "people": {"U7": bob}}).ok()
+    with listening() as chat:
+        hook = {"url": chat.url(f"/{name}"), "types": ["im.*"], "queues": [floor.queue], "format": "slack"}
+        webhook = system.post("/v1/webhooks", hook).ok()
+        one = floor.ask("Which firmware has IPv6?")
+
+        def told() -> list[str]:
+            return [json.loads(body)["text"] for _, body in list(chat.posts.get(f"/{name}", ()))]
+
+        def say(text: str, token: str = "the chat's token") -> Answer:
+            said = urlencode({"token": token, "user_id": "U7", "text": text})
+            form = {"Content-Type": "application/x-www-form-urlencoded"}
+            return system.client().request("POST", f"/v1/chats/{name}/reply", said, headers=form)
+
+        code = one["code"]
+        eventually(lambda: told() == [f"{code} · {name}: Which firmware has IPv6? — reply `{code} …`"])
+        say(f"{code} From 3.2 on.", "guessed").problem(401)
+        assert say(f"{code} From 3.2 on.").ok() == {"text": f"{code}: the agent has your answer."}
+        (message,) = system.get(f"/v1/escalations/{one['id']}/messages").ok()["messages"]
+        assert (message["author"], message["kind"], message["text"]) == (bob, "answer", "From 3.2 on.")
+        floor.do(one["id"], "accept", floor.anna).ok()
+        eventually(
+            lambda: told()[1:] == [f"{code} · {name}: {bob} has it", f"{code} · {name}: Which firmware has IPv6? — {bob}: From 3.2 on."]
+        )
+        system.delete(f"/v1/webhooks/{webhook['id']}")
+
+
+AT_ONCE = """
+steps:
+  - {after: 0, who: experts, best: 1, level: 5}
+ends_after: 1
+"""
+
+
+def test_a_question_that_nobody_answers_becomes_a_callback_once_the_customer_has_hung_up(system: System, name: str) -> None:
+    floor = Floor(system, name, AT_ONCE, caller="+49301234567")
+    with Ear(system, f"contact:{floor.contact}").opened() as ear:
+        id = floor.ask()["id"]
+        ear.until(lambda told: told.name == "routing.callback_promised.v1")
+    assert floor.look(id)["state"] == "unanswered"
+    floor.end(floor.contact)
+    found = eventually(lambda: (now := floor.assignment(floor.contact))["state"] in ("callback", "waiting", "offered", "assigned") and now)
+    assert found["contact"] == floor.contact
+    assert system.get(f"/v1/contacts/{floor.contact}").ok()["legs"][-1]["kind"] == "callback"
+
+
+def test_whose_number_is_withheld_cannot_be_called_back_and_the_agent_learns_it(system: System, name: str) -> None:
+    floor = Floor(system, name, AT_ONCE)
+    with Ear(system, f"agent:{floor.anna}").opened() as ear:
+        id = floor.ask()["id"]
+        told = ear.until(lambda told: told.name == "gateway.callback_refused.v1")[-1].data["data"]
+    assert (told["escalation"], told["reason"]) == (id, "withheld")
+
+
+def test_people_hear_of_the_questions_that_concern_them_and_being_there_is_enough(system: System, name: str) -> None:
+    floor, eve, other = Floor(system, name), f"{name}_eve", f"{name}_tom"
+    for person in (eve, other):
+        system.put(f"/v1/people/{person}", {"name": person, "roles": ["expert"]}).ok()
+        system.put(f"/v1/people/{person}/password", {"password": "correct horse battery"}).ok()
+    eventually(lambda: system.get(f"/v1/experts/{eve}").ok())
+    system.put(f"/v1/experts/{eve}", {"topics": {floor.topic: 5}}).ok()
+    keys = [system.post("/v1/sign-in", {"login": who, "password": "correct horse battery"}).ok()["token"] for who in (eve, other)]
+    with (
+        Ear(Client(system.address, keys[0]), "im.*", timeout=40).opened() as hers,
+        Ear(Client(system.address, keys[1]), "im.*").opened() as his,
+    ):
+        eventually(lambda: system.get(f"/v1/experts/{eve}").ok()["presence"] == "available", within=30)
+        id = floor.ask()["id"]
+        asked = hers.until(lambda told: told.name == "im.expert_asked.v1")[-1].data["data"]
+        assert (asked["escalation"], asked["experts"]) == (id, [eve])
+        assert Client(system.address, keys[1]).get(f"/v1/escalations/{id}").status == 404
+        assert Client(system.address, keys[0]).post(f"/v1/escalations/{id}/claim", {}).ok()["claimed_by"] == eve
+        floor.do(id, "hand-over", eve, to=other).ok()
+        told = his.until(lambda told: told.data["data"]["escalation"] == id)
+        assert told[0].name in ("im.member_joined.v1", "im.escalation_handed_over.v1")
 
 
 @pytest.mark.parametrize(

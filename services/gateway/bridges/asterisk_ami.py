@@ -235,15 +235,20 @@ class Bridge:
 
 
 def silence(manager: Manager, command: Command) -> str:
-    """Pause or resume recordings over a login of its own; why it could not. Where nothing told on which channel, one that obeys will do.
-    Raises Broken and OSError."""
+    """Pause or resume recordings over a login of its own; why that is not certain. Raises Broken and OSError.
+
+    Success means that the channel has a MixMonitor and one was silenced; of two on a channel older Asterisks silence one alone. So what
+    is not known to be the channel's only one is silenced as far as may be, and not confirmed."""
     session = Session(manager, events="off")
     try:
         refusals = [why for action, headers in pause_commands(command) if (why := session.refusal(action, **headers))]
     finally:
         session.close()
-    enough = not refusals if command["recordings"] else len(refusals) < len(channels_of(command))
-    return "" if enough else refusals[0] if refusals else "no channel is known"
+    if not command["recordings"]:
+        return "no recording of the call is known: Asterisk told of none (MIXMONITOR_FILENAME)"
+    if len(channels_of(command)) < len(command["recordings"]):
+        return "a channel has several recordings at once: it is not certain that Asterisk silences all of them"
+    return refusals[0] if refusals else ""
 
 
 def _line(message: Mapping[str, str], at: float) -> bytes:

@@ -43,7 +43,8 @@ def channels_of(command: Command) -> list[str]:
 
 def pause_commands(command: Command) -> list[tuple[str, dict[str, str]]]:
     """For Asterisk's manager interface: an action and its headers for each channel. MixMonitor writes silence meanwhile, in both
-    directions, so that times in the file stay right. Asterisk finds a channel by its Uniqueid as by its name."""
+    directions, so that times in the file stay right. Asterisk finds a channel by its Uniqueid as by its name. Of several MixMonitors on one
+    channel older Asterisks silence one alone: success is certain only where `recordings` has one for each channel."""
     state = "1" if command["action"] == "pause" else "0"
     return [("MixMonitorMute", {"Channel": channel, "Direction": "both", "State": state}) for channel in channels_of(command)]
 

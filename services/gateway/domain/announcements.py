@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Literal
 
 Language = Literal["en", "zh"]
+CHINESE = ("zh", "cmn", "yue")
 LONGEST_MINUTES = 60
 """Beyond that no number is told: it would be a guess."""
 
 
 def understood(language: str) -> Language:
     """The language in which we speak to somebody who wants this one: Chinese, or else English."""
-    return "zh" if language.replace("_", "-").partition("-")[0].lower() in ("zh", "cmn", "yue") else "en"
+    return "zh" if _code(language) in CHINESE else "en"
+
+
+def _code(language: str) -> str:
+    return language.replace("_", "-").partition("-")[0].lower()
 
 
 def minutes(seconds: float | None) -> int | None:
@@ -25,6 +31,18 @@ def minutes(seconds: float | None) -> int | None:
 def sentences(language: Language, position: int | None, wait_minutes: int | None, self_service: str) -> list[str]:
     """What is known, a sentence each. `self_service` is a sentence already, as the policy has it."""
     return [sentence for sentence in (_place(language, position), _wait(language, wait_minutes), self_service) if sentence]
+
+
+def closed(language: Language, messages: Mapping[str, str]) -> str:
+    """Why nobody is let in: the centre's own words in the nearest language, else ours."""
+    for told, text in messages.items():
+        if _code(told) in ("en", *CHINESE) and understood(told) == language:
+            return text
+    return "现在不是服务时间，请稍后再拨。" if language == "zh" else "We are closed at the moment. Please call again later."
+
+
+def promised(language: Language) -> str:
+    return "我们会给您回电，再见。" if language == "zh" else "We will call you back. Goodbye."
 
 
 def _place(language: Language, position: int | None) -> str:

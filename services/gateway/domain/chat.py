@@ -11,6 +11,7 @@ import hashlib
 import hmac
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 from urllib.parse import parse_qsl
@@ -85,6 +86,30 @@ def order(text: str) -> Order:
         raise NotAReply("after the code comes the answer, or: claim, pass")
     word = WORDS.get(rest.lower())
     return Order(found[1].upper(), word or "answer", "" if word else rest)
+
+
+ASKED, CLAIMED, ANSWERED = "im.expert_asked.v1", "im.escalation_claimed.v1", "im.question_answered.v1"
+SPOKEN = frozenset({ASKED, CLAIMED, ANSWERED})
+"""The events that a chat is told of."""
+TEST_TEXT = "Answerline can be heard here."
+
+
+def spoken(type: str, data: Mapping[str, Any]) -> str:
+    """An event in the words in which a chat is told of it."""
+    if type not in SPOKEN:
+        return TEST_TEXT
+    code, subject = data["code"], f"{data['code']} · {data['topic']}"
+    if type == ASKED:
+        urgent = " · urgent" if data["urgency"] == "high" else ""
+        return f"{escaped(subject + urgent)}: {escaped(data['question'])} — reply `{code} …`"
+    if type == CLAIMED:
+        return escaped(f"{subject}: {data['expert']} has it")
+    return escaped(f"{subject}: {data['question']} — {data['expert']}: {data['answer']}")
+
+
+def escaped(text: str) -> str:
+    """Slack's three characters, so that nobody's text calls a whole channel (https://api.slack.com/reference/surfaces/formatting)."""
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 def is_signed(body: bytes, timestamp: str, signature: str, secret: str, now: float) -> bool:

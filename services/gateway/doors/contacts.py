@@ -115,7 +115,12 @@ class ContactDoors(Doors):
     )
     def post_end(self, request: Request) -> dict[str, Any]:
         """The contact is over: the caller or the agent hung up."""
-        contact, ended_by = self.contact_of(request), request.body["ended_by"]
+        contact = self.contact_of(request)
+        self.end(contact, request.body["ended_by"])
+        return {"contact": contact}
+
+    def end(self, contact: str, ended_by: str) -> None:
+        """Somebody hung up. What is over already stays as it is."""
         if handlers.is_open(self.core.units, contact):
             source, call = handlers.call_of(self.core.units, contact)
             told = Observation("api", "hung_up", f"api|hung_up|{contact}", clock.now(), call=call, reason=ended_by)
@@ -123,7 +128,6 @@ class ContactDoors(Doors):
         else:  # its call ended long since: what ends now is a callback, or a matter in writing, of which routing alone knows
             with suppress(NotFound, Conflict):
                 self.routing.end_contact(contact_id=contact, ended_by=ended_by)
-        return {"contact": contact}
 
     # What an agent does with a contact
 

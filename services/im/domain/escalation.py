@@ -137,7 +137,7 @@ class Escalation:
         one = cls(opened_at=now, origin=now, ladder=ladder.name, ladder_version=ladder.version, **facts)
         one.members = [Member(one.agent, "agent", now)]
         one.next_at = ladder.due_at(now, 0)
-        one._tell("escalation_opened", code=one.code, question=one.question, urgency=one.urgency)
+        one._tell("escalation_opened", question=one.question, urgency=one.urgency)
         return one
 
     def want(self, step: Step) -> Want:

@@ -84,6 +84,7 @@ def upgrade() -> None:
         sa.Column("ranks", Document, nullable=False),
         sa.Column("cap", sa.Integer, nullable=False),
         sa.Column("active", sa.Boolean, nullable=False),
+        sa.Column("sequence", sa.Integer, nullable=False),
         sa.Column("changed_at", Moment, nullable=False),
     )
     op.create_table(

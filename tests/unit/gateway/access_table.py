@@ -18,6 +18,7 @@ REACH = {
     "agents": "the agent",
     "audit": "",
     "calendars": "read by all, changed without a scope",
+    "chats": "",
     "closures": "its queues",
     "contacts": "the contact's queues",
     "customers": "everybody's",

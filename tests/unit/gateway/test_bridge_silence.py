@@ -50,11 +50,14 @@ def test_asterisk_is_not_believed_when_one_recording_goes_on() -> None:
     assert asterisk(both, CALL, "7.7")[0] == ""
 
 
-def test_where_nobody_told_of_a_recording_every_channel_is_muted_and_one_must_be() -> None:
+def test_where_nobody_told_of_a_recording_every_channel_is_muted_and_nothing_confirmed() -> None:
     trouble, asked = asterisk(command(recordings=()), CALL)
-    assert (trouble, len(asked)) == ("", 2)
-    assert asterisk(command(recordings=()), "other")[0] == "No such channel"
-    assert asterisk(command(recordings=(), calls=()))[0] == "no channel is known"
+    assert ("MIXMONITOR_FILENAME" in trouble, [one["Channel"] for one in asked]) == (True, [CALL, "9.9"])
+
+
+def test_of_two_recordings_on_a_channel_asterisk_may_silence_one_alone() -> None:
+    trouble, asked = asterisk(command(recordings=[(CALL, PATH), (CALL, "b.wav")]), CALL)
+    assert ("several recordings" in trouble, len(asked)) == (True, 1)
 
 
 def test_a_manager_that_lets_nobody_in_is_trouble() -> None:

@@ -291,3 +291,48 @@ def test_a_ladder_that_is_wrong_is_not_kept(house: House) -> None:
         handlers.put_ladder(house.units, "router", "steps: 3", "test")
     with house.units.database.reading() as connection:
         assert handlers.get_ladder(connection, "router")["version"] == 1
+
+
+# ---- the directory of people
+
+
+def person_changed(house: House, person: str, sequence: int = 1, **told: Any) -> None:
+    data = {
+        "person": person,
+        "name": "Ann Lee",
+        "site": "berlin",
+        "team": "net",
+        "roles": ["expert"],
+        "language": "de",
+        "active": True,
+    } | told
+    with house.units() as work:
+        handlers.receive(work, [Event("gateway.person_changed.v1", person, data, house.at(), sequence)])
+
+
+def expert(house: House, id: str) -> dict[str, Any]:
+    with house.units.database.reading() as connection:
+        return handlers.get_expert(connection, id)
+
+
+def test_what_the_directory_says_of_an_expert_holds_and_what_they_know_stays(house: House) -> None:
+    person_changed(house, "bob", name="Bob Ray", roles=["agent"], active=False)
+    assert expert(house, "bob") == {
+        "id": "bob", "name": "Bob Ray", "site": "berlin", "team": "net", "active": False, "topics": {"router": 5}, "languages": [],
+        "department": "", "ranks": [], "cap": 3, "presence": "available",
+    }  # fmt: skip
+    assert [asked["expert"] for asked in house.ask()["asked"]] != ["bob"], "who has left is not asked"
+
+
+def test_with_the_role_somebody_is_a_new_expert_and_without_it_is_none(house: House) -> None:
+    person_changed(house, "ann")
+    person_changed(house, "tom", roles=["agent"])
+    assert (expert(house, "ann")["languages"], expert(house, "ann")["topics"]) == (["de"], {})
+    with pytest.raises(NotFound):
+        expert(house, "tom")
+
+
+def test_a_word_that_comes_late_changes_nothing(house: House) -> None:
+    person_changed(house, "ann", sequence=3, team="second")
+    person_changed(house, "ann", sequence=2, team="first")
+    assert expert(house, "ann")["team"] == "second"

@@ -545,7 +545,9 @@ def test_openapi_tells_parameters_bodies_roles_and_problems() -> None:
     assert (look["x-roles"], look["security"], paths["/livez"]["get"]["security"]) == (["agent", "supervisor"], [{"key": []}], [])
     body = make["requestBody"]["content"]["application/json"]["schema"]
     assert (body["required"], body["additionalProperties"], set(body["properties"])) == (["name"], False, {"name", "size"})
-    assert {"201", "400", "401", "403", "404", "405", "408", "409", "413", "414", "415", "422", "429", "431", "503"} == set(make["responses"])
+    assert {"201", "400", "401", "403", "404", "405", "408", "409", "413", "414", "415", "422", "429", "431", "503"} == set(
+        make["responses"]
+    )
     assert set(paths["/v1/raw"]["post"]["requestBody"]["content"]) == {"text/plain", "application/json"}
     assert "requestBody" not in paths["/v1/things/{id}/rest"]["post"]
 

@@ -1,0 +1,42 @@
+"""Chats from which experts answer."""
+
+from marshmallow import fields, validate
+
+from services.gateway.schemas import NAME
+from shared.contracts.fields import Data, Input
+
+SECRET = validate.Length(min=8, max=500)
+
+
+class PutChat(Input):
+    token = fields.String(allow_none=True, validate=SECRET, metadata={"description": "that the chat sends in each message; null: none"})
+    signing_secret = fields.String(
+        allow_none=True, validate=SECRET, metadata={"description": "with which Slack signs its messages; null: none"}
+    )
+    people = fields.Dict(
+        keys=fields.String(validate=NAME),
+        values=fields.String(validate=NAME),
+        required=True,
+        validate=validate.Length(max=5000),
+        metadata={"description": "user of the chat (name, id or e-mail address, as it sends them) -> person"},
+    )
+
+
+class Chat(Data):
+    name = fields.String()
+    people = fields.Dict(keys=fields.String(), values=fields.String())
+    secrets = fields.List(fields.String(), metadata={"description": "which there are"})
+
+
+class ChatMessage(Data):
+    """As Slack, Mattermost and Rocket.Chat post it; Zulip's own form is understood too."""
+
+    token = fields.String()
+    user_name = fields.String()
+    user_id = fields.String()
+    text = fields.String(required=True, metadata={"description": "K7Q2XM and the answer; or K7Q2XM claim, K7Q2XM pass"})
+    trigger_word = fields.String()
+
+
+class ChatReply(Data):
+    text = fields.String(metadata={"description": "what the chat shows"})
