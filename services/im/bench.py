@@ -64,10 +64,14 @@ class Platform:
     def __enter__(self) -> Platform:
         self.log = tempfile.TemporaryFile()
         subprocess.run([sys.executable, "-m", "shared.cli", "migrate", *SERVICES], check=True, env=self._environment("im"), stdout=self.log)
-        for name in SERVICES:
-            self.start(name)
-        for name in SERVICES:
-            self.wait_ready(name)
+        try:
+            for name in SERVICES:
+                self.start(name)
+            for name in SERVICES:
+                self.wait_ready(name)
+        except BaseException:
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -154,14 +158,17 @@ class Flow:
 
     def _listen(self, rooms: Sequence[tuple[str, str, str]]) -> None:
         """One stream for several rooms, taken up again where it broke."""
-        topics = ",".join(f"contact:{contact}" for _, contact, _ in rooms)
+        topics = ",".join(f"person:{agent}" for _, _, agent in rooms)
         last = ""
         while not self.over.is_set():
             try:
                 with _connection(self.platform.ports["http"]) as connection:
                     headers = {"Authorization": f"Bearer {self.platform.key}"} | ({"Last-Event-ID": last} if last else {})
                     connection.request("GET", f"/v1/stream?topics={topics}", headers=headers)
-                    for line in connection.getresponse():
+                    answer = connection.getresponse()
+                    if answer.status != 200:
+                        raise OSError(f"the stream answered {answer.status}")
+                    for line in answer:
                         if line.startswith(b"id:"):
                             last = line[3:].strip().decode()
                         elif line.startswith(b"data:") and b"im.message_posted.v1" in line:
