@@ -13,7 +13,8 @@ from shared.http.endpoint import endpoint
 from shared.http.wsgi import Request
 
 ADMIN = ("admin",)
-POSTED = ("application/x-www-form-urlencoded", "application/json")
+FORM = "application/x-www-form-urlencoded"
+POSTED = (FORM, "application/json")
 DONE = {"claim": "{} is yours.", "pass": "{}: you have passed.", "answer": "{}: the agent has your answer."}
 
 
@@ -34,7 +35,7 @@ class ChatDoors(Doors):
         chats.remove(self.core.units, request.parameters["name"])
 
     @endpoint("POST", "/v1/chats/{name}/reply", answer=schemas.ChatReply, answers={401: None}, public=True, takes=POSTED,
-              shapes=dict.fromkeys(POSTED, schemas.ChatMessage), tag="experts")  # fmt: skip
+              shapes={FORM: schemas.ChatMessage, "application/json": schemas.JSON_MESSAGE}, tag="experts")  # fmt: skip
     def post_chat_reply(self, request: Request) -> dict[str, Any]:
         """A message from a chat (an outgoing webhook or slash command of Slack, Mattermost, Rocket.Chat or Zulip), known by its token or
         signature. It begins with a question's code: `K7Q2XM From 3.2 on.` answers, `K7Q2XM claim` takes it, `K7Q2XM pass` passes."""

@@ -1,5 +1,7 @@
 """Chats from which experts answer."""
 
+from typing import Any
+
 from marshmallow import fields, validate
 
 from services.gateway.schemas import NAME
@@ -29,13 +31,32 @@ class Chat(Data):
 
 
 class ChatMessage(Data):
-    """As Slack, Mattermost and Rocket.Chat post it; Zulip's own form is understood too."""
+    """As Slack, Mattermost and Rocket.Chat post it."""
 
     token = fields.String()
     user_name = fields.String()
     user_id = fields.String()
     text = fields.String(required=True, metadata={"description": "K7Q2XM and the answer; or K7Q2XM claim, K7Q2XM pass"})
     trigger_word = fields.String()
+
+
+_TEXT = {"type": "string"}
+JSON_MESSAGE: dict[str, Any] = {
+    "anyOf": [
+        {
+            "description": "Mattermost's and Rocket.Chat's",
+            "type": "object",
+            "properties": dict.fromkeys(("token", "user_name", "user_id", "text", "trigger_word"), _TEXT),
+            "required": ["text"],
+        },
+        {
+            "description": "Zulip's",
+            "type": "object",
+            "properties": {"token": _TEXT, "data": _TEXT, "message": {"type": "object", "properties": {"sender_email": _TEXT}}},
+            "required": ["message"],
+        },
+    ]
+}
 
 
 class ChatReply(Data):

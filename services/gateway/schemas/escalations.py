@@ -64,7 +64,7 @@ class Close(_Actor):
 class Escalations(Page):
     contact = fields.String(load_default="", validate=TEXT)
     person = fields.String(load_default="", validate=TEXT, metadata={"description": "only those that concern them"})
-    state = fields.String(load_default="", validate=validate.OneOf(("", *STATES)))
+    state = fields.String(load_default="", validate=validate.OneOf(STATES))
 
 
 class Messages(Input):
