@@ -22,10 +22,13 @@ WEBHOOK_DELIVERIES = Counter(
     ["outcome"],
 )
 WEBHOOK_SECONDS = Histogram(
-    "answerline_gateway_webhook_attempt_seconds", "Time of an attempt to deliver to a webhook.", buckets=(0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 15)
+    "answerline_gateway_webhook_attempt_seconds",
+    "Time of an attempt to deliver to a webhook.",
+    buckets=(0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 15),
 )
 WEBHOOK_OLDEST = Gauge(
-    "answerline_gateway_webhook_oldest_pending_seconds", "How long the oldest event has been owed to an enabled webhook, in the process that delivers."
+    "answerline_gateway_webhook_oldest_pending_seconds",
+    "How long the oldest event has been owed to an enabled webhook, in the process that delivers.",
 )
 STREAM_DELIVERED = Counter("answerline_gateway_stream_events_total", "Events given to listeners, each as often as there are listeners.")
 STREAM_CUT_OFF = Counter("answerline_gateway_stream_cut_off_total", "Listeners cut off because they did not keep up.")

@@ -23,6 +23,7 @@ from services.gateway.doors.contacts import ContactDoors
 from services.gateway.doors.escalations import EscalationDoors
 from services.gateway.doors.events import EventDoors
 from services.gateway.doors.freeswitch import FreeswitchDoors
+from services.gateway.doors.freeswitch_routed import FreeswitchRoutedDoors
 from services.gateway.doors.imports import ImportDoors
 from services.gateway.doors.people import PeopleDoors
 from services.gateway.doors.recordings import RecordingDoors
@@ -138,9 +139,25 @@ class GatewayCore:
 
 
 class GatewayService(
-    AccessDoors, PeopleDoors, TwilioRoutedDoors, ContactDoors, AgentDoors, SupervisionDoors, ReportDoors, FreeswitchDoors, SourceDoors, TwilioDoors, EventDoors,
-    StreamDoors, WebhookDoors, RecordingDoors, ImportDoors, EscalationDoors, ChatDoors,
-):  # fmt: skip
+    AccessDoors,
+    PeopleDoors,
+    TwilioRoutedDoors,
+    FreeswitchRoutedDoors,
+    ContactDoors,
+    AgentDoors,
+    SupervisionDoors,
+    ReportDoors,
+    FreeswitchDoors,
+    SourceDoors,
+    TwilioDoors,
+    EventDoors,
+    StreamDoors,
+    WebhookDoors,
+    RecordingDoors,
+    ImportDoors,
+    EscalationDoors,
+    ChatDoors,
+):
     name = "gateway"
 
     core = Bootstrap(GatewayCore)

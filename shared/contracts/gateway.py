@@ -60,7 +60,9 @@ class ContactEvent(Data):
     wants = fields.Dict(
         keys=fields.String(), metadata={"description": "preferred_skills, language, region, site, deadline (epoch seconds)"}
     )
-    observed = fields.Boolean(metadata={"description": "its source, or a queue of it, distributes by itself: it is watched, whatever its queue's mode"})
+    observed = fields.Boolean(
+        metadata={"description": "its source, or a queue of it, distributes by itself: it is watched, whatever its queue's mode"}
+    )
     facts = fields.Dict(keys=fields.String(), metadata={"description": "value, buying_power, tier, preferred_channel, …"})
     leg = fields.Nested(Leg, required=True)
 

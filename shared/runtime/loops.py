@@ -23,6 +23,7 @@ from shared.bus.outbox import Work
 from shared.bus.relay import Sender
 from shared.contracts import topology
 from shared.db.engine import is_outage
+from shared.errors import Unavailable
 from shared.ids import new_id
 from shared.runtime import bootstrap
 
@@ -87,7 +88,7 @@ class Loop(Extension):
             except Exception as error:
                 if not self.running:
                     return
-                outage = is_outage(error) or isinstance(error, OSError)
+                outage = is_outage(error) or isinstance(error, OSError | Unavailable)
                 log.warning(
                     "loop begins anew",
                     loop=type(self).__name__,

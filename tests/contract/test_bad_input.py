@@ -37,11 +37,13 @@ class Door(NamedTuple):
 
     @property
     def public(self) -> bool:
-        return not self.told["security"]
+        return not self.told["security"] or {} in self.told["security"]
 
     @property
     def body(self) -> dict[str, Any] | None:
-        """The schema of the JSON object it takes."""
+        """The schema of the JSON object it takes. What telephony systems send, in whatever form, has a receipt instead: see tests/fuzz."""
+        if self.path.startswith("/v1/telephony/"):
+            return None
         content = self.told.get("requestBody", {}).get("content", {})
         schema = content.get("application/json", {}).get("schema", {})
         return schema if schema.get("type") == "object" else None
@@ -177,7 +179,8 @@ def test_another_content_type_is_refused(system: System) -> None:
 def test_a_body_of_1_mib_is_too_large_for_the_small_doors(system: System) -> None:
     body = json.dumps({"name": "x" * MIB}).encode()
     for door in doors(system):
-        if door.method in ("POST", "PUT") and door.path not in ROOMY:
+        asks_first = any(one["required"] for one in door.told["parameters"] if one["in"] == "query")
+        if door.method in ("POST", "PUT") and door.path not in ROOMY and not asks_first:
             told = system.request(door.method, door.url(), body, headers={"Content-Type": "application/json"}).problem(413)
             assert "262144" in told["detail"], door
 
@@ -270,7 +273,13 @@ def test_any_text_is_taken_whole_or_refused_but_breaks_nothing(system: System, n
             source=name,
         ),
         system.post(
-            "/v1/telephony/twilio/route", urlencode({"CallSid": text, "From": text}), headers={"Content-Type": FORM}, source=name, queue=text, fallback="f", wait=0
+            "/v1/telephony/twilio/route",
+            urlencode({"CallSid": text, "From": text}),
+            headers={"Content-Type": FORM},
+            source=name,
+            queue=text,
+            fallback="f",
+            wait=0,
         ),
         system.post(f"/v1/offers/{name}/accept", {"agent": text}),
         system.post(f"/v1/offers/{name}/reject", {"agent": text, "reason": text}),
@@ -329,7 +338,13 @@ def test_a_query_parameter_with_a_senseless_value_is_refused(system: System) -> 
     wrong = {"wait": ["x", "-1", "121", "1e400", "nan", "inf", "", "0x10"], "source": ["", "x" * 201], "topics": ["", "x"]}
     moments = ("from", "to", "starts_at")
     wrong |= {moment: ["", "yesterday", "2026-11-21", "2026-11-21T12:00:00", "17", "99999-01-01T00:00:00Z"] for moment in moments}
-    wrong |= {"limit": ["", "x", "0", "-1", "1001", "1.5"], "dry_run": ["", "perhaps"], "by_row": ["", "perhaps"], "step": ["", "7m"], "format": ["", "xml"]}
+    wrong |= {
+        "limit": ["", "x", "0", "-1", "1001", "1.5"],
+        "dry_run": ["", "perhaps"],
+        "by_row": ["", "perhaps"],
+        "step": ["", "7m"],
+        "format": ["", "xml"],
+    }
     wrong |= {"state": ["", "x"], "after": ["x", "-1", "1.5", "1" * 19]}
     wrong |= {"until": ["", "never"], "back": ["", "x", "-1", "61", "nan"], "language": ["!", "x" * 36]}
     wrong |= {"zone": ["Mars/Olympus", "../etc/passwd"], "kind": ["", "x"], "note": ["x" * 1001]}
@@ -337,9 +352,28 @@ def test_a_query_parameter_with_a_senseless_value_is_refused(system: System) -> 
         name: ["", "x" * 201] for name in ("queue", "agent", "who", "object")
     }
     wrong |= {name: ["", "perhaps"] for name in ("active", "everywhere")} | {name: ["x" * 201] for name in ("site", "team")}
-    from_provider = ("code", "iss", "error", "error_description", "error_uri", "session_state", "scope", "authuser", "prompt", "hd", "client_info")
+    from_provider = (
+        "code",
+        "iss",
+        "error",
+        "error_description",
+        "error_uri",
+        "session_state",
+        "scope",
+        "authuser",
+        "prompt",
+        "hd",
+        "client_info",
+    )
     wrong |= {name: ["x" * 4001] for name in ("then", *from_provider)}
-    wrong |= {"fallback": ["", "two words", "x" * 1001], "music": ["hold.mp3", "https://a b"], "say_at": ["x", "-1", "nan"], "offer": ["x" * 201]}
+    wrong |= {
+        "fallback": ["", "two words", "x" * 1001],
+        "music": ["hold.mp3", "https://a b"],
+        "say_at": ["x", "-1", "nan"],
+        "offer": ["x" * 201],
+        "engine": ["x" * 201],
+        "voice": ["x" * 201],
+    }
     wrong |= {name: ["x" * 201] for name in ("contact", "person", "topic")}
     for door in doors(system):
         for parameter in door.query:

@@ -74,7 +74,14 @@ class ContactDoors(Doors):
 
         with metrics.WAITING_REQUESTS.labels("assignment").track_inprogress():
             found = poll(
-                self.core.board, request, contact, ask, lambda found: found["state"] in news, lambda: self.left(contact), is_over, query["back"]
+                self.core.board,
+                request,
+                contact,
+                ask,
+                lambda found: found["state"] in news,
+                lambda: self.left(contact),
+                is_over,
+                query["back"],
             )
         return {name: value for name, value in found.items() if name in USUAL or value not in (None, "", {})}
 

@@ -154,7 +154,9 @@ class Assignment(Data):
     position = fields.Integer(metadata={"description": "place in line, from 1"})
     estimated_wait_seconds = fields.Float()
     estimated_wait_minutes = fields.Integer(metadata={"description": "rounded up; absent beyond an hour"})
-    offer = fields.Dict(metadata={"description": "who is being asked, with `expires_at`: for whoever rings the agent's telephone (offered)"})
+    offer = fields.Dict(
+        metadata={"description": "who is being asked, with `expires_at`: for whoever rings the agent's telephone (offered)"}
+    )
     announce = fields.String(metadata={"description": "what to tell who waits: the self-service address"})
     announce_every_seconds = fields.Float(metadata={"description": "how often"})
     dial = fields.String(metadata={"description": "the customer's number: an agent is reserved for a callback"})

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from telephony_samples import ami_lines, by_ami, raw_ami
 
 from services.gateway.domain.ami import RECEIVED, interpret, read_json, split
 from services.gateway.domain.observation import Ignored, Malformed, Observation
+from tests.unit.gateway.telephony_samples import ami_lines, by_ami, raw_ami
 
 CALL = {"Uniqueid": "5.1", "Linkedid": "5.0", "Queue": "sales"}
 MEMBER = {"Interface": "Local/1@a/n", "MemberName": "Ann", "DestUniqueid": "5.2"}

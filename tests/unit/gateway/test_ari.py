@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from telephony_samples import TRUTH, ami_lines, by_agent, by_ami, by_dialplan, by_queue, by_queue_log, legs_of
 
 from services.gateway.domain.ari import interpret, messages
 from services.gateway.domain.legs import Snapshot, fold
 from services.gateway.domain.observation import Ignored, Malformed, Observation, group_by_contact
+from tests.unit.gateway.telephony_samples import TRUTH, ami_lines, by_agent, by_ami, by_dialplan, by_queue, by_queue_log, legs_of
 
 LINES = ami_lines("ari_events")
 CALLER = {"id": "5.1", "name": "PJSIP/trunk-1", "caller": {"name": "Ann", "number": "7"}, "connected": {}}

@@ -13,9 +13,6 @@ from pathlib import Path
 
 import click
 import pytest
-from asterisk_peers import BOOT, Kept, Manager, Talk
-from telephony_samples import TRUTH, ami_lines, by_agent, by_queue, by_queue_log, raw_ami
-from test_snapshots import legs_with_evidence
 
 from services.gateway import handlers
 from services.gateway.bridges import asterisk_ami
@@ -23,6 +20,9 @@ from services.gateway.bridges.asterisk_ami import Bridge, Denied, Session, secre
 from services.gateway.bridges.kernel import Pauses
 from services.gateway.domain.legs import Leg
 from services.gateway.domain.observation import Observation
+from tests.unit.gateway.asterisk_peers import BOOT, Kept, Manager, Talk
+from tests.unit.gateway.telephony_samples import TRUTH, ami_lines, by_agent, by_queue, by_queue_log, raw_ami
+from tests.unit.gateway.test_snapshots import legs_with_evidence
 
 
 @dataclass(frozen=True)

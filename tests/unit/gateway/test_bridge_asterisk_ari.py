@@ -8,9 +8,6 @@ from contextlib import contextmanager
 from functools import cache
 
 import pytest
-from asterisk_peers import BOOT, Kept, RestInterface, Talk, frames
-from telephony_samples import TRUTH, ami_lines, by_agent, by_queue, by_queue_log
-from test_snapshots import legs_with_evidence
 
 from services.gateway import handlers
 from services.gateway.bridges.asterisk_ari import Bridge, Rest
@@ -18,6 +15,9 @@ from services.gateway.bridges.kernel import Pauses
 from services.gateway.bridges.websocket import Refused
 from services.gateway.domain import ari
 from services.gateway.domain.observation import Observation
+from tests.unit.gateway.asterisk_peers import BOOT, Kept, RestInterface, Talk, frames
+from tests.unit.gateway.telephony_samples import TRUTH, ami_lines, by_agent, by_queue, by_queue_log
+from tests.unit.gateway.test_snapshots import legs_with_evidence
 
 
 @cache

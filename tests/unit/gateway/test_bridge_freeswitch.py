@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from freeswitch_samples import CORE, TRUTH, Call, T, as_base64, as_form, calls, events, frame, records, uuid
 
 from services.gateway import handlers, store
 from services.gateway.bridges import bridge, freeswitch
@@ -23,6 +22,7 @@ from services.gateway.domain import freeswitch as domain
 from services.gateway.handlers import Reading, Taken
 from shared.bus.outbox import UnitOfWork
 from tests.unit.conftest import MakeUnits
+from tests.unit.gateway.freeswitch_samples import CORE, TRUTH, Call, T, as_base64, as_form, calls, events, frame, records, uuid
 
 PASSWORD = "ClueCon"
 Event = dict[str, str]

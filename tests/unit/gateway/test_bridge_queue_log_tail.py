@@ -10,12 +10,12 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pytest
-from asterisk_peers import Kept
 from click.testing import CliRunner
-from telephony_samples import DATA
 
 from services.gateway.bridges import bridge
 from services.gateway.bridges.queue_log_tail import Mark, Tail, carry
+from tests.unit.gateway.asterisk_peers import Kept
+from tests.unit.gateway.telephony_samples import DATA
 
 LINES = (DATA / "queue_log").read_bytes().splitlines(keepends=True)
 

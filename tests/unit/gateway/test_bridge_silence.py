@@ -8,8 +8,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
-from asterisk_peers import Manager, RestInterface, Talk
-from test_bridge_freeswitch import FreeSwitch, Turn
 
 from services.gateway.bridges import asterisk_ami, asterisk_ari, freeswitch
 from services.gateway.bridges.asterisk_ami import Denied
@@ -17,6 +15,8 @@ from services.gateway.bridges.asterisk_ari import Rest
 from services.gateway.bridges.freeswitch import Broken
 from services.gateway.bridges.kernel import Answer, Pauses
 from services.gateway.bridges.silence import DOOR, Command, obey
+from tests.unit.gateway.asterisk_peers import Manager, RestInterface, Talk
+from tests.unit.gateway.test_bridge_freeswitch import FreeSwitch, Turn
 
 CALL, PATH = "1795296258.5", "/var/spool/asterisk/monitor/a.wav"
 

@@ -10,7 +10,6 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
-from door import Doors
 
 from services.gateway import store
 from services.gateway.domain import cloudevents
@@ -18,6 +17,7 @@ from services.gateway.domain.cloudevents import BATCH, STRUCTURED, NotUnderstood
 from services.gateway.domain.observation import Malformed
 from services.gateway.doors.events import VOCABULARY
 from tests.unit.conftest import MakeUnits, SetClock
+from tests.unit.gateway.door import Doors
 
 DATA = Path(__file__).parents[2] / "data/telephony/cloudevents"
 EVENTS = "/v1/events?source=acd"

@@ -6,10 +6,10 @@ from datetime import timedelta, timezone
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from telephony_samples import posts
 
 from services.gateway.domain.dialplan import decode, interpret
 from services.gateway.domain.observation import Malformed, Observation
+from tests.unit.gateway.telephony_samples import posts
 
 ARRIVED = {"event": "call.arrived", "queue": "sales", "callid": "5.1", "linkedid": "5.0", "caller": "7", "name": "Ann", "at": 1795296258}
 ANSWERED = {"event": "call.answered", "queue": "sales", "callid": "5.0", "member_uniqueid": "5.2", "agent": "Local/1@a/n", "at": 1795296259}

@@ -8,7 +8,14 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import pytest
-from freeswitch_samples import (
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.gateway.domain import freeswitch
+from services.gateway.domain.agents import agent_reports
+from services.gateway.domain.legs import Leg, fold
+from services.gateway.domain.observation import Ignored, Malformed, Observation, group_by_contact
+from tests.unit.gateway.freeswitch_samples import (
     DATA,
     ENDED_BY,
     TRUTH,
@@ -27,13 +34,6 @@ from freeswitch_samples import (
     url_encode,
     uuid,
 )
-from hypothesis import given
-from hypothesis import strategies as st
-
-from services.gateway.domain import freeswitch
-from services.gateway.domain.agents import agent_reports
-from services.gateway.domain.legs import Leg, fold
-from services.gateway.domain.observation import Ignored, Malformed, Observation, group_by_contact
 
 
 def read(event: dict[str, str]) -> Observation | Ignored:

@@ -7,14 +7,14 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from door import Doors
-from freeswitch_samples import NUMBER, TRUTH, as_base64, as_form, as_json, as_xml, calls, events, frame, records, uuid
 from sqlalchemy import select
 
 from services.gateway import keys, store
 from services.gateway.keys import Keyring
 from shared.errors import Unavailable
 from tests.unit.conftest import MakeUnits, SetClock
+from tests.unit.gateway.door import Doors
+from tests.unit.gateway.freeswitch_samples import NUMBER, TRUTH, as_base64, as_form, as_json, as_xml, calls, events, frame, records, uuid
 
 CDR = "/v1/telephony/freeswitch/cdr"
 CALLCENTER = "/v1/telephony/freeswitch/callcenter"

@@ -10,7 +10,6 @@ from typing import Any
 import orjson
 import pytest
 from sqlalchemy import func, select
-from telephony_samples import TRUTH, ami_lines, posts, queue_log_lines
 
 from services.gateway import handlers, store
 from services.gateway.domain.observation import Observation
@@ -24,6 +23,7 @@ from shared.bus.outbox import UnitOfWork
 from shared.errors import NotFound
 from shared.ids import new_id
 from tests.unit.conftest import MakeUnits, SetClock
+from tests.unit.gateway.telephony_samples import TRUTH, ami_lines, posts, queue_log_lines
 
 LINE = "1795296250|5.1|sales|NONE|ENTERQUEUE||7|1"
 ANSWER = "1795296256|5.1|sales|Ann|CONNECT|6|5.9|3"

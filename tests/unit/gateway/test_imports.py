@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from door import Doors
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -16,6 +15,7 @@ from services.gateway.store import customer, customer_number
 from shared import clock
 from shared.errors import Conflict, NotFound, Unavailable
 from tests.unit.conftest import MakeUnits, SetClock
+from tests.unit.gateway.door import Doors
 
 BLANK = {"name": "", "skills": {}, "channels": [], "queues": [], "address": "", "aliases": [], "languages": {}, "regions": [], "site": "",
          "team": "", "employment": "", "pool": "default", "capacity": {}}  # fmt: skip

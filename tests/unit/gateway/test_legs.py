@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from telephony_samples import by_ami, by_dialplan, by_queue_log
 
 from services.gateway.domain.legs import Leg, fold
 from services.gateway.domain.observation import Observation, group_by_contact
+from tests.unit.gateway.telephony_samples import by_ami, by_dialplan, by_queue_log
 
 CALL, LINKED, ANN, BOB = "5.1", "5.0", "Ann", "Bob"
 

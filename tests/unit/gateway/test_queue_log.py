@@ -3,10 +3,10 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from telephony_samples import queue_log_lines
 
 from services.gateway.domain.observation import Ignored, Malformed, Observation
 from services.gateway.domain.queue_log import parse
+from tests.unit.gateway.telephony_samples import queue_log_lines
 
 CALL = "1699286234.123"
 

@@ -10,7 +10,6 @@ from typing import Any
 from urllib.parse import urlencode
 
 import pytest
-from door import Answer, Doors
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -21,6 +20,7 @@ from services.gateway.domain.recordings import consent_of, fold, format_of
 from shared.errors import RangeNotSatisfiable
 from shared.targets import read_allowance
 from tests.unit.conftest import MakeUnits, SetClock
+from tests.unit.gateway.door import Answer, Doors
 
 NOW = 1795296300.0
 CALL, FILE = "1795296258.5", "2026/11/21/in-1.wav"

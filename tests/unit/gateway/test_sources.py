@@ -7,13 +7,13 @@ from contextlib import redirect_stdout
 from zoneinfo import ZoneInfo
 
 import pytest
-from door import SEALER, Doors
 
 from services.gateway import store
 from services.gateway.sealing import Sealer
 from services.gateway.sources import KNOWN_FOR_SECONDS, Register
 from shared.errors import Unavailable
 from tests.unit.conftest import MakeUnits, SetClock
+from tests.unit.gateway.door import SEALER, Doors
 
 TOKEN = "0123456789abcdef0123456789abcdef"
 BLANK = {

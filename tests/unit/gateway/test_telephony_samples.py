@@ -6,10 +6,10 @@ import random
 from dataclasses import replace
 
 import pytest
-from telephony_samples import TRUTH, by_agent, by_ami, by_dialplan, by_queue, by_queue_log, legs_of
 
 from services.gateway.domain.observation import Observation
 from services.routing.domain.evidence import LegFacts, contradictions
+from tests.unit.gateway.telephony_samples import TRUTH, by_agent, by_ami, by_dialplan, by_queue, by_queue_log, legs_of
 
 QUEUE_LOG, AMI, DIALPLAN = by_queue_log(), by_ami(), by_dialplan()
 WITH_QUEUE_LOG = {

@@ -9,14 +9,14 @@ from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
 import pytest
-from door import Doors
-from twilio_samples import DATA, START, fields, posts, stream
 
 from services.gateway import store
 from services.gateway.domain import twilio
 from services.gateway.domain.legs import Leg, fold
 from services.gateway.domain.observation import Ignored, Malformed, Observation
 from tests.unit.conftest import MakeUnits, SetClock
+from tests.unit.gateway.door import Doors
+from tests.unit.gateway.twilio_samples import DATA, START, fields, posts, stream
 
 TOKEN = "12345"
 URL = "https://mycompany.com/myapp.php?foo=1&bar=2"

@@ -10,7 +10,6 @@ from typing import Any
 
 import orjson
 import pytest
-from door import SEALER, Answer, Doors
 from prometheus_client import REGISTRY
 from sqlalchemy import select
 
@@ -26,6 +25,7 @@ from shared.ids import lowest_id
 from shared.runtime.outbound import Reply, Unreachable
 from shared.targets import Allowance, BadTarget, Target
 from tests.unit.conftest import MakeUnits, SetClock
+from tests.unit.gateway.door import SEALER, Answer, Doors
 
 QUEUED, RESTARTED = "routing.contact_queued.v1", "gateway.source_restarted.v1"
 URL = "https://crm.example.com/in"
