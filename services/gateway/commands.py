@@ -4,13 +4,13 @@ import sys
 
 import click
 
-from services.gateway import audit, keys, sealing, store, webhooks
+from services.gateway import audit, chats, keys, sealing, store, webhooks
 from services.gateway.accounts import Accounts
 from shared import clock, config
 from shared.bus.outbox import UnitOfWork
 from shared.runtime import context
 
-SEALED = (store.source_secret.c.value, webhooks.webhook_secret.c.sealed)
+SEALED = (store.source_secret.c.value, chats.chat_secret.c.value, webhooks.webhook_secret.c.sealed)
 """Every column with sealed secrets."""
 
 

@@ -31,6 +31,7 @@ TAGS = {
     "policies": "Who is served first, by whom, and what happens when it takes long; in versions.",
     "hours": "Opening hours, holidays, emergency closings and the night switch.",
     "dispositions": "The outcomes that a wrap-up chooses from.",
+    "experts": "Questions in the middle of a contact, whom they go to, and the room in which they are answered.",
     "customers": "The directory of customers.",
     "people": "The directory of people, sites and teams.",
     "reports": "Figures: by queue, by agent, by interval of a site's clock.",

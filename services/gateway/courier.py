@@ -12,7 +12,7 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,8 +21,9 @@ import structlog
 from sqlalchemy import Connection, delete, or_, select, update
 
 from services.gateway import audit, metrics, stream_log
+from services.gateway.domain import chat
 from services.gateway.domain import webhooks as rules
-from services.gateway.domain.webhooks import DELIVERED, PENDING
+from services.gateway.domain.webhooks import DELIVERED, PENDING, SLACK
 from services.gateway.sealing import Sealer
 from services.gateway.webhooks import FAILING, GONE, unknown, webhook, webhook_delivery, webhook_secret
 from shared import clock, contracts, targets
@@ -72,6 +73,7 @@ class Receiver:
     failures: int
     paused_until: float
     changed_at: float
+    format: str
     secrets: tuple[str, ...]
 
 
@@ -161,7 +163,7 @@ class Courier:
             if row is None or not row.enabled:
                 return False
             end = stream_log.newest(work.connection)
-            wanted, queues = rules.chosen(row.settings["types"], contracts.SCHEMAS), row.settings["queues"]
+            wanted, queues = rules.chosen(row.settings["types"], _tellable(row.settings["format"])), row.settings["queues"]
             entries = stream_log.after(work.connection, row.position, wanted, READ_AT_ONCE)
             position = entries[-1].position if len(entries) == READ_AT_ONCE else max(end, row.position)
             entries = [entry for entry in entries if not queues or entry.queue in queues]
@@ -234,11 +236,14 @@ class Courier:
     def _attempt(self, receiver: Receiver, parcel: Parcel) -> Attempt:
         """Sign and send. Whatever hinders it is an answer too: it is shown, and tried again."""
         moment = clock.now()
-        body = parcel.body.encode()
+        body, kind = parcel.body.encode(), CONTENT_TYPE
         try:
+            if receiver.format == SLACK:
+                event = orjson.loads(parcel.body)
+                body, kind = orjson.dumps({"text": chat.spoken(event["type"], event["data"])}), "application/json"
             secrets = [self._sealer.unseal(sealed) for sealed in receiver.secrets]
             headers = {
-                "Content-Type": CONTENT_TYPE,
+                "Content-Type": kind,
                 "User-Agent": f"Answerline/{VERSION}",
                 **rules.signed_headers(secrets, parcel.event, int(moment), body),
             }
@@ -337,6 +342,11 @@ class Courier:
         return max(0.0, clock.now() - min((moment for moment in owed if moment is not None), default=clock.now()))
 
 
+def _tellable(format: str) -> Collection[str]:
+    """The types of event of which there is anything to say."""
+    return chat.SPOKEN if format == SLACK else contracts.SCHEMAS
+
+
 def _receivers(connection: Connection, id: str | None = None) -> list[Receiver]:
     """The webhooks that are enabled, or the one with that id whatever it is."""
     rows = connection.execute(select(webhook).where(webhook.c.enabled if id is None else webhook.c.id == id)).all()
@@ -346,7 +356,16 @@ def _receivers(connection: Connection, id: str | None = None) -> list[Receiver]:
     for secret in connection.execute(select(webhook_secret).where(of_them, still).order_by(webhook_secret.c.number.desc())):
         kept.setdefault(secret.webhook, []).append(secret.sealed)
     return [
-        Receiver(row.id, row.settings["url"], row.position, row.failures, row.paused_until, row.changed_at, tuple(kept.get(row.id, ())))
+        Receiver(
+            row.id,
+            row.settings["url"],
+            row.position,
+            row.failures,
+            row.paused_until,
+            row.changed_at,
+            row.settings["format"],
+            tuple(kept.get(row.id, ())),
+        )
         for row in rows
     ]
 

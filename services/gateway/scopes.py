@@ -20,11 +20,13 @@ EVERYBODY = "", ""
 ACTING = ("accept", "reject", "wrap-up", "reply", "decisions")
 """Routes whose body or query names the agent for whom is acted; elsewhere an agent named is a target, who may be anybody."""
 
-COMMON = ("customers", "telephony", "events", "reports", "stream", "me", "sign-in", "sign-out", "contacts", "offers", "agents", "queues")
+COMMON = ("customers", "telephony", "events", "reports", "stream", "me", "sign-in", "sign-out", "contacts", "offers", "agents", "queues", "escalations")
 """What a principal with a scope may change too, as far as it sees it. All else holds for the whole organisation, and such a principal
 reads it alone."""
 
-NOWHERE = {"contacts": "no contact {}; a contact is named by its id or by <source>:<call id>", "recordings": "no recording {}"}
+OWN_PRESENCE = "/v1/experts/{id}/presence"
+
+NOWHERE = {"contacts": "no contact {}; a contact is named by its id or by <source>:<call id>", "recordings": "no recording {}", "escalations": "there is no escalation {}"}
 """As for those that do not exist."""
 
 Belonging = tuple[str, str]  # site, team
@@ -48,6 +50,12 @@ def is_limited(principal: Principal) -> bool:
 def acts_alone(principal: Principal) -> bool:
     """A person who is an agent and nothing else. A key is no person: with the role agent it speaks for all agents of its scope."""
     return bool(principal.person) and principal.roles == {"agent"}
+
+
+def sees_own_rooms(principal: Principal) -> bool:
+    """A person who neither supervises nor administers: of questions to experts they see those that concern them, wherever those belong,
+    and no other."""
+    return bool(principal.person) and not principal.roles & {"supervisor", "admin"}
 
 
 class Scopes:
@@ -96,6 +104,13 @@ class Scopes:
         agents = [row for row in figures.get("agents", ()) if self.sees(principal, agent=row["agent"])]
         return {**figures, "queues": queues, "agents": agents}
 
+    def queues(self, principal: Principal) -> list[str] | None:
+        """The queues in sight, for whoever cannot tell what belongs where; None: no limit."""
+        if not (principal.scope.sites or principal.scope.teams):
+            return None
+        queues, _ = self._belongings()
+        return sorted(name for name, belonging in queues.items() if within(principal.scope, *belonging))
+
     def forget(self) -> None:
         """Something was moved: ask anew."""
         self._told_until = 0.0
@@ -138,16 +153,20 @@ class Scopes:
     def permit(self, endpoint: Endpoint, request: Request, story_of: Callable[[], Mapping[str, Iterable[str]]]) -> None:
         """Raises NotFound where the request names what its principal does not see, and Forbidden or Invalid where it would change what
         is not its alone. `story_of`: of the contact that the path names, or whose recording it names, the `queues` it was in and the `agents`
-        it was with."""
+        it was with; of a question the queue and whom it concerns."""
         principal = request.principal
-        if not is_limited(principal):
-            return
         collection, *rest = endpoint.path.removeprefix("/v1/").split("/")
+        named = bool(rest) and rest[0].startswith("{")
+        if collection == "escalations" and named and sees_own_rooms(principal):
+            if principal.person not in story_of()["agents"]:
+                raise NotFound(NOWHERE[collection].format(request.parameters["id"]))
+            return
+        if not is_limited(principal) or (endpoint.path == OWN_PRESENCE and request.parameters["id"] == principal.person):
+            return
         if endpoint.method != "GET" and collection not in COMMON and (principal.scope.sites or principal.scope.teams):
             if collection != "closures":
                 raise Forbidden(f"/v1/{collection} holds for the whole organisation: this needs somebody whose roles hold for all of it")
             self._require_own_closure(endpoint, request)
-        named = bool(rest) and rest[0].startswith("{")
         told = {**request.query, **request.body}
         match collection:
             case "agents" if named:
@@ -160,6 +179,11 @@ class Scopes:
                     self._require_own(principal, told, lambda: self.routing.get_queue(name=request.parameters["name"]))
             case "contacts" | "recordings" if named:
                 self._require_contact(principal, NOWHERE[collection].format(request.parameters["id"]), story_of())
+            case "escalations" if named:
+                if not any(self.sees(principal, queue=queue) for queue in story_of()["queues"]):
+                    raise NotFound(NOWHERE[collection].format(request.parameters["id"]))
+            case "escalations" if endpoint.method == "POST" and told.get("person"):
+                self._require(principal, f"no agent is called {told['person']}", agent=told["person"])
             case "contacts" if told.get("queue"):
                 self._require(principal, f"no queue is called {told['queue']}", queue=told["queue"])
         if rest and rest[-1] in ACTING and told.get("agent"):

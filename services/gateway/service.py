@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from threading import Event as Flag
 from typing import Any
 
 import structlog
 
-from services.gateway import audit, customers, handlers, imports, metrics, pages, schemas, stream_log, twilio_api
+from services.gateway import audit, customers, handlers, imports, metrics, pages, promises, schemas, stream_log, twilio_api
 from services.gateway.accounts import Accounts
 from services.gateway.contract import ABOUT
 from services.gateway.courier import Courier
 from services.gateway.doors import CALLING, as_json
 from services.gateway.doors.access import AccessDoors
 from services.gateway.doors.agents import AgentDoors
+from services.gateway.doors.chats import ChatDoors
 from services.gateway.doors.contacts import ContactDoors
+from services.gateway.doors.escalations import EscalationDoors
 from services.gateway.doors.events import EventDoors
 from services.gateway.doors.freeswitch import FreeswitchDoors
 from services.gateway.doors.freeswitch_routed import FreeswitchRoutedDoors
@@ -43,6 +46,7 @@ from services.gateway.stream import Stream
 from shared import clock
 from shared.bus.envelope import Event
 from shared.bus.outbox import Work
+from shared.errors import Unavailable
 from shared.http import documents
 from shared.http.address import Proxies
 from shared.http.endpoint import LARGE, Principal, Response, endpoint
@@ -69,6 +73,7 @@ FIGURES_EVERY = 0.3
 COMMAND_SECONDS = 1.0
 RESUME_SECONDS = 30.0
 PRUNE_EVERY = 3600.0
+PRESENT_EVERY = 15.0
 KEEP_INTAKE = 90 * 86400.0
 DIALPLAN = ("application/json", "application/x-www-form-urlencoded")
 TEXT = ("text/plain", "application/x-ndjson", "application/json", "application/octet-stream")
@@ -150,6 +155,8 @@ class GatewayService(
     WebhookDoors,
     RecordingDoors,
     ImportDoors,
+    EscalationDoors,
+    ChatDoors,
 ):
     name = "gateway"
 
@@ -157,6 +164,7 @@ class GatewayService(
     relay = RelayLoop()
     web = WebServer()
     routing = Client("routing")
+    im = Client("im")
 
     def authenticate(self, environ: Mapping[str, Any]) -> Principal | None:
         return self.core.keyring.authenticate(environ)
@@ -224,6 +232,22 @@ class GatewayService(
             allowance = self.core.settings.webhook_allowance
             twilio_api.obey(self.core.units, self.core.sources, allowance, outbound.post, outbound.Unreachable, self.core.board.ring)
 
+    @continuously(every=STANDBY_SECONDS)
+    def keep_promises(self) -> None:
+        """Callbacks that agents promised are booked."""
+        if self.core.context.lease.acquire():
+            promises.keep(self.core.units, self.book_callback)
+
+    def book_callback(self, contact: str, number: str) -> None:
+        self.routing.promise_callback(contact_id=contact, number=number, caller_ref=self.core.caller_ref(number, ""))
+
+    @continuously(every=PRESENT_EVERY)
+    def tell_presence(self) -> None:
+        """Whoever listens is there, for the questions that go to experts."""
+        if people := self.core.stream.people():
+            with suppress(Unavailable):
+                self.im.heartbeat(people=people)
+
     @hears("routing.#")
     def on_routing_news(self, body: Any) -> None:
         self.core.board.hear(body)
@@ -235,6 +259,7 @@ class GatewayService(
     def on_events(self, work: Work, events: list[Event]) -> None:
         """All that happens goes into the log that streams and webhooks read."""
         self.core.stream.write(work, events)
+        promises.note(work, events)
 
     @continuously
     def tell_listeners(self) -> None:

@@ -11,7 +11,7 @@ import math
 import threading
 import time
 from bisect import bisect_right
-from collections import defaultdict, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -26,7 +26,7 @@ from sqlalchemy import ColumnElement, Connection, or_
 
 from services.gateway import stream_log
 from services.gateway.metrics import STREAM_CUT_OFF, STREAM_DELIVERED, WAITING_REQUESTS
-from services.gateway.scopes import Scopes, is_limited
+from services.gateway.scopes import Scopes, is_limited, sees_own_rooms
 from services.gateway.stream_log import Entry, Extent, stream_event
 from shared import clock, contracts
 from shared.bus.envelope import Event
@@ -65,7 +65,7 @@ TURN_SECONDS = 0.005
 ASK_ANYWAY_SECONDS = 2.0
 
 TOPICS = (
-    f"{LIVE} (the wallboard's figures), event types (routing.offer_made, routing.*, *), queue:NAME, agent:ID, contact:ID; "
+    f"{LIVE} (the wallboard's figures), event types (routing.offer_made, routing.*, *), queue:NAME, agent:ID, contact:ID, person:ID; "
     "several with commas between"
 )
 
@@ -82,19 +82,22 @@ class Topics:
     queues: frozenset[str] = frozenset()
     agents: frozenset[str] = frozenset()
     contacts: frozenset[str] = frozenset()
+    people: frozenset[str] = frozenset()
 
     @property
     def events(self) -> bool:
-        return bool(self.types or self.queues or self.agents or self.contacts)
+        return bool(self.types or self.queues or self.agents or self.contacts or self.people)
 
     def wants(self, entry: Entry) -> bool:
-        return entry.type in self.types or entry.queue in self.queues or entry.agent in self.agents or entry.contact in self.contacts
+        named = entry.type in self.types or entry.queue in self.queues or entry.agent in self.agents or entry.contact in self.contacts
+        return named or not self.people.isdisjoint(entry.people or ())
 
     def condition(self) -> ColumnElement[bool]:
         """The same, of the rows of the log."""
         table = stream_event.c
         pairs = ((table.type, self.types), (table.queue, self.queues), (table.agent, self.agents), (table.contact, self.contacts))
-        return or_(*(column.in_(sorted(names)) for column, names in pairs if names))
+        people = (stream_log.concerns(person) for person in sorted(self.people))
+        return or_(*(column.in_(sorted(names)) for column, names in pairs if names), *people)
 
 
 def parse(text: str) -> Topics:
@@ -102,7 +105,7 @@ def parse(text: str) -> Topics:
     told = [unquote(topic.strip()) for topic in text.split(",")]
     if len(told) > MOST_TOPICS or max(map(len, told)) > LONGEST_TOPIC:
         raise Invalid(f"at most {MOST_TOPICS} topics of at most {LONGEST_TOPIC} characters each")
-    named: dict[str, set[str]] = {"queue": set(), "agent": set(), "contact": set()}
+    named: dict[str, set[str]] = {"queue": set(), "agent": set(), "contact": set(), "person": set()}
     types: set[str] = set()
     unknown = []
     for topic in told:
@@ -115,7 +118,7 @@ def parse(text: str) -> Topics:
             unknown.append(topic)
     if unknown:
         raise Invalid(f"unknown topic: {', '.join(unknown)}; there are {TOPICS}", types=sorted(contracts.SCHEMAS))
-    return Topics(LIVE in told, frozenset(types), *(frozenset(named[kind]) for kind in ("queue", "agent", "contact")))
+    return Topics(LIVE in told, frozenset(types), *(frozenset(named[kind]) for kind in named))
 
 
 def types_of(pattern: str) -> set[str]:
@@ -178,11 +181,12 @@ class Stream:
         self.live = Live(scopes, board, self.fanout)
         self.position = 0
         self.listeners = 0
+        self._present: Counter[str] = Counter()
         self._kept: deque[tuple[Entry, bytes]] = deque()
         self._kept_bytes = 0
         self._kept_after = 0
         self._index: dict[str, defaultdict[str, set[Subscriber]]] = {
-            name: defaultdict(set) for name in ("types", "queues", "agents", "contacts")
+            name: defaultdict(set) for name in ("types", "queues", "agents", "contacts", "people")
         }
         self._opening = threading.Lock()
         self._readers = threading.Semaphore(READERS)
@@ -248,8 +252,9 @@ class Stream:
             self._kept_bytes -= len(dropped)
 
     def _interested(self, entry: Entry) -> set[Subscriber]:
-        names = {"types": entry.type, "queues": entry.queue, "agents": entry.agent, "contacts": entry.contact}
-        found = [self._index[kind][name] for kind, name in names.items() if name is not None and name in self._index[kind]]
+        names = [("types", entry.type), ("queues", entry.queue), ("agents", entry.agent), ("contacts", entry.contact)]
+        names += [("people", person) for person in entry.people or ()]
+        found = [self._index[kind][name] for kind, name in names if name is not None and name in self._index[kind]]
         return set().union(*found)
 
     def _give(self, subscriber: Subscriber, entry: Entry, encoded: bytes) -> None:
@@ -278,6 +283,8 @@ class Stream:
             subscriber.checking = False
 
     def sees(self, principal: Principal, entry: Entry) -> bool:
+        if entry.people is not None and sees_own_rooms(principal):
+            return principal.person in entry.people
         return self.scopes.sees(principal, queue=entry.queue or "", agent=entry.agent or "")
 
     # Listening
@@ -300,7 +307,7 @@ class Stream:
     ) -> Iterator[bytes]:
         """All that one client is sent, until it goes. `still`: whether it may go on listening."""
         listener = Listener(request)
-        with WAITING_REQUESTS.labels("stream").track_inprogress():
+        with self._attended_by(principal), WAITING_REQUESTS.labels("stream").track_inprogress():
             if not topics.events:
                 yield OPENING
                 self._attend(listener, None, principal, topics, still)
@@ -309,8 +316,25 @@ class Stream:
                 position = self.position if after is None else after
                 yield OPENING + mark(position) + (gap(held) if held else b"")
                 position = yield from self._catch_up(position, topics, principal)
-                subscriber = Subscriber(listener, topics, principal, position, is_limited(principal))
+                subscriber = Subscriber(listener, topics, principal, position, _is_checked(principal))
                 self._attend(listener, subscriber, principal, topics, still)
+
+    def people(self) -> list[str]:
+        """Who listens here."""
+        return sorted(self._present)
+
+    @contextmanager
+    def _attended_by(self, principal: Principal) -> Iterator[None]:
+        if not principal.person:
+            yield
+            return
+        self._present[principal.person] += 1
+        try:
+            yield
+        finally:
+            self._present[principal.person] -= 1
+            if not self._present[principal.person]:
+                del self._present[principal.person]
 
     @contextmanager
     def _open(self) -> Iterator[None]:
@@ -338,7 +362,7 @@ class Stream:
 
     def _catch_up(self, position: int, topics: Topics, principal: Principal) -> Generator[bytes, None, int]:
         """What the log holds of the time before that of which we have everything in memory; returns up to where that was."""
-        limited = is_limited(principal)
+        limited = _is_checked(principal)
         while position < self._kept_after:
             end = min(position + WINDOW, self._kept_after)
             with self._readers, self.units.database.reading() as connection:
@@ -393,6 +417,11 @@ class Stream:
 
     def _count_cut(self) -> None:
         STREAM_CUT_OFF.inc()
+
+
+def _is_checked(principal: Principal) -> bool:
+    """Whether each event has to be looked at before this one may have it."""
+    return is_limited(principal) or sees_own_rooms(principal)
 
 
 # ---- the wallboard's figures

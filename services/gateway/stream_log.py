@@ -29,12 +29,14 @@ stream_event = Table(
     Column("contact", Text),
     Column("queue", Text),
     Column("agent", Text),
+    Column("people", Text),
     Column("body", Document, nullable=False),
     sqlite_autoincrement=True,
 )
-"""`at`: when it came here; `body`: the whole CloudEvent; contact, queue and agent: whom it concerns, where it names any."""
+"""`at`: when it came here; `body`: the whole CloudEvent; contact, queue and agent: whom it concerns, where it names any;
+`people`: who of those that do not lead may see it, each in lines of their own with one before and after (null: it is not said)."""
 
-COLUMNS = ("id", "type", "at", "subject", "contact", "queue", "agent", "body")
+COLUMNS = ("id", "type", "at", "subject", "contact", "queue", "agent", "people", "body")
 ONE_AT_A_TIME = text("select pg_advisory_xact_lock(hashtext('answerline stream_event'), 0)")
 PRUNED_AT_ONCE = 2000
 
@@ -53,6 +55,7 @@ class Entry:
     contact: str | None
     queue: str | None
     agent: str | None
+    people: frozenset[str] | None
     body: str
 
 
@@ -85,6 +88,7 @@ def _row(event: Event) -> dict[str, Any]:
         "contact": data.get("contact"),
         "queue": data.get("queue") or leg.get("queue"),
         "agent": data.get("agent") or leg.get("agent"),
+        "people": "".join(f"\n{person}\n" for person in data["people"]) if "people" in data else None,
         "body": published.envelope(),
     }
 
@@ -105,8 +109,13 @@ def between(connection: Connection, start: int, end: int, limit: int, *wanted: C
 
 def _entries(connection: Connection, wanted: Sequence[ColumnElement[bool]], limit: int) -> list[Entry]:
     columns = [cast(column, String).label("body") if column.name == "body" else column for column in stream_event.c]
-    rows = connection.execute(select(*columns).where(*wanted).order_by(stream_event.c.position).limit(limit))
-    return [Entry(*row) for row in rows]
+    rows = connection.execute(select(*columns).where(*wanted).order_by(stream_event.c.position).limit(limit)).mappings()
+    return [Entry(**{**row, "people": None if row["people"] is None else frozenset(row["people"].split("\n")) - {""}}) for row in rows]
+
+
+def concerns(person: str) -> ColumnElement[bool]:
+    """Of the rows that name this one among their people."""
+    return stream_event.c.people.contains(f"\n{person}\n", autoescape=True)
 
 
 def newest(connection: Connection) -> int:

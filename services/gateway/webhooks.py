@@ -12,7 +12,8 @@ from typing import Any
 from sqlalchemy import Boolean, Column, Connection, Index, Integer, Table, Text, UniqueConstraint, delete, func, insert, select, update
 
 from services.gateway import stream_log
-from services.gateway.domain.webhooks import DEAD, DELIVERED, KEY_BYTES, PENDING, secret_of
+from services.gateway.domain.chat import SPOKEN
+from services.gateway.domain.webhooks import DEAD, DELIVERED, KEY_BYTES, PENDING, SLACK, chosen, secret_of
 from services.gateway.sealing import Sealer
 from services.gateway.store import metadata
 from shared import clock, targets
@@ -95,9 +96,16 @@ def check_url(url: str, allowance: Allowance) -> None:
         raise Invalid("the body is not as it must be", errors={"url": [str(error)]}) from error
 
 
+def check_format(told: Mapping[str, Any]) -> None:
+    """Raises Invalid where a chat would never be told anything."""
+    if told["format"] == SLACK and not chosen(told["types"], SPOKEN):
+        raise Invalid("the body is not as it must be", errors={"types": [f"A chat is told of these alone: {', '.join(sorted(SPOKEN))}."]})
+
+
 def create(units: UnitOfWork, sealer: Sealer, allowance: Allowance, told: Mapping[str, Any]) -> dict[str, Any]:
     """Make a webhook for what happens from now on; the answer is the only one with its secret. Raises Invalid or Conflict."""
     check_url(told["url"], allowance)
+    check_format(told)
     id, moment, secret = new_id(), clock.now(), secret_of(token_bytes(KEY_BYTES))
     with units() as work:
         if (work.connection.scalar(select(func.count()).select_from(webhook)) or 0) >= MOST:
@@ -113,13 +121,14 @@ def create(units: UnitOfWork, sealer: Sealer, allowance: Allowance, told: Mappin
 
 
 def _settings(told: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: told[name] for name in ("url", "types", "queues", "description")}
+    return {name: told[name] for name in ("url", "types", "queues", "description", "format")}
 
 
 def put(units: UnitOfWork, allowance: Allowance, id: str, told: Mapping[str, Any]) -> dict[str, Any]:
     """Change a webhook. One that is enabled again goes on with what is still owed to it and with what happens from now on. Raises
     Invalid or NotFound."""
     check_url(told["url"], allowance)
+    check_format(told)
     with units() as work:
         row = locked(work.connection, id)
         changes: dict[str, Any] = {"settings": _settings(told), "enabled": told["enabled"], "changed_at": clock.now()}

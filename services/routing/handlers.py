@@ -205,7 +205,10 @@ def promise_callback(desk: Desk, contact_id: str, number: str, country: str, zon
     if called is None:
         raise domain.Invalid("A callback needs a number that is not withheld.")
     zones = (zone,) if zone else numbers.zones(called) or (str(desk.zone),)
-    return shown(desk.promise_callback(contact_id, now, called, zones, caller_ref))
+    known = desk.contacts.get(contact_id)
+    in_conversation = known is not None and known.state == "assigned" and not known.is_promised
+    promise = desk.owe_callback if in_conversation else desk.promise_callback
+    return shown(promise(contact_id, now, called, zones, caller_ref))
 
 
 def shown(contact: Contact) -> dict[str, Any]:

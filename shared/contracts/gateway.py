@@ -128,6 +128,21 @@ class PersonChanged(Data):
     active = fields.Boolean(required=True, metadata={"description": "false: they have left"})
 
 
+class CallbackRefused(Data):
+    """A callback that an agent was to promise, because nobody inside had an answer, cannot be booked: the agent says something else."""
+
+    contact = fields.String(required=True)
+    escalation = fields.String(required=True)
+    queue = fields.String(required=True)
+    agent = fields.String(required=True)
+    reason = fields.String(
+        required=True,
+        validate=validate.OneOf(("withheld", "over")),
+        metadata={"description": "withheld: there is no number to call; over: the contact had ended before"},
+    )
+    at = Time(required=True)
+
+
 class WebhookDisabled(Data):
     """A webhook's receiver is not written to any more."""
 
@@ -184,5 +199,6 @@ EVENTS = {
     "gateway.agent_state_reported.v1": AgentStateReported,
     "gateway.source_restarted.v1": SourceRestarted,
     "gateway.webhook_disabled.v1": WebhookDisabled,
+    "gateway.callback_refused.v1": CallbackRefused,
     "gateway.person_changed.v1": PersonChanged,
 }

@@ -21,6 +21,12 @@ SUBSCRIPTIONS: dict[str, tuple[str, ...]] = {
         "training.practice_permitted.v1",
         "training.certification_lapsed.v1",
     ),
+    "im": (
+        "gateway.person_changed.v1",
+        "routing.contact_assigned.v1",
+        "routing.contact_completed.v1",
+        "routing.contact_wrapped_up.v1",
+    ),
     "gateway": tuple(sorted(SCHEMAS)),  # all there are, for streams and webhooks
 }
 """receiver -> types of event"""

@@ -27,6 +27,11 @@ def main() -> int:
         for name in ("pipeline", "route"):
             print(f"{name} (RabbitMQ, PostgreSQL)", file=sys.stderr)
             failed |= subprocess.run([ANSWERLINE, "bench", name, *options], env=environment, check=False).returncode
+        for name in ("gateway", "im"):
+            database = stack.database.create(f"bench_{name}")
+        environment["ANSWERLINE_DATABASE_URL"] = database.removesuffix("im") + "{service}"
+        print("im (RabbitMQ, PostgreSQL)", file=sys.stderr)
+        failed |= subprocess.run([ANSWERLINE, "bench", "im", *options], env=environment, check=False).returncode
     return failed
 
 

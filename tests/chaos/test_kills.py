@@ -34,7 +34,7 @@ def under_load(system: Chaos, monkey: Monkey, seed: int, plan: list[Callable[[],
     return {"done": dict(system.done), **figures, "answers": dict(pbx.statuses)}
 
 
-BLOWS = {"kill all", "kill gateway", "kill routing", "kill broker", "kill database", "wipe broker"}
+BLOWS = {"kill all", "kill gateway", "kill im", "kill routing", "kill broker", "kill database", "wipe broker"}
 
 
 def test_the_one_process_is_killed(embedded: Chaos, monkey: Monkey, seed: int, rounds: int, say: Callable[..., None]) -> None:

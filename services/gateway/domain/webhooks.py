@@ -24,6 +24,7 @@ LONGEST_ASKED_PAUSE = 3600.0
 PATIENCE = 5 * 86400.0
 """A receiver of which nothing but failures came for so long is not written to any more."""
 
+CLOUDEVENTS, SLACK = FORMATS = ("cloudevents", "slack")
 EXCERPT = 200
 GONE = 410
 

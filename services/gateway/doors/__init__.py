@@ -32,6 +32,7 @@ class Doors:
 
     core: GatewayCore
     routing: Any
+    im: Any
 
     def authenticate(self, environ: Mapping[str, Any]) -> Principal | None:
         """Who a request comes from; None: nobody we know."""

@@ -37,7 +37,11 @@ class AccessDoors(Doors):
         self.core.scopes.permit(endpoint, request, partial(self._story, endpoint, request))
 
     def _story(self, endpoint: Endpoint, request: Request) -> dict[str, set[str]]:
-        """Of the contact that the path names, or whose recording it names: the queues it was in, the agents it was with or is offered to. Raises NotFound."""
+        """Of the contact that the path names, or whose recording it names: the queues it was in, the agents it was with or is offered to. Of a question: its queue and
+        whom it concerns. Raises NotFound."""
+        if endpoint.path.startswith("/v1/escalations/"):
+            room = self.im.get_room(id=request.parameters["id"])
+            return {"queues": {room["queue"]}, "agents": set(room["people"])}
         if endpoint.path.startswith("/v1/recordings/"):
             contact = recordings.find(self.core.units, request.parameters["id"])["contact"]
         else:

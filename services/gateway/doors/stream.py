@@ -7,6 +7,7 @@ from dataclasses import replace
 from services.gateway import handlers, stream
 from services.gateway.doors import LISTENING, Doors
 from services.gateway.schemas.stream import Stream
+from services.gateway.scopes import sees_own_rooms
 from services.gateway.stream import Topics
 from shared.db.engine import is_outage
 from shared.errors import Invalid, NotFound
@@ -23,7 +24,7 @@ class StreamDoors(Doors):
     )
     def get_stream(self, request: Request) -> Response:
         """Server-sent events by topic: `live` (the wallboard's figures, at most four times a second), types of event (`routing.offer_made`,
-        `routing.*`), `queue:NAME`, `agent:ID`, `contact:ID`; several with commas between. It begins now, or after the event that
+        `routing.*`), `queue:NAME`, `agent:ID`, `contact:ID`, `person:ID` (questions to experts that concern them); several with commas between. It begins now, or after the event that
         `Last-Event-ID` or `after` names; event `gap`: what followed that one is not kept any more."""
         topics = stream.parse(request.query["topics"])
         principal = self._listener(request, topics)
@@ -58,6 +59,8 @@ class StreamDoors(Doors):
         for agent in topics.agents:
             if not self.core.scopes.sees(principal, agent=agent):
                 raise NotFound(f"no agent is called {agent}")
+        if sees_own_rooms(principal) and topics.people - {principal.person}:
+            raise NotFound("of people you can listen for yourself alone")
         return replace(topics, contacts=frozenset(handlers.find_contact(self.core.units, contact) for contact in topics.contacts))
 
 

@@ -107,6 +107,7 @@ def upgrade() -> None:
         sa.Column("contact", sa.Text),
         sa.Column("queue", sa.Text),
         sa.Column("agent", sa.Text),
+        sa.Column("people", sa.Text),
         sa.Column("body", Document, nullable=False),
         sqlite_autoincrement=True,
     )
@@ -239,6 +240,27 @@ def upgrade() -> None:
     owed = sa.text("state = 'pending'")
     op.create_index("webhook_delivery_pending", "webhook_delivery", ["webhook", "position"], postgresql_where=owed, sqlite_where=owed)
     op.create_index("webhook_delivery_shown", "webhook_delivery", ["webhook", "id"])
+    op.create_table(
+        "chat",
+        sa.Column("name", sa.Text, primary_key=True),
+        sa.Column("people", Document, nullable=False),
+        sa.Column("changed_at", Moment, nullable=False),
+    )
+    op.create_table(
+        "chat_secret",
+        sa.Column("chat", sa.Text, primary_key=True),
+        sa.Column("name", sa.Text, primary_key=True),
+        sa.Column("value", sa.Text, nullable=False),
+    )
+    op.create_table(
+        "promised_callback",
+        sa.Column("contact", sa.Text, primary_key=True),
+        sa.Column("escalation", sa.Text, nullable=False),
+        sa.Column("queue", sa.Text, nullable=False),
+        sa.Column("agent", sa.Text, nullable=False),
+        sa.Column("tries", sa.Integer, nullable=False),
+        sa.Column("next_at", Moment, nullable=False),
+    )
     op.create_table(
         "import_job",
         sa.Column("id", Id, primary_key=True),

@@ -6,7 +6,7 @@ from typing import Any
 
 from marshmallow import ValidationError, fields, validate
 
-from services.gateway.domain.webhooks import chosen
+from services.gateway.domain.webhooks import CLOUDEVENTS, FORMATS, chosen
 from services.gateway.schemas import NAME, TEXT, Page
 from services.gateway.webhooks import ASKED, FAILING, GONE, STATES
 from shared import contracts
@@ -47,6 +47,11 @@ class PutWebhook(Input):
         validate=validate.Length(max=200),
     )
     description = fields.String(load_default="", validate=TEXT)
+    format = fields.String(
+        **_described("cloudevents, or slack: sentences about questions to experts, as incoming webhooks of chats take them"),
+        load_default=CLOUDEVENTS,
+        validate=validate.OneOf(FORMATS),
+    )
     enabled = fields.Boolean(load_default=True)
 
 
@@ -56,6 +61,7 @@ class Webhook(Data):
     types = fields.List(fields.String())
     queues = fields.List(fields.String())
     description = fields.String()
+    format = fields.String(validate=validate.OneOf(FORMATS))
     enabled = fields.Boolean()
     disabled = fields.String(
         **_described("why it is not enabled: asked, gone (it answered 410) or failing (nothing was accepted for five days)"),

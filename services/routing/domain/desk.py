@@ -231,18 +231,27 @@ class Desk(Moves):
         contact = self._contact(contact_id)
         if contact.state == "ended":
             return contact
+        owed = contact.owes_callback
         if contact.state == "pending":
-            contact.state, contact.ended_by = "ended", ended_by
-            self._finish(contact, now)
+            contact.ended_by = ended_by
+            if not owed:
+                contact.state = "ended"
+                self._finish(contact, now)
             self._tell("contact_completed", contact, now, agent=contact.agent, ended_by=ended_by, wrap_up=False)
+            if owed:
+                self._follow_up(contact, now)
             return contact
         if contact.state != "assigned" or contact.agent is None:
             raise Conflict(f"Contact {contact_id} is {contact.state}: only one that is with an agent can be completed.")
         self._require_reached(contact)
         agent = self.agents[contact.agent]
         wrap_up = self.queues[contact.queue].wrap_up and agent.presence != "offline"  # who has signed out could not end it
-        contact.state, contact.ended_by = "ended", ended_by
-        self._finish(contact, now)
+        contact.ended_by = ended_by
+        if owed:
+            self._close_leg(contact, "completed", now)
+        else:
+            contact.state = "ended"
+            self._finish(contact, now)
         answered_at = contact.answered_at or contact.arrived_at
         self._tell(
             "contact_completed",
@@ -255,6 +264,8 @@ class Desk(Moves):
             wrap_up=wrap_up,
         )
         self._let_go(agent, contact, now, wrap_up=wrap_up)
+        if owed:
+            self._follow_up(contact, now)
         return contact
 
     def hang_up(self, contact_id: str, now: float, ended_by: str = "caller") -> Contact:
@@ -434,11 +445,16 @@ class Desk(Moves):
     def _abandon(self, contact: Contact, now: float, reason: str) -> None:
         if contact.offer is not None:
             self._withdraw(self.offers[contact.offer], reason, now)
-        contact.state = "abandoned"
-        self._finish(contact, now)
+        if owed := contact.owes_callback:
+            self._close_leg(contact, "abandoned", now)
+        else:
+            contact.state = "abandoned"
+            self._finish(contact, now)
         left_at = contact.parked_at if contact.parked_at is not None else now
         self._learn_wait(contact, contact.waited(left_at), abandoned=True)
         self._tell("contact_abandoned", contact, now, reason=reason, waited_seconds=contact.waited(left_at))
+        if owed:
+            self._follow_up(contact, now)
 
     def _count_practice(self, agent_id: str, channel: str) -> None:
         agent = self.agents[agent_id]

@@ -240,6 +240,11 @@ class Contact(Record):
         return self.kind == "callback" and self.answered_at is None and not self.is_finished
 
     @property
+    def owes_callback(self) -> bool:
+        """Whether the customer was promised to be called back once this conversation is over."""
+        return (self.callback or {}).get("next_at") is not None and not self.is_promised and not self.is_finished
+
+    @property
     def goes_by(self) -> set[str]:
         """By what a customer who rings again is recognised."""
         return {self.customer, self.caller, str(self.facts.get("caller_ref") or "")} - {""}

@@ -121,6 +121,28 @@ class Journeys(Agents):
         self._tell("callback_promised", contact, now, due_at=plan.next_at, attempts_left=left)
         return contact
 
+    def owe_callback(self, contact_id: str, now: float, number: str, zones: Iterable[str], caller_ref: str = "") -> Contact:
+        """The agent could not answer, and has promised that somebody will call back: once the conversation is over the contact waits for
+        that in the place that it had."""
+        self.now = now
+        contact = self._assigned(contact_id)
+        self._require_reached(contact)
+        if contact.owes_callback:
+            return contact
+        plan = callback.first(number, zones, now, self.callback_rules(contact))
+        contact.caller, contact.callback = number, _without_number(plan)
+        contact.facts = {**contact.facts, "caller_ref": caller_ref}
+        self._save_contact(contact)
+        self._tell("callback_promised", contact, now, due_at=plan.next_at, attempts_left=self.callback_rules(contact).attempts)
+        return contact
+
+    def _follow_up(self, contact: Contact, now: float) -> None:
+        """What was owed begins."""
+        plan, place = self.plan_of(contact), contact.place_at
+        self._next_leg(contact, contact.queue, now, waited=0.0)
+        contact.place_at, contact.kind, contact.ended_by = place, "callback", ""
+        self._await_turn(contact, plan)
+
     def callback_dialled(self, contact_id: str, now: float, outcome: str) -> Contact:
         """What came of dialling: `connected` begins the conversation; after anything else the agent is free, and the rules say when next."""
         self.now = now

@@ -18,6 +18,7 @@ from services.gateway import handlers, keys, people, recordings, store
 from services.gateway.contract import ABOUT
 from services.gateway.keys import ROLES
 from services.gateway.service import GatewayService
+from services.im.service import ImService
 from services.routing.service import RoutingService
 from shared import clock
 from shared.bus.outbox import UnitOfWork
@@ -34,7 +35,7 @@ GUARDED = [(endpoint, door) for endpoint, door in ROUTES if not endpoint.public]
 LIMITED = [(endpoint, door) for endpoint, door in GUARDED if endpoint.roles != ("admin",)]
 PLACES = {"ours": ("berlin", "sales"), "theirs": ("cork", "claims")}
 OPEN_TO_ALL = ("customers", "telephony", "me", "sign-out", "events")
-READ_BY_ALL = ("policies", "calendars", "dispositions", "sources")
+READ_BY_ALL = ("policies", "calendars", "dispositions", "sources", "experts", "ladders")
 WHOLE = ("imports", "exports")
 
 
@@ -52,6 +53,7 @@ class Routing:
 
     def __init__(self) -> None:
         self.asked: list[str] = []
+        self.im_told: list[dict[str, Any]] = []
         self.queue_of: dict[str, str] = {}
 
     def __getattr__(self, method: str) -> Callable[..., Any]:
@@ -83,6 +85,28 @@ class Routing:
             case "agent_offers":
                 return [{"id": "o"}]
         return {"fine": True, "csv": "", "items": [], "next": None}
+
+
+ROOMS = {"ours": "01a201de-2f2c-7d49-8393-8eae17e2b501", "theirs": "01a201de-2f2c-7d49-8393-8eae17e2b502"}
+
+
+class Im:
+    """Has a question in each of the two queues, which concerns the agent there, and is content with whatever it is told."""
+
+    def __init__(self, asked: list[str], told: list[dict[str, Any]]) -> None:
+        self.asked, self.told = asked, told
+
+    def __getattr__(self, method: str) -> Callable[..., Any]:
+        def ask(deadline: float = 2, **arguments: Any) -> Any:
+            inspect.signature(getattr(ImService, method)).bind(None, **arguments)
+            if method == "get_room":
+                queue = next(name for name, id in ROOMS.items() if id == arguments["id"])
+                return {"queue": queue, "people": [queue, "eve"]}
+            self.asked.append(method)
+            self.told.append(arguments)
+            return {"fine": True, "items": [], "next": None}
+
+        return ask
 
 
 class House(NamedTuple):
@@ -124,8 +148,9 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
 def furnished(units: UnitOfWork) -> House:
     doors, routing = Doors(units), Routing()
     doors.service.routing = doors.service.core.scopes.routing = routing
+    doors.service.im = Im(routing.asked, routing.im_told)
     objects: dict[str, dict[str, dict[str, str]]] = {
-        kind: {} for kind in ("agents", "queues", "contacts", "recordings", "people", "sites", "teams", "closures")
+        kind: {} for kind in ("agents", "queues", "contacts", "recordings", "people", "sites", "teams", "closures", "escalations")
     }
     for name, (site, team) in PLACES.items():
         people.put_site(units, site, {"name": site, "zone": "", "active": True})
@@ -154,12 +179,17 @@ def furnished(units: UnitOfWork) -> House:
         for kind, id in ids.items():
             objects[kind][name] = {"id": id}
         objects["queues"][name] = {"name": name}
+        objects["escalations"][name] = {"id": ROOMS[name]}
     made = {role: keys.create(units, role, [role])["key"] for role in ROLES}
     made |= {f"{role} of ours": keys.create(units, role, [role], sites=["berlin"])["key"] for role in ROLES if role != "admin"}
     made["expired"] = keys.create(units, "old", ["admin"], expires_at=clock.now() + 0.001)["key"]
+    for name, roles in (("eve", ["expert"]), ("bob", ["expert", "trainer"]), ("lena", ["supervisor"])):
+        person = {"name": name, "site": "cork", "team": "", "roles": roles, "language": "", "sites": None, "teams": None, "active": True}
+        people.put(units, name, person)
     with units() as work:
-        row = work.connection.execute(store.person.select().where(store.person.c.id == "ours")).one()
-        made["ours, alone"] = doors.service.core.accounts.begin(work.connection, row, "test").token
+        for name in ("ours", "eve", "bob", "lena"):
+            row = work.connection.execute(store.person.select().where(store.person.c.id == name)).one()
+            made[f"{name}, alone"] = doors.service.core.accounts.begin(work.connection, row, "test").token
     return House(doors, routing, objects, made)
 
 
@@ -222,6 +252,32 @@ def test_a_desktops_key_acts_for_every_agent(house: House, route: Endpoint, door
     assert answer.status not in (401, 403, 404), answer
 
 
+ROOM_DOORS = [(route, door) for route, door in LIMITED if route.path.startswith("/v1/escalations/") and "expert" in route.roles]
+
+
+@each(ROOM_DOORS)
+def test_a_question_is_there_for_the_people_whom_it_concerns_wherever_they_belong(house: House, route: Endpoint, door: str) -> None:
+    example = ABOUT.examples[door]["request"]["application/json"] if route.method != "GET" else None
+    for person, found in (("eve", True), ("bob", False)):
+        path = route.path.replace("{id}", ROOMS["ours"])
+        body = b"" if example is None else {**example, "person": person}
+        status = house.doors(route.method, path, body, house.keys[f"{person}, alone"]).status
+        assert (status == 404) != found, person
+        assert found == (200 <= status < 300), (person, status)
+    assert house.ask(route, door, house.keys["lena, alone"], "ours").status in (403, 404), "a supervisor of another site"
+
+
+def test_a_person_acts_as_themselves_alone_and_says_where_they_are(house: House) -> None:
+    mine = house.keys["eve, alone"]
+    assert house.doors("POST", f"/v1/escalations/{ROOMS['ours']}/claim", {}, mine).status == 200
+    assert house.routing.im_told[-1]["expert"] == "eve"
+    assert house.doors("POST", f"/v1/escalations/{ROOMS['ours']}/claim", {"person": "bob"}, mine).status == 422
+    assert house.doors("PUT", "/v1/experts/eve/presence", {"state": "away"}, mine).status == 200
+    assert house.doors("PUT", "/v1/experts/bob/presence", {"state": "away"}, mine).status in (403, 404)
+    assert house.doors("GET", "/v1/escalations?person=bob", key=mine).status == 200
+    assert house.routing.im_told[-1]["person"] == "eve"
+
+
 @each([(route, door) for route, door in LIMITED if collection_of(route) in READ_BY_ALL])
 def test_what_holds_for_the_whole_organisation_is_changed_only_without_a_scope(house: House, route: Endpoint, door: str) -> None:
     for role in route.roles:
@@ -235,7 +291,19 @@ def test_what_is_about_everything_needs_to_see_everything(house: House, route: E
         assert house.ask(route, door, house.keys[f"{role} of ours"]).status == 403
 
 
-@each([(route, door) for route, door in LIMITED if collection_of(route) == "reports" or route.path in ("/v1/agents", "/v1/queues")])
+QUESTION_FIGURES = ("/v1/reports/escalations", "/v1/reports/experts", "/v1/reports/escalation-effect")
+REPORTS = [route for route in LIMITED if collection_of(route[0]) == "reports" and route[0].path not in QUESTION_FIGURES]
+
+
+@each([(route, door) for route, door in LIMITED if route.path in QUESTION_FIGURES])
+def test_questions_are_counted_within_the_queues_in_sight(house: House, route: Endpoint, door: str) -> None:
+    assert house.ask(route, door, house.keys["supervisor of ours"]).status == 200
+    assert house.routing.im_told[-1]["filters"]["queues"] == ["ours"]
+    assert house.ask(route, door, house.keys["supervisor"]).status == 200
+    assert "queues" not in house.routing.im_told[-1]["filters"]
+
+
+@each([*REPORTS, *((route, door) for route, door in LIMITED if route.path in ("/v1/agents", "/v1/queues"))])
 def test_lists_and_reports_are_asked_for_within_the_scope(
     house: House, route: Endpoint, door: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -65,9 +65,12 @@ def test_too_much_is_refused() -> None:
 
 def entry(**named: Any) -> stream_log.Entry:
     return stream_log.Entry(
-        **{"position": 1, "id": "1", "type": QUEUED, "at": 0.0, "subject": "s", "contact": "c", "queue": "q", "agent": None, "body": ""}
+        **{
+            "position": 1, "id": "1", "type": QUEUED, "at": 0.0, "subject": "s", "contact": "c", "queue": "q", "agent": None,
+            "people": None, "body": "",
+        }
         | named
-    )
+    )  # fmt: skip
 
 
 def test_an_event_is_wanted_when_any_topic_names_it() -> None:
@@ -76,6 +79,8 @@ def test_an_event_is_wanted_when_any_topic_names_it() -> None:
     for topics in ("gateway.*", "queue:other", "agent:q", "contact:q"):
         assert not parse(topics).wants(entry()), topics
     assert parse("agent:a").wants(entry(agent="a"))
+    assert parse("person:eve").wants(entry(people=frozenset({"bob", "eve"})))
+    assert not parse("person:ev").wants(entry(people=frozenset({"bob", "eve"})))
 
 
 # ---- the stream itself
@@ -382,3 +387,67 @@ def test_without_routing_the_page_is_told_so_and_routing_is_not_asked_at_every_n
 def test_nobody_is_asked_while_nobody_watches(house: House) -> None:
     house.board.changes = 1
     house.stream.live.step(lambda: pytest.fail("asked"))
+
+
+# ---- questions to experts
+
+
+def person(name: str, *roles: str, sites: tuple[str, ...] = ()) -> Principal:
+    return Principal(name, frozenset(roles), person=name, scope=Scope(frozenset(sites)))
+
+
+def asks(house: House, *people: str, queue: str = "q") -> None:
+    house.number += 1
+    data = {
+        "escalation": "e", "code": "K7Q2XM", "contact": "c", "queue": queue, "channel": "voice", "customer": None, "topic": "router", "agent": "anna",
+        "people": list(people), "at": 1.0, "reason": "",
+    }  # fmt: skip
+    with house.units() as work:
+        house.stream.write(work, [Event("im.escalation_closed.v1", str(house.number), data, 1.0, house.number)])
+
+
+def test_a_person_hears_of_the_questions_that_concern_them_wherever_those_belong(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    house.listen("queue:nobody")
+    eve, far = (
+        house.listen("im.*", principal=person("eve", "expert")),
+        house.listen("*", principal=person("eve", "expert", sites=("south",))),
+    )
+    lead, key = house.listen("im.*", principal=person("lea", "supervisor")), house.listen("im.*")
+    asks(house, "anna", "bob")
+    asks(house, "anna", "eve")
+    asks(house, "anna", "evelyn")
+    asks(house, "eve")
+    house.follow()
+    for one in (eve, far):
+        assert heard(one, 4) == [2, 4]
+    for one in (lead, key):
+        assert heard(one, 4) == [1, 2, 3, 4]
+    monkeypatch.setattr(stream, "KEPT_EVENTS", 1)
+    asks(house)
+    asks(house, "eve")
+    house.follow()
+    assert heard(house.listen("im.*", 0, person("eve", "expert")), 6) == [2, 4, 6], "from the log too"
+
+
+@pytest.mark.parametrize("kept", [1, 1000])
+def test_a_persons_topic_is_all_that_concerns_them(house: House, kept: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stream, "KEPT_EVENTS", kept)
+    now = house.listen("person:eve")
+    asks(house, "anna", "eve")
+    asks(house, "anna", "ev%")
+    house.happens("q", agent="eve")
+    asks(house, "eve")
+    house.follow()
+    assert heard(now, 4) == heard(house.listen("person:eve", 0), 4) == [1, 4]
+
+
+def test_who_listens_is_there_for_as_long_as_one_of_their_streams_is_open(house: House) -> None:
+    house.listen("*")
+    first, second = (house.listen("*", principal=person("eve", "expert")) for _ in range(2))
+    assert house.stream.people() == ["eve"]
+    first.close()
+    house.happens("q")
+    soon(lambda: house.stream.listeners == 2 or house.follow())
+    assert house.stream.people() == ["eve"]
+    second.close()
+    soon(lambda: house.stream.people() == [] or house.follow())

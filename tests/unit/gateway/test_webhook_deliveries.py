@@ -121,7 +121,7 @@ def test_a_webhook_is_made_shown_changed_and_deleted(house: House) -> None:
     made = house.make(types=["routing.contact_*"], queues=["sales"], description="CRM")
     secret = made.pop("secret")
     shown = {
-        "id": made["id"], "url": URL, "types": ["routing.contact_*"], "queues": ["sales"], "description": "CRM", "enabled": True, "disabled": "",
+        "id": made["id"], "url": URL, "types": ["routing.contact_*"], "queues": ["sales"], "description": "CRM", "format": "cloudevents", "enabled": True, "disabled": "",
         "failing_since": None, "old_secret_until": None, "created_at": "2026-11-21T21:25:00.000Z", "changed_at": "2026-11-21T21:25:00.000Z",
     }  # fmt: skip
     assert made == shown == house("GET", f"/{made['id']}")
@@ -771,3 +771,38 @@ def test_the_metrics_tell_of_outcomes_and_of_the_oldest_that_is_owed(house: Hous
     house.at.forward(60)
     house.run()
     assert REGISTRY.get_sample_value("answerline_gateway_webhook_oldest_pending_seconds") == 0
+
+
+# ---- chats
+
+
+def test_a_chat_gets_sentences_and_only_of_what_there_are_any(house: House) -> None:
+    webhook = house.make(types=["im.*", "routing.*"], format="slack")
+    type = "im.escalation_claimed.v1"
+    told = orjson.loads((EXAMPLES / f"{type}.json").read_bytes())
+    house.happen("a call")
+    with house.units() as work:
+        stream_log.append(work, [Event(type, "room", contracts.load(type, told["data"]), house.at.seconds, 1)])
+    house.receiver = house.courier._send = Posts()
+    house.run()
+    ((headers, body),) = house.receiver.posts
+    assert (orjson.loads(body), headers["Content-Type"]) == ({"text": "K7Q2XM · router: bob has it"}, "application/json")
+    assert headers["webhook-id"]
+    assert house("POST", f"/{webhook['id']}/test")["accepted"]
+    assert orjson.loads(house.receiver.posts[-1][1]) == {"text": "Answerline can be heard here."}
+
+
+class Posts:
+    """Takes whatever is posted."""
+
+    def __init__(self) -> None:
+        self.posts: list[tuple[dict[str, str], bytes]] = []
+
+    def __call__(self, target: Target, headers: dict[str, str], body: bytes, allowance: Allowance) -> Reply:
+        self.posts.append((headers, body))
+        return Reply(200, Message(), b"ok")  # type: ignore[arg-type]
+
+
+def test_a_chat_that_would_never_be_told_anything_is_refused(house: House) -> None:
+    told = {"url": URL, "types": ["routing.*"], "format": "slack"}
+    assert "im.expert_asked.v1" in house("POST", "", told, status=422)["errors"]["types"][0]

@@ -897,6 +897,47 @@ class TestCallback:
         centre.at(seconds)
         assert centre.offered().agent == "anna"
 
+    def owing(self, wrap_up: bool = False) -> Centre:
+        """Anna talks, cannot answer, and has promised that somebody will call."""
+        centre = Centre(wrap_up=wrap_up)
+        centre.agent("anna")
+        centre.arrive()
+        centre.at(10).accept()
+        centre.at(60).do("owe_callback", "c1", number="+815012345678", zones=TOKYO)
+        return centre
+
+    def test_promised_in_a_conversation_it_begins_when_that_is_over_in_the_place_that_it_had(self) -> None:
+        centre = self.owing()
+        contact = centre.desk.contacts["c1"]
+        assert (contact.state, centre.names()[-1]) == ("assigned", "callback_promised")
+        centre.at(90).do("hang_up", "c1")
+        assert (contact.kind, contact.leg > 1, contact.place_at) == ("callback", True, 1000)
+        assert centre.told("contact_completed")["talk_seconds"] == 80
+        centre.accept()
+        centre.do("callback_dialled", "c1", outcome="connected")
+        centre.at(150).do("complete", "c1")
+        assert contact.state == "ended"
+
+    def test_the_agent_who_promised_wraps_up_first(self) -> None:
+        centre = self.owing(wrap_up=True)
+        centre.do("hang_up", "c1")
+        assert (centre.desk.agents["anna"].state, centre.desk.contacts["c1"].offer) == ("wrap_up", None)
+        centre.do("end_wrap_up", "anna")
+        assert centre.offered("c1").agent == "anna"
+
+    def test_what_was_promised_holds_when_the_customer_is_transferred_and_does_not_wait(self) -> None:
+        centre = self.owing()
+        centre.desk.put_queue(Queue("second", required_skills={"x": 5}))
+        centre.do("transfer", "c1", queue="second")
+        centre.do("hang_up", "c1")
+        assert (centre.desk.contacts["c1"].kind, centre.desk.contacts["c1"].is_finished) == ("callback", False)
+        assert "contact_abandoned" in centre.names()
+
+    def test_promised_twice_it_is_owed_once(self) -> None:
+        centre = self.owing()
+        centre.do("owe_callback", "c1", number="+815012345678", zones=TOKYO)
+        assert centre.names().count("callback_promised") == 1
+
     def test_after_the_last_attempt_it_is_given_up(self) -> None:
         centre = Centre()
         centre.policy(callback=Callback(0, attempts=2))

@@ -16,6 +16,8 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 import services.gateway
 import services.gateway.store
+import services.im
+import services.im.store
 import services.routing
 import services.routing.handlers  # with all tables
 import services.routing.store
@@ -28,6 +30,7 @@ from tests.unit.conftest import MakeUrl
 
 SERVICES = {
     "gateway": (services.gateway.definition, services.gateway.store),
+    "im": (services.im.definition, services.im.store),
     "routing": (services.routing.definition, services.routing.store),
 }
 

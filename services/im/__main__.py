@@ -1,0 +1,5 @@
+"""Run the im service alone: python -m services.im"""
+
+from shared.cli import main
+
+main(["service", "im"])

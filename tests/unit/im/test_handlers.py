@@ -1,0 +1,338 @@
+"""Commands, events and due moments, each in one transaction, on both databases."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from sqlalchemy import select
+
+from services.im import handlers, store
+from services.im.domain.ladder import DEFAULT
+from shared.bus.envelope import Event
+from shared.bus.outbox import UnitOfWork
+from shared.errors import Conflict, Invalid, NotFound
+from shared.ids import new_id
+from tests.unit.conftest import MakeUnits, SetClock
+
+LADDER = """
+steps:
+  - {after: 0, who: experts, best: 1, level: 3}
+  - {after: 8, who: experts, level: 1}
+  - {after: 20, who: managers}
+ends_after: 40
+claim_seconds: 30
+open_per_agent: 2
+keep_days: 30
+"""
+
+
+class House:
+    """im with three experts on routers (Bob, Eve, and Max the manager), a ladder for them, and Anna with a customer."""
+
+    def __init__(self, units: UnitOfWork, at: SetClock) -> None:
+        self.units, self.at = units, at
+        for name, more in {"bob": {"topics": {"router": 5}}, "eve": {"topics": {"router": 2}}, "max": {"ranks": ["manager"]}}.items():
+            handlers.put_expert(units, name, {"name": name.title(), **more})
+            handlers.set_presence(units, name, "available")
+        handlers.put_ladder(units, "router", LADDER, "test")
+        self.contact = self.assign("anna")
+
+    def hear(self, what: str, contact: str, sequence: int = 1, **data: Any) -> None:
+        base = {"contact": contact, "queue": "support", "channel": "voice", "customer": "k1", "at": self.at()}
+        with self.units() as work:
+            handlers.receive(work, [Event(f"routing.{what}.v1", contact, base | data, self.at(), sequence)])
+
+    def assign(self, agent: str, contact: str = "", sequence: int = 1, **data: Any) -> str:
+        contact = contact or new_id()
+        self.hear("contact_assigned", contact, sequence, agent=agent, waited_seconds=4.0, **data)
+        return contact
+
+    def ask(self, **more: Any) -> dict[str, Any]:
+        asked = {"contact": self.contact, "agent": "anna", "topic": "router", "question": "Which firmware has IPv6?", "urgency": "normal"}
+        return handlers.open_escalation(self.units, asked | {"language": "", "site": ""} | more)
+
+    def forward(self, seconds: float) -> list[float]:
+        self.at.forward(seconds)
+        return handlers.climb_due(self.units)
+
+    def get(self, id: str) -> dict[str, Any]:
+        with self.units.database.reading() as connection:
+            return handlers.get(connection, id)
+
+    def post(self, id: str, author: str, text: str, kind: str = "text") -> Any:
+        return handlers.post_messages(self.units, [{"escalation": id, "author": author, "text": text, "kind": kind}])[0]
+
+    def rows(self, table: Any) -> list[Any]:
+        with self.units.database.reading() as connection:
+            return list(connection.execute(select(table).order_by(*table.primary_key)).all())
+
+    def told(self) -> list[str]:
+        return [row.type.split(".")[1] for row in self.rows(self.units.tables.outbox)]
+
+    def body(self, name: str) -> dict[str, Any]:
+        found: dict[str, Any] = [row.body["data"] for row in self.rows(self.units.tables.outbox) if row.type == f"im.{name}.v1"][-1]
+        return found
+
+
+@pytest.fixture
+def house(make_units: MakeUnits, at: SetClock) -> House:
+    return House(make_units(store.metadata), at)
+
+
+# ---- asking
+
+
+def test_a_question_opens_a_room_with_the_contacts_card_and_asks_the_best_at_once(house: House) -> None:
+    one = house.ask()
+    assert one["card"] == {"queue": "support", "channel": "voice", "customer": "k1", "agent": "anna", "waited_seconds": 4.0}
+    assert (one["state"], [asked["expert"] for asked in one["asked"]]) == ("asking", ["bob"])
+    assert house.told() == ["escalation_opened", "expert_asked"]
+    assert house.body("expert_asked")["people"] == ["anna", "bob"]
+
+
+def test_why_each_was_asked_or_not_is_kept(house: House) -> None:
+    (step,) = house.get(house.ask()["id"])["steps"]
+    assert step["choice"]["excluded"] == {"level": ["eve", "max"]}
+    assert step["words"]["en"][0].startswith("bob was asked")
+
+
+def test_only_the_agent_in_the_contact_can_ask(house: House) -> None:
+    for more in ({"agent": "otto"}, {"contact": new_id()}):
+        with pytest.raises(NotFound, match="has no contact"):
+            house.ask(**more)
+
+
+def test_one_agent_cannot_flood(house: House) -> None:
+    first = house.ask()
+    house.ask()
+    with pytest.raises(Conflict, match="has 2 questions open already: accept, refuse or close one"):
+        house.ask()
+    handlers.change(house.units, first["id"], lambda one, _ladder, now: one.close("anna", now))
+    house.ask()
+
+
+def test_a_topic_without_a_ladder_goes_by_the_default_one(house: House) -> None:
+    assert house.ask(topic="billing")["ladder_version"] == DEFAULT.version
+
+
+def test_a_change_of_the_ladder_concerns_questions_asked_from_then_on(house: House) -> None:
+    one = house.ask()
+    handlers.put_ladder(house.units, "router", "steps: [{after: 0, who: everyone}]", "test")
+    house.forward(8)
+    assert house.get(one["id"])["steps"][1]["who"] == "experts"
+    assert house.ask()["ladder_version"] == 2
+
+
+# ---- the ladder
+
+
+def test_the_ladder_climbs_in_time_and_ends_with_a_promise(house: House) -> None:
+    one = house.ask()
+    assert house.forward(7.9) == []
+    assert house.forward(0.1) == [0.0]
+    assert house.forward(12) == [0.0]
+    house.forward(20)
+    found = house.get(one["id"])
+    assert [(step["who"], step["asked"]) for step in found["steps"]] == [("experts", ["bob"]), ("experts", ["eve"]), ("managers", ["max"])]
+    assert found["state"] == "unanswered"
+    assert house.body("escalation_unanswered")["promise"] == "callback"
+
+
+def test_after_an_outage_no_step_is_left_out_and_none_is_done_twice(house: House) -> None:
+    one = house.ask()
+    house.forward(25)
+    assert [step["step"] for step in house.get(one["id"])["steps"]] == [0, 1, 2]
+    assert house.forward(0) == []
+    house.forward(100)
+    assert house.told().count("expert_asked") == 3
+    assert house.told().count("escalation_unanswered") == 1
+
+
+def test_two_processes_that_wake_at_once_do_each_step_once(house: House) -> None:
+    ids = [house.ask()["id"], house.ask()["id"]]
+    house.at.forward(8)
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(lambda _: handlers.climb_due(house.units), range(4)))
+    assert Counter(row.escalation for row in house.rows(store.ladder_step)) == dict.fromkeys(ids, 2)
+
+
+def test_who_is_not_heard_of_is_not_asked(house: House) -> None:
+    house.at.forward(handlers.PRESENT_SECONDS + 1)
+    handlers.heartbeat(house.units, ["eve"])
+    one = house.ask()
+    assert [asked["expert"] for asked in one["asked"]] == ["eve"]
+
+
+def test_away_stays_away_through_heartbeats(house: House) -> None:
+    handlers.set_presence(house.units, "bob", "away")
+    handlers.heartbeat(house.units, ["bob"])
+    with house.units.database.reading() as connection:
+        assert handlers.get_expert(connection, "bob")["presence"] == "away"
+
+
+def test_a_claim_without_a_word_goes_back_to_the_ladder(house: House) -> None:
+    one = house.ask()
+    handlers.claim(house.units, one["id"], "bob")
+    house.forward(30)
+    found = house.get(one["id"])
+    assert (found["state"], found["claimed_by"], found["steps"][1]["asked"]) == ("asking", None, ["eve"])
+    assert house.body("escalation_released")["reason"] == "silence"
+
+
+# ---- claims
+
+
+def at_once(do: Callable[[int], Any], times: int) -> list[Any]:
+    ready = threading.Barrier(times)
+
+    def one(number: int) -> Any:
+        ready.wait()
+        try:
+            return do(number)
+        except Conflict as late:
+            return late
+
+    with ThreadPoolExecutor(times) as pool:
+        return list(pool.map(one, range(times)))
+
+
+def test_of_many_claims_at_once_exactly_one_wins(house: House) -> None:
+    id = house.ask()["id"]
+    results = at_once(lambda number: handlers.claim(house.units, id, f"x{number}"), 12)
+    won = [result for result in results if not isinstance(result, Conflict)]
+    assert len(won) == 1
+    winner = house.get(id)["claimed_by"]
+    assert {result.more["claimed_by"] for result in results if isinstance(result, Conflict)} == {winner}
+    assert house.told().count("escalation_claimed") == 1
+    assert house.rows(store.escalation)[0].lost_claims == 11
+
+
+# ---- rooms
+
+
+def test_an_answer_that_is_accepted_is_told_with_its_question(house: House) -> None:
+    id = house.ask()["id"]
+    handlers.claim(house.units, id, "bob")
+    house.at.forward(12)
+    house.post(id, "bob", "From 3.2 on.", "answer")
+    handlers.accept(house.units, id, "anna", 9.0, True)
+    expected = {"question": "Which firmware has IPv6?", "answer": "From 3.2 on.", "expert": "bob", "seconds": 12, "hold_seconds": 9}
+    assert expected.items() <= house.body("question_answered").items()
+    (record,) = house.rows(store.record)
+    assert (record.expert, record.topic, record.asked, record.answered, record.accepted) == ("bob", "router", 1, 1, 1)
+
+
+def test_many_messages_in_one_go_each_get_their_own_answer(house: House) -> None:
+    first, second = house.ask()["id"], house.ask()["id"]
+    posts = [
+        (first, "anna", "one"),
+        (second, "anna", "two"),
+        (first, "anna", "three"),
+        (first, "stranger", "four"),
+        (new_id(), "anna", "five"),
+    ]
+    results = handlers.post_messages(
+        house.units, [{"escalation": id, "author": author, "text": text, "kind": "text"} for id, author, text in posts]
+    )
+    assert [row["number"] if isinstance(row, dict) else type(row) for row in results] == [1, 1, 2, NotFound, NotFound]
+    with house.units.database.reading() as connection:
+        assert [row["text"] for row in handlers.messages(connection, first, "anna", 0, 10)["messages"]] == ["one", "three"]
+        assert [row["number"] for row in handlers.messages(connection, first, "anna", 1, 10)["messages"]] == [2]
+        with pytest.raises(NotFound):
+            handlers.messages(connection, first, "stranger", 0, 10)
+
+
+def test_the_room_goes_with_the_contact_and_outlives_it(house: House) -> None:
+    id = house.ask()["id"]
+    house.assign("otto", house.contact, 2, queue="second")
+    assert (house.get(id)["agent"], house.body("room_followed")["queue"]) == ("otto", "second")
+    house.hear("contact_completed", house.contact, 3, agent="otto", talk_seconds=60.0)
+    assert house.get(id)["contact_ended_at"]
+    handlers.claim(house.units, id, "bob")
+    house.post(id, "bob", "For later: 3.2.", "answer")
+    assert house.get(id)["in_contact"] is False
+
+
+def test_an_older_assignment_changes_nothing(house: House) -> None:
+    house.assign("otto", house.contact, 5)
+    house.assign("anna", house.contact, 4)
+    with pytest.raises(NotFound):
+        house.ask()
+    assert house.ask(agent="otto")["agent"] == "otto"
+
+
+# ---- retention
+
+
+def test_texts_go_when_their_time_is_up_and_figures_stay(house: House) -> None:
+    id = house.ask()["id"]
+    house.post(id, "anna", "private")
+    handlers.change(house.units, id, lambda one, _ladder, now: one.close("anna", now))
+    house.at.forward(31 * 86400)
+    assert handlers.forget(house.units) == 1
+    assert house.rows(store.message) == []
+    assert (house.get(id)["question"], house.get(id)["messages"]) == ("", 1)
+    assert handlers.forget(house.units) == 0
+
+
+def test_what_is_open_is_not_forgotten(house: House) -> None:
+    house.ask()
+    house.at.forward(31 * 86400)
+    assert handlers.forget(house.units) == 0
+
+
+def test_a_ladder_that_is_wrong_is_not_kept(house: House) -> None:
+    with pytest.raises(Invalid):
+        handlers.put_ladder(house.units, "router", "steps: 3", "test")
+    with house.units.database.reading() as connection:
+        assert handlers.get_ladder(connection, "router")["version"] == 1
+
+
+# ---- the directory of people
+
+
+def person_changed(house: House, person: str, sequence: int = 1, **told: Any) -> None:
+    data = {
+        "person": person,
+        "name": "Ann Lee",
+        "site": "berlin",
+        "team": "net",
+        "roles": ["expert"],
+        "language": "de",
+        "active": True,
+    } | told
+    with house.units() as work:
+        handlers.receive(work, [Event("gateway.person_changed.v1", person, data, house.at(), sequence)])
+
+
+def expert(house: House, id: str) -> dict[str, Any]:
+    with house.units.database.reading() as connection:
+        return handlers.get_expert(connection, id)
+
+
+def test_what_the_directory_says_of_an_expert_holds_and_what_they_know_stays(house: House) -> None:
+    person_changed(house, "bob", name="Bob Ray", roles=["agent"], active=False)
+    assert expert(house, "bob") == {
+        "id": "bob", "name": "Bob Ray", "site": "berlin", "team": "net", "active": False, "topics": {"router": 5}, "languages": [],
+        "department": "", "ranks": [], "cap": 3, "presence": "available",
+    }  # fmt: skip
+    assert [asked["expert"] for asked in house.ask()["asked"]] != ["bob"], "who has left is not asked"
+
+
+def test_with_the_role_somebody_is_a_new_expert_and_without_it_is_none(house: House) -> None:
+    person_changed(house, "ann")
+    person_changed(house, "tom", roles=["agent"])
+    assert (expert(house, "ann")["languages"], expert(house, "ann")["topics"]) == (["de"], {})
+    with pytest.raises(NotFound):
+        expert(house, "tom")
+
+
+def test_a_word_that_comes_late_changes_nothing(house: House) -> None:
+    person_changed(house, "ann", sequence=3, team="second")
+    person_changed(house, "ann", sequence=2, team="first")
+    assert expert(house, "ann")["team"] == "second"
