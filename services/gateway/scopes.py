@@ -20,13 +20,31 @@ EVERYBODY = "", ""
 ACTING = ("accept", "reject", "wrap-up", "reply", "decisions")
 """Routes whose body or query names the agent for whom is acted; elsewhere an agent named is a target, who may be anybody."""
 
-COMMON = ("customers", "telephony", "events", "reports", "stream", "me", "sign-in", "sign-out", "contacts", "offers", "agents", "queues", "escalations")
+COMMON = (
+    "customers",
+    "telephony",
+    "events",
+    "reports",
+    "stream",
+    "me",
+    "sign-in",
+    "sign-out",
+    "contacts",
+    "offers",
+    "agents",
+    "queues",
+    "escalations",
+)
 """What a principal with a scope may change too, as far as it sees it. All else holds for the whole organisation, and such a principal
 reads it alone."""
 
 OWN_PRESENCE = "/v1/experts/{id}/presence"
 
-NOWHERE = {"contacts": "no contact {}; a contact is named by its id or by <source>:<call id>", "recordings": "no recording {}", "escalations": "there is no escalation {}"}
+NOWHERE = {
+    "contacts": "no contact {}; a contact is named by its id or by <source>:<call id>",
+    "recordings": "no recording {}",
+    "escalations": "there is no escalation {}",
+}
 """As for those that do not exist."""
 
 Belonging = tuple[str, str]  # site, team

@@ -411,8 +411,3 @@ def forget(units: UnitOfWork) -> int:
     with units() as work:
         store.forget_cards(work.connection, now - KEEP_CARDS)
     return emptied
-
-
-def erase_customer(work: Work, customer: str) -> None:
-    """What was written about a customer who is to be forgotten."""
-    store.erase(work.connection, store.of_customer(work.connection, customer), clock.now())

@@ -291,10 +291,6 @@ def to_erase(connection: Connection, ladder: str, before: float, most: int) -> l
     return list(connection.scalars(query.limit(most)))
 
 
-def of_customer(connection: Connection, customer: str) -> list[str]:
-    return list(connection.scalars(select(escalation.c.id).where(escalation.c.customer == customer, escalation.c.erased_at.is_(None))))
-
-
 def _escalation(row: Any) -> Escalation:
     values = {name: row[name] for name in ESCALATION_COLUMNS}
     values["members"] = [Member(**member) for member in row["members"]]

@@ -150,7 +150,9 @@ class EscalationDoors(Doors):
 
     # Figures
 
-    @endpoint("GET", "/v1/reports/escalations", query=schemas.QuestionFilters, answer=schemas.QuestionReport, roles=OPERATING, tag="reports")
+    @endpoint(
+        "GET", "/v1/reports/escalations", query=schemas.QuestionFilters, answer=schemas.QuestionReport, roles=OPERATING, tag="reports"
+    )
     def get_question_report(self, request: Request) -> dict[str, Any]:
         """By topic and step: questions, seconds to the first answer, claims that came too late, how they ended."""
         return self.im.report_questions(filters=self._questions(request), deadline=REPORT_SECONDS)
@@ -160,7 +162,9 @@ class EscalationDoors(Doors):
         """What each expert was asked, took and answered."""
         return self.im.report_experts(filters=self._questions(request), deadline=REPORT_SECONDS)
 
-    @endpoint("GET", "/v1/reports/escalation-effect", query=schemas.QuestionFilters, answer=schemas.EffectReport, roles=OPERATING, tag="reports")
+    @endpoint(
+        "GET", "/v1/reports/escalation-effect", query=schemas.QuestionFilters, answer=schemas.EffectReport, roles=OPERATING, tag="reports"
+    )
     def get_effect_report(self, request: Request) -> dict[str, Any]:
         """What asking does for resolution, satisfaction and seconds of talk, compared within the same queue and disposition."""
         return self.im.report_effect(filters=self._questions(request), deadline=REPORT_SECONDS)
