@@ -61,7 +61,7 @@ Cell = tuple[str, int]
 QUEUE_COLUMNS = (
     "queue", "label", "start", "end", "whole", "provisional", "offered", "answered", "answered_in_time", "abandoned", "short_abandoned", "timed_out",
     "left_by_key", "left_otherwise", "lost", "waiting", "talking", "hold_seconds", "talk_seconds", "wait_seconds", "wait_max_seconds",
-    "service_level_of", "service_level", "outcomes", "resolved", "amount", "amount_per_contact", "restated_at", "restated_count", "before",
+    "service_level_of", "service_level", "target", "target_met", "outcomes", "resolved", "amount", "amount_per_contact", "restated_at", "restated_count", "before",
 )  # fmt: skip
 AGENT_COLUMNS = (
     "agent", "id", "label", "start", "end", "whole", "provisional", "signed_in_seconds", "states", "reasons", "wrap_up_seconds", "occupancy",
@@ -143,6 +143,8 @@ def _shown(figures: Figures, definition: ServiceLevel, tally: Tally, value: Valu
         **{f"{name}_seconds": getattr(figures, f"{name}_micros") / MICROS for name in ("hold", "talk", "wait", "wait_max")},
         "service_level_of": definition.counted(tally),
         "service_level": definition.share(tally),
+        "target": definition.target,
+        "target_met": definition.is_met(tally),
         **_value(value, figures.answered),
     }
 

@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 from sqlalchemy import ColumnElement, Connection, Select, Text, and_, case, cast, func, or_, select, true
 
-from services.routing import store
+from services.routing import policy_store, store
 from services.routing.domain.estimate import Errors
 from services.routing.domain.evidence import LegFacts, Suspicion, suspicions
 from services.routing.domain.foresight import Experience
@@ -91,11 +91,13 @@ def _queue_query(filters: Filters) -> Select[Any]:
 def service_levels(connection: Connection) -> dict[str, ServiceLevel]:
     """The service level of each queue as its settings define it; queues without settings have the defaults."""
     columns = (
-        store.queue.c[name] for name in ("name", "service_level_seconds", "short_abandon_seconds", "abandons_count", "service_level_unit")
+        store.queue.c[name]
+        for name in ("name", "service_level_seconds", "short_abandon_seconds", "abandons_count", "service_level_unit", "policy")
     )
+    targets = policy_store.targets(connection)
     return {
-        name: ServiceLevel(threshold, short, bool(count), unit)
-        for name, threshold, short, count, unit in connection.execute(select(*columns))
+        name: ServiceLevel(threshold, short, bool(count), unit, targets.get(policy))
+        for name, threshold, short, count, unit, policy in connection.execute(select(*columns))
     }
 
 

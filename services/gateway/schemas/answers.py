@@ -332,6 +332,8 @@ class QueueFigures(Value):
     wait_max_seconds = seconds()
     service_level_of = fields.Integer()
     service_level = fields.Float(**OR_NULL)
+    target = fields.Float(**told("the share that the queue's policy aims at today", **OR_NULL))
+    target_met = fields.Boolean(**OR_NULL)
     provisional = fields.Boolean()
 
 

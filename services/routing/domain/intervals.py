@@ -227,12 +227,15 @@ class ServiceLevel:
 
     `unit` legs: every stay in the queue counts. `contacts`: all stays of a contact in the queue are one, at the arrival of the first;
     answered if one of them was, after the waits of the stays up to that one together; else it ended as the last did.
+
+    `target`: the share that the queue's policy aims at, 0 to 1; None where it has no policy of its own.
     """
 
     threshold_seconds: float = 20.0
     short_abandon_seconds: float = 0.0
     abandons_count: bool = True
     unit: Unit = "legs"
+    target: float | None = None
 
     def counted(self, tally: Tally) -> int:
         """The denominator."""
@@ -242,6 +245,11 @@ class ServiceLevel:
         """0 to 1, to four places; None where nothing is decided that counts."""
         counted = self.counted(tally)
         return round(tally.in_time / counted, 4) if counted else None
+
+    def is_met(self, tally: Tally) -> bool | None:
+        """Whether the target was reached; None where there is none, or nothing counts."""
+        share = self.share(tally)
+        return None if share is None or self.target is None else share >= self.target
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,9 +13,9 @@ import pytest
 from sqlalchemy import Connection, insert, select, update
 
 from services.gateway.domain.legs import Leg
-from services.routing import interval_reports, interval_store, reports, store
+from services.routing import interval_reports, interval_store, policy_store, reports, store
 from services.routing.domain.entities import Agent, Queue
-from services.routing.domain.intervals import ServiceLevel, Unit, micros
+from services.routing.domain.intervals import ServiceLevel, Tally, Unit, micros
 from services.routing.interval_reports import AGENT_COLUMNS, QUEUE_COLUMNS, to_csv
 from shared.bus.outbox import UnitOfWork
 from shared.db import bulk
@@ -160,6 +160,8 @@ def test_every_column_of_an_interval(centre: Centre) -> None:
         "wait_max_seconds": 45.0,
         "service_level_of": 8,
         "service_level": 0.125,
+        "target": None,
+        "target_met": None,
         "outcomes": 1,
         "resolved": 1,
         "amount": {"HKD": 99.95},
@@ -248,6 +250,23 @@ def test_abandons_count_or_not_as_the_queue_says(centre: Centre) -> None:
         centre.leg("timed_out", queue=queue, hold_seconds=60.0)
     shown = {row["queue"]: part(row, "answered_in_time", "service_level_of", "service_level") for row in centre.queues()}
     assert shown == {"sales": (1, 4, 0.25), "billing": (1, 3, 0.3333)}
+
+
+@pytest.mark.parametrize(("share", "met"), [(0.125, True), (0.13, False)])
+def test_the_target_of_the_queues_policy_and_whether_it_was_reached(share: float, met: bool) -> None:
+    tally = Tally(8, 1, 0, 0)
+    assert ServiceLevel(target=share).is_met(tally) is met
+    assert ServiceLevel().is_met(tally) is None
+    assert ServiceLevel(target=share).is_met(Tally()) is None
+
+
+def test_a_queue_has_the_target_of_the_policy_in_force(centre: Centre) -> None:
+    document = "target: {share: 0.75, seconds: 20}"
+    with centre.units() as work:
+        row, _ = policy_store.put(work.connection, "fast", document, "test", 0.0)
+        policy_store.activate(work.connection, "fast", row["version"], "test", 0.0)
+    with centre.units.database.reading() as connection:
+        assert policy_store.targets(connection) == {"fast": 0.75}
 
 
 def test_a_service_level_of_legs_or_of_contacts(centre: Centre) -> None:
