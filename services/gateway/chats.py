@@ -20,7 +20,7 @@ from shared import clock
 from shared.bus.outbox import UnitOfWork
 from shared.db import bulk
 from shared.db.types import Document, Moment
-from shared.errors import Invalid, Malformed, NotFound, Unauthenticated
+from shared.errors import Invalid, NotFound, Unauthenticated
 
 SECRETS = ("token", "signing_secret")
 
@@ -91,11 +91,11 @@ def read(
     units: UnitOfWork, sealer: Sealer, name: str, body: bytes, content_type: str, timestamp: str, signature: str
 ) -> tuple[str, Order | NotAReply]:
     """Who in the directory speaks ("": nobody whom we know), and what they order or what their message lacks. `timestamp` and `signature`:
-    Slack's headers, where there are any. Raises Malformed, and Unauthenticated for a message that does not prove where it is from."""
+    Slack's headers, where there are any. Raises Invalid, and Unauthenticated for a message that does not prove where it is from."""
     try:
         said = rules.read(body, content_type)
     except NotAReply as error:
-        raise Malformed(str(error)) from error
+        raise Invalid(str(error)) from error
     with units.database.reading() as connection:
         people = connection.scalar(select(chat.c.people).where(chat.c.name == name)) or {}
         secrets = {secret: sealer.unseal(sealed) for secret, sealed in _sealed(connection, name).items()}

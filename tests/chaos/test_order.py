@@ -22,10 +22,10 @@ def test_services_wait_for_broker_database_and_migration(killable: tuple[Broker,
     try:
         broker.kill()
         database.kill()
-        for service in ("routing", "gateway"):
+        for service in reversed(system.apart):
             system.start(service, wait=False)
         with ThreadPoolExecutor() as pool:
-            migrated = pool.submit(system.answerline, "migrate", "gateway")
+            migrated = pool.submit(system.answerline, "migrate", "gateway", "im")
             for server in servers:
                 eventually(lambda: "waiting for the database" in system.log("routing") or database.running())
                 server.start()

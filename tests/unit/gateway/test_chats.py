@@ -137,7 +137,7 @@ def test_whoever_does_not_prove_it_is_not_let_in(chat: Chat, token: Any) -> None
 
 @pytest.mark.parametrize("body", ["", "[]", "{", '{"token": "x"}', '{"text": 7}', b"\xff"])
 def test_what_is_no_message_is_refused(chat: Chat, body: Any) -> None:
-    assert chat.say(body)[0] == 400
+    assert chat.say(body)[0] == 422
 
 
 # ---- what a chat is told
