@@ -10,6 +10,7 @@ A test sees no difference: `system.kill("routing")` kills whatever process routi
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import http.client
 import itertools
@@ -33,13 +34,16 @@ from pathlib import Path
 from typing import Any, Self, TypeVar
 from urllib.parse import quote, urlencode
 
+import psycopg2
 import pytest
 from kombu import Connection
 from sqlalchemy import create_engine, event, text
 
 from shared.contracts import topology
+from tests import zygote
 from tests.stack import Broker, Database
 from tests.stack.process import port
+from tests.zygote import Forked
 
 MODES = ("embedded", "deployed")
 SERVICES = ("gateway", "im", "routing")
@@ -170,15 +174,22 @@ def raw_request(address: tuple[str, int], request: bytes, timeout: float = 15.0)
 
 
 class System(Client):
-    """One Answerline. Made stopped; `up()` migrates and starts it. It stops by itself at the end of a `with` block."""
+    """One Answerline. Made stopped; a `with` block migrates and starts it, and ends it."""
 
-    def __init__(self, mode: str, broker: Broker | None = None, database: Database | None = None, **settings: str) -> None:
-        self.mode = mode
+    def __init__(
+        self,
+        mode: str,
+        broker: Broker | None = None,
+        database: Database | None = None,
+        services: tuple[str, ...] = SERVICES,
+        **settings: str,
+    ) -> None:
+        self.mode, self.services = mode, services  # deployed, only these run
         self.folder = Path(tempfile.mkdtemp(prefix=f"answerline-{mode}-"))
         self.ports = {name: port() for name in ("http", *SERVICES)}
         self.name = f"t{os.getpid()}_{secrets.token_hex(3)}"
         self._stack = (broker, database)
-        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._processes: dict[str, Forked] = {}
         self._marks = itertools.count(1)
         self.settings = {
             "ANSWERLINE_HTTP": f"127.0.0.1:{self.ports['http']}",
@@ -188,10 +199,10 @@ class System(Client):
             "ANSWERLINE_WEBHOOK_ALLOW": "127.0.0.0/8",
         }
         if mode == "deployed":
-            assert broker and database
-            self.settings["ANSWERLINE_BROKER_URL"] = _empty(broker.vhost(self.name))
-            urls = {name: database.create(f"{self.name}_{name}") for name in SERVICES}
-            self.settings["ANSWERLINE_DATABASE_URL"] = urls["gateway"].removesuffix("gateway") + "{service}"
+            assert database
+            if broker:
+                self.settings["ANSWERLINE_BROKER_URL"] = _empty(broker.vhost(self.name))
+            self.settings["ANSWERLINE_DATABASE_URL"] = database.url_of(f"{database.prefix}{self.name}_{{service}}")
         self.settings |= settings
         super().__init__(("127.0.0.1", self.ports["http"]), ADMIN_KEY)
 
@@ -209,7 +220,12 @@ class System(Client):
         return Client(self.address, key)
 
     def __enter__(self) -> Self:
-        return self.up()
+        try:
+            self.migrate()
+            return self.up()
+        except BaseException:
+            self.remove()
+            raise
 
     def __exit__(self, *_: object) -> None:
         self.remove()
@@ -217,14 +233,33 @@ class System(Client):
     # Starting and ending
 
     def up(self) -> Self:
-        """Migrate and start everything, and wait until it is ready."""
-        if self.deployed:
-            self.answerline("migrate")
-        for service in SERVICES:
+        """Start everything, and wait until it is ready."""
+        for service in self.services:
             self.start(service, wait=False)
-        for service in SERVICES:
+        for service in self.services:
             self.wait_ready(service)
         return self
+
+    def migrate(self) -> None:
+        """Databases of the newest revision: `answerline migrate` makes the first on a server, all others are copies of those."""
+        _broker, database = self._stack
+        server = database.url if database else self.mode
+        if server not in _migrated:
+            first = System(self.mode, None, database)
+            first.create()
+            log = first.folder / "migrate.log"
+            migration = zygote.fork(["migrate"], first._environment("cli", {}), log, first.folder)
+            assert migration.wait(START_SECONDS) == 0, log.read_text()
+            _migrated[server] = first
+        self.create(like=_migrated[server])
+
+    def create(self, like: System | None = None) -> None:
+        """The databases, empty or with what another system has in its own."""
+        _broker, database = self._stack
+        for name in SERVICES if database else ():
+            database.create(f"{self.name}_{name}", like and f"{like.name}_{name}")
+        if like and not database:
+            shutil.copytree(like.folder / "data", self.folder / "data")
 
     def start(self, service: str, *, wait: bool = True, **settings: str) -> None:
         """Start the process that the service is in, unless it runs."""
@@ -232,11 +267,7 @@ class System(Client):
         if self.running(service):
             return
         arguments = ["service", service] if self.deployed else ["up"]
-        with self._log_of(service).open("ab") as log:
-            self._processes[process] = subprocess.Popen(
-                [*COMMAND, *arguments], env=self._environment(service, settings), cwd=self.folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                start_new_session=True,
-            )  # fmt: skip
+        self._processes[process] = zygote.fork(arguments, self._environment(service, settings), self._log_of(service), self.folder)
         if wait:
             self.wait_ready(service)
 
@@ -287,7 +318,7 @@ class System(Client):
 
     def stop(self) -> None:
         """SIGTERM to all that run; each must end in time with code 0."""
-        for service in SERVICES:
+        for service in self.services:
             if self.running(service):
                 self.terminate(service)
 
@@ -297,7 +328,7 @@ class System(Client):
             process.kill()
             process.wait()
         _broker, database = self._stack
-        if database:
+        if database and not database.owned:  # what is ours goes as a whole
             for name in SERVICES:
                 database.drop(f"{self.name}_{name}")
         shutil.rmtree(self.folder, ignore_errors=True)
@@ -367,6 +398,17 @@ class System(Client):
         kept = {name: value for name, value in os.environ.items() if not name.startswith("ANSWERLINE_")}
         metrics = {"ANSWERLINE_METRICS": f"127.0.0.1:{self.ports.get(service) or port()}"}
         return kept | {"PYTHONPATH": str(REPOSITORY), "PYTHONUNBUFFERED": "1"} | self.settings | metrics | settings
+
+
+_migrated: dict[str, System] = {}
+"""By server: a system that never runs, for its databases."""
+
+
+@atexit.register
+def _remove_migrated() -> None:
+    for system in _migrated.values():
+        with contextlib.suppress(psycopg2.OperationalError):  # the server may be gone, and they with it
+            system.remove()
 
 
 def _empty(url: str) -> str:

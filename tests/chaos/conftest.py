@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.chaos.harness import Chaos, Monkey, Zygote
+from tests.chaos.harness import CORE, Chaos, Monkey
 from tests.stack import Broker, Database, new_broker, new_database, plugin
 
 
@@ -74,21 +74,21 @@ def killable(broker_server: Broker, database_server: Database) -> tuple[Broker, 
     return broker_server, database_server
 
 
-@pytest.fixture(scope="session")
-def zygote(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Zygote]:
-    with Zygote(tmp_path_factory.mktemp("zygote")) as zygote:
-        yield zygote
+@pytest.fixture
+def services() -> tuple[str, ...]:
+    """Those that run; a module that is about others has a fixture of its own."""
+    return CORE
 
 
 @pytest.fixture
-def embedded(zygote: Zygote) -> Iterator[Chaos]:
-    with Chaos("embedded", zygote=zygote) as system:
+def embedded() -> Iterator[Chaos]:
+    with Chaos("embedded") as system:
         yield system
 
 
 @pytest.fixture
-def deployed(killable: tuple[Broker, Database], zygote: Zygote) -> Iterator[Chaos]:
-    system = Chaos("deployed", *killable, zygote)
+def deployed(killable: tuple[Broker, Database], services: tuple[str, ...]) -> Iterator[Chaos]:
+    system = Chaos("deployed", *killable, services)
     try:
         system.migrate()
         for service in system.apart:

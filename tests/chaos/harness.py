@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import copy
-import json
-import os
 import random
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from pathlib import Path
+from contextlib import contextmanager
 from typing import Any, Self
 
 from tests.stack import Broker, Database
-from tests.stack.process import alive, port
-from tests.system import REPOSITORY, SERVICES, Client, System, eventually
+from tests.stack.process import port
+from tests.system import Client, System, eventually
 
+CORE = ("gateway", "routing")
 SUPERVISE_EVERY = 0.05
 RECOVERY_SECONDS = 60.0
 
@@ -29,38 +25,25 @@ class Chaos(System):
     """`broker` and `database` are ours alone, so that they can be killed; the system lives in the broker's first vhost, which a wipe
     brings back by itself."""
 
-    def __init__(self, mode: str, broker: Broker | None = None, database: Database | None = None, zygote: Zygote | None = None) -> None:
-        super().__init__(mode, broker and Broker(broker.url), database)
+    def __init__(self, mode: str, broker: Broker | None = None, database: Database | None = None, services: tuple[str, ...] = CORE) -> None:
+        super().__init__(mode, broker and Broker(broker.url), database, services)
         self.broker, self.database = broker, database
         self.done: Counter[str] = Counter()
         """What was done to it, and `<service> exited <code>` where a process ended without being killed."""
-        self._zygote = zygote
         self._turn = threading.RLock()
 
     @property
     def apart(self) -> tuple[str, ...]:
         """The services whose processes can be killed one by one."""
-        return SERVICES if self.deployed else ("gateway",)
+        return self.services if self.deployed else ("gateway",)
 
     # Dying and coming back
 
     def start(self, service: str, *, wait: bool = True, **settings: str) -> None:
         with self._turn:
-            if self._zygote and not self.running(service):
-                arguments = ["service", service] if self.deployed else ["up"]
-                self._processes[self._process_of(service)] = self._zygote.fork(  # type: ignore[assignment]
-                    arguments, self._environment(service, settings), self._log_of(service)
-                )
-            else:
-                super().start(service, wait=False, **settings)
+            super().start(service, wait=False, **settings)
         if wait:
             self.wait_ready(service)
-
-    def migrate(self) -> None:
-        if self._zygote:
-            assert self._zygote.fork(["migrate"], self._environment("cli", {}), self.folder / "migrate.log").wait(60) == 0
-        else:
-            self.answerline("migrate")
 
     def kill(self, service: str) -> None:
         with self._turn:
@@ -145,61 +128,6 @@ class Chaos(System):
         if self.broker:
             told.append(self.broker.ctl("list_queues", "name", "messages", "messages_unacknowledged", "consumers"))
         return "\n".join([*told, *(f"--- {service}:\n{self.log(service, 5000)}" for service in self.apart)])
-
-
-class Zygote:
-    """A process that has everything imported and forks an Answerline when asked: more time for load, and more kills in it."""
-
-    def __init__(self, folder: Path) -> None:
-        self._log = folder / "zygote.log"
-
-    def __enter__(self) -> Self:
-        kept = {name: value for name, value in os.environ.items() if not name.startswith("ANSWERLINE_")}
-        with self._log.open("ab") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "tests.chaos.zygote"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True,
-                env=kept | {"PYTHONPATH": str(REPOSITORY)}, cwd=self._log.parent, start_new_session=True,
-            )  # fmt: skip
-        return self
-
-    def fork(self, arguments: list[str], environment: dict[str, str], log: Path) -> Forked:
-        assert self._process.stdin
-        assert self._process.stdout
-        self._process.stdin.write(json.dumps({"arguments": arguments, "environment": environment, "log": str(log)}) + "\n")
-        self._process.stdin.flush()
-        pid = int(self._process.stdout.readline())
-        return Forked(pid, self._log.with_name(f"exit.{pid}"))
-
-    def __exit__(self, *_: object) -> None:
-        assert self._process.stdin
-        self._process.stdin.close()
-        self._process.wait(10)
-
-
-class Forked:
-    """As much of subprocess.Popen as a System needs. The zygote waits for it and notes its exit code in a file."""
-
-    def __init__(self, pid: int, exit: Path) -> None:
-        self.pid, self._exit = pid, exit
-
-    def poll(self) -> int | None:
-        if alive(self.pid):
-            return None
-        with suppress(FileNotFoundError, ValueError):
-            return int(self._exit.read_text())
-        return None
-
-    def kill(self) -> None:
-        self.send_signal(signal.SIGKILL)
-
-    def send_signal(self, number: int) -> None:
-        if alive(self.pid):
-            os.kill(self.pid, number)
-
-    def wait(self, timeout: float = 10.0) -> int:
-        with suppress(AssertionError):
-            return eventually(lambda: (self.poll(),) if self.poll() is not None else (), timeout, every=0.002)[0]  # type: ignore[return-value]
-        raise subprocess.TimeoutExpired("answerline", timeout)
 
 
 class Monkey:

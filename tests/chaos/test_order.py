@@ -19,13 +19,14 @@ def test_services_wait_for_broker_database_and_migration(killable: tuple[Broker,
     broker, database = killable
     servers = monkey.random.sample(killable, 2)
     system = Chaos("deployed", broker, database)
+    system.create()
     try:
         broker.kill()
         database.kill()
         for service in reversed(system.apart):
             system.start(service, wait=False)
         with ThreadPoolExecutor() as pool:
-            migrated = pool.submit(system.answerline, "migrate", "gateway", "im")
+            migrated = pool.submit(system.answerline, "migrate", "gateway")
             for server in servers:
                 eventually(lambda: "waiting for the database" in system.log("routing") or database.running())
                 server.start()

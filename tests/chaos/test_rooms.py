@@ -8,7 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
-from tests.chaos.harness import Chaos, Monkey
+import pytest
+
+from tests.chaos.harness import CORE, Chaos, Monkey
 from tests.chaos.synthetic import Say
 from tests.e2e.centre import Centre
 from tests.system import eventually
@@ -23,6 +25,11 @@ steps:
 ends_after: 3
 open_per_agent: 100
 """
+
+
+@pytest.fixture
+def services() -> tuple[str, ...]:
+    return *CORE, "im"
 
 
 def asked(system: Chaos, centre: Centre, agent: str, contact: str) -> str:

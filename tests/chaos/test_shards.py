@@ -13,7 +13,7 @@ import pytest
 
 from tests.chaos import checks
 from tests.chaos.conftest import revive
-from tests.chaos.harness import Chaos, Zygote
+from tests.chaos.harness import Chaos
 from tests.chaos.load import Floor, until
 from tests.chaos.synthetic import Say
 from tests.stack import Broker, Database
@@ -25,8 +25,8 @@ HELD = "answerline_routing_shards_held"
 
 
 @pytest.fixture
-def sharded(killable: tuple[Broker, Database], zygote: Zygote) -> Iterator[Chaos]:
-    system = Chaos("deployed", *killable, zygote)
+def sharded(killable: tuple[Broker, Database]) -> Iterator[Chaos]:
+    system = Chaos("deployed", *killable)
     system.settings["ANSWERLINE_ROUTING_SHARDS"] = "2"
     try:
         system.migrate()
@@ -184,8 +184,8 @@ def test_each_keeps_its_half_when_database_and_broker_begin_anew(sharded: Chaos,
         say({**checks.nothing_lost_or_twice(system), **checks.floor(system, east, west)})
 
 
-def test_more_shards_than_before_share_what_one_had(killable: tuple[Broker, Database], zygote: Zygote) -> None:
-    system = Chaos("deployed", *killable, zygote)
+def test_more_shards_than_before_share_what_one_had(killable: tuple[Broker, Database]) -> None:
+    system = Chaos("deployed", *killable)
     try:
         system.migrate()
         for service in system.apart:

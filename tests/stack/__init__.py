@@ -83,8 +83,11 @@ class Stack:
         )
 
 
-def bring_up(scratch: Path | None = None) -> Stack:
-    """Both servers, started in parallel, their data below `scratch` (default: a folder of our own that is deleted at exit)."""
+def bring_up(scratch: Path | None = None, *, durable: bool = True) -> Stack:
+    """Both servers, started in parallel, their data below `scratch` (default: a folder of our own that is deleted at exit).
+
+    One that nobody can kill need not be durable, and is faster.
+    """
     began = time.monotonic()
     given = os.environ.get("ANSWERLINE_TEST_BROKER_URL"), os.environ.get("ANSWERLINE_TEST_DATABASE_URL")
     missing: list[str] = []
@@ -97,7 +100,7 @@ def bring_up(scratch: Path | None = None) -> Stack:
             missing.append(str(reason))
     if not database:
         try:
-            database = new_database(scratch and scratch / "postgresql")
+            database = new_database(scratch and scratch / "postgresql", durable=durable)
         except MissingError as reason:
             missing.append(str(reason))
     process.root()  # not for the first time in a thread
@@ -120,15 +123,15 @@ def new_broker(home: Path | None = None) -> Broker:
     return LocalBroker(home=str(home or ""))
 
 
-def new_database(home: Path | None = None) -> Database:
+def new_database(home: Path | None = None, *, durable: bool = True) -> Database:
     """A database server of our own, not yet started."""
     if not LocalDatabase.installed():
         without_engine = container.available(postgres.IMAGE)
         if not without_engine:
-            return ContainerDatabase()
+            return ContainerDatabase(durable=durable)
         if refused := install():
             raise MissingError(f"No PostgreSQL: not installed, {without_engine}, {refused}.")
-    return LocalDatabase(home=str(home or ""))
+    return LocalDatabase(home=str(home or ""), durable=durable)
 
 
 def install() -> str:

@@ -24,8 +24,9 @@ from .process import LOCAL, StackError
 IMAGE = "postgres:16"
 USER = "answerline"
 
-# durability is tested, so fsync and synchronous_commit keep their defaults; the rest is small
+# small, and where durability is tested as durable as its defaults
 SETTINGS = {"shared_buffers": "32MB", "max_connections": "200", "max_wal_size": "256MB", "jit": "off"}
+FORGETFUL = {"fsync": "off", "full_page_writes": "off"}
 
 
 @dataclass
@@ -57,10 +58,10 @@ class Database:
         """The end: stop at once and delete everything."""
         raise self._not_ours("remove")
 
-    def create(self, name: str) -> str:
-        """Make an empty database (dropping an old one of that name) and return its URL."""
+    def create(self, name: str, like: str | None = None) -> str:
+        """Make an empty database, or a copy of one that nobody uses (dropping an old one of that name), and return its URL."""
         self.drop(name)
-        self.run(f'CREATE DATABASE "{self.prefix}{name}"')
+        self.run(f'CREATE DATABASE "{self.prefix}{name}"' + (f' TEMPLATE "{self.prefix}{like}"' if like else ""))
         return self.url_of(self.prefix + name)
 
     def drop(self, name: str) -> None:
@@ -103,9 +104,14 @@ class _OwnDatabase(Database):
     host: str = LOCAL
     port: int = field(default_factory=process.port)
     password: str = field(default_factory=lambda: secrets.token_hex(8))
+    durable: bool = True
 
     def __post_init__(self) -> None:
         self.url = self.url or f"postgresql://{USER}:{self.password}@{self.host}:{self.port}/postgres"
+
+    @property
+    def settings(self) -> dict[str, str]:
+        return SETTINGS | ({} if self.durable else FORGETFUL)
 
     def _need_owned(self, verb: str) -> None:
         if not self.owned:
@@ -188,7 +194,7 @@ class LocalDatabase(_OwnDatabase):
             raise StackError(f"initdb: {done.stdout}{done.stderr}")
         own = {"listen_addresses": LOCAL, "port": str(self.port), "unix_socket_directories": str(home) if len(str(home)) < 80 else ""}
         with (home / "data" / "postgresql.conf").open("a") as file:
-            file.writelines(f"{key} = '{value}'\n" for key, value in (own | SETTINGS).items())
+            file.writelines(f"{key} = '{value}'\n" for key, value in (own | self.settings).items())
 
 
 @dataclass
@@ -202,7 +208,7 @@ class ContainerDatabase(_OwnDatabase):
         if container.exists(self.name):
             container.docker("start", self.name)
         else:
-            settings = [part for key, value in SETTINGS.items() for part in ("-c", f"{key}={value}")]
+            settings = [part for key, value in self.settings.items() for part in ("-c", f"{key}={value}")]
             env = {"POSTGRES_USER": USER, "POSTGRES_PASSWORD": self.password, "POSTGRES_DB": "postgres"}
             container.run(self.name, IMAGE, self.port, 5432, env, ["postgres", *settings])
         ready, log = (lambda: container.running(self.name)), (lambda: container.logs(self.name))
