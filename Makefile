@@ -47,9 +47,9 @@ e2e: $(DEV_STAMP)  ## The end-to-end and chaos tests alone
 	$(BIN)/python -m tests.stack install
 	$(BIN)/python -m pytest tests/e2e tests/chaos
 
-fuzz: $(DEV_STAMP)  ## Requests made from the API's document, and broken captures, in great number
+fuzz: $(DEV_STAMP)  ## Requests made from the API's document, broken captures and all other random input, in great number
 	$(BIN)/python -m tests.stack install
-	ANSWERLINE_FUZZ=$(or $(TIMES),5) $(BIN)/python -m pytest --timeout 7200 tests/fuzz tests/unit/gateway/test_intake_fuzz.py
+	ANSWERLINE_FUZZ=$(or $(TIMES),5) $(BIN)/python -m pytest --timeout 7200 tests/fuzz $$(grep -rl tests.thorough tests/unit)
 
 lock: $(VENV)/bin/python  ## Pin all dependencies with hashes
 	$(BIN)/python -m pip install --quiet pip-tools

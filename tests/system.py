@@ -24,7 +24,6 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -42,7 +41,7 @@ from sqlalchemy import create_engine, event, text
 from shared.contracts import topology
 from tests import zygote
 from tests.stack import Broker, Database
-from tests.stack.process import port
+from tests.stack.process import folder, port
 from tests.zygote import Forked
 
 MODES = ("embedded", "deployed")
@@ -185,7 +184,7 @@ class System(Client):
         **settings: str,
     ) -> None:
         self.mode, self.services = mode, services  # deployed, only these run
-        self.folder = Path(tempfile.mkdtemp(prefix=f"answerline-{mode}-"))
+        self.folder = folder(mode)
         self.ports = {name: port() for name in ("http", *SERVICES)}
         self.name = f"t{os.getpid()}_{secrets.token_hex(3)}"
         self._stack = (broker, database)
@@ -341,10 +340,10 @@ class System(Client):
 
     def answerline(self, *arguments: str, code: int | None = 0, **settings: str) -> subprocess.CompletedProcess[str]:
         """Run `answerline …` with this system's settings; asserts its exit code unless `code` is None."""
-        done = subprocess.run(
-            [*COMMAND, *arguments], env=self._environment("cli", settings), cwd=self.folder, capture_output=True, text=True, timeout=60,
-            stdin=subprocess.DEVNULL,
-        )  # fmt: skip
+        stem = f"cli{next(self._marks)}"
+        said, complained = self.folder / f"{stem}.out", self.folder / f"{stem}.err"
+        command = zygote.fork(list(arguments), self._environment("cli", settings), said, self.folder, complained)
+        done = subprocess.CompletedProcess(arguments, command.wait(60), said.read_text(), complained.read_text())
         assert code in (None, done.returncode), (
             f"answerline {' '.join(arguments)} ended with {done.returncode}:\n{done.stdout}{done.stderr}"
         )

@@ -10,15 +10,14 @@ import contextlib
 import functools
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
 
+from tests.stack import process
 from tests.stack.process import alive
 
 REPOSITORY = Path(__file__).parents[1]
@@ -53,10 +52,10 @@ class Forked:
         return code
 
 
-def fork(arguments: list[str], environment: Mapping[str, str], log: Path, folder: Path) -> Forked:
-    """`answerline` with these arguments and this environment alone, in this folder, its output appended to the log."""
+def fork(arguments: list[str], environment: Mapping[str, str], log: Path, folder: Path, errors: Path | None = None) -> Forked:
+    """`answerline` with these arguments and this environment alone, in this folder; its output is appended to the log."""
     zygote = _zygote()
-    order = {"arguments": arguments, "environment": dict(environment), "log": str(log), "folder": str(folder)}
+    order = {"arguments": arguments, "environment": dict(environment), "log": str(log), "errors": str(errors or log), "folder": str(folder)}
     assert zygote.stdin
     assert zygote.stdout
     zygote.stdin.write(json.dumps(order) + "\n")
@@ -67,9 +66,7 @@ def fork(arguments: list[str], environment: Mapping[str, str], log: Path, folder
 
 @functools.cache
 def _folder() -> Path:
-    folder = Path(tempfile.mkdtemp(prefix="answerline-zygote-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return folder
+    return process.folder("zygote")
 
 
 @functools.cache
@@ -134,23 +131,25 @@ def _become(order: dict, cli: object) -> None:
     try:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         os.setsid()
-        log = os.open(order["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        log, errors = (os.open(order[name], os.O_WRONLY | os.O_CREAT | os.O_APPEND) for name in ("log", "errors"))
         null = os.open(os.devnull, os.O_RDONLY)
         os.dup2(null, 0)
         os.dup2(log, 1)
-        os.dup2(log, 2)
+        os.dup2(errors, 2)
         os.chdir(order["folder"])
         os.environ.clear()
         os.environ.update(order["environment"])
         hubs.use_hub()  # a poll object of its own, not the parent's
-        cli.main(order["arguments"], standalone_mode=False)
-        code = 0
-    except BaseException:
+        cli.main(order["arguments"])
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else int(end.code is not None)
+    except BaseException:  # noqa: BLE001 - said in the log; the exit code tells
         import traceback
 
         traceback.print_exc()
-        raise
     finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
         os._exit(code)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 from urllib.parse import unquote
 
@@ -12,8 +11,8 @@ from hypothesis import HealthCheck, given, seed, settings
 from tests.contract.telephony import queue_report
 from tests.fuzz.mutations import Intake, broken, intakes
 from tests.system import System
+from tests.thorough import TIMES, USUAL
 
-TIMES = int(os.environ.get("ANSWERLINE_FUZZ", "1"))
 EXITS = ("answered", "abandoned", "timed_out", "left_by_key", "left_otherwise", "lost", "waiting")
 
 
@@ -26,7 +25,7 @@ def test_what_was_acknowledged_is_kept_and_the_report_adds_up(system: System, na
     }
 
     @seed(1)
-    @settings(max_examples=6 * TIMES, deadline=None, database=None, derandomize=TIMES == 1, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=4 * TIMES, deadline=None, database=None, derandomize=USUAL, suppress_health_check=list(HealthCheck))
     @given(body=broken(intake))
     def post(body: bytes) -> None:
         answer = system.post(intake.path, body, headers=headers, source=name)

@@ -151,7 +151,7 @@ def end(child: subprocess.Popen[bytes], number: signal.Signals, timeout: float =
     child.wait()
 
 
-def until_ready(attempt: Callable[[], object], alive: Callable[[], bool], what: str, log: Callable[[], str], timeout: float = 60) -> None:
+def until_ready(attempt: Callable[[], object], alive: Callable[[], bool], what: str, log: Callable[[], str], timeout: float = 120) -> None:
     """Try until `attempt` raises no longer; fail at once when the process is gone."""
     deadline = time.monotonic() + timeout
     while True:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from services.gateway.domain.ari import interpret, messages
 from services.gateway.domain.legs import Snapshot, fold
 from services.gateway.domain.observation import Ignored, Malformed, Observation, group_by_contact
+from tests.thorough import TIMES
 from tests.unit.gateway.telephony_samples import TRUTH, ami_lines, by_agent, by_ami, by_dialplan, by_queue, by_queue_log, legs_of
 
 LINES = ami_lines("ari_events")
@@ -79,7 +80,7 @@ def test_order_and_doubled_delivery_change_nothing(seed: int) -> None:
 CONTACTS = [contact for contact in group_by_contact(by_queue_log() + by_ami() + by_ari()) if fold(contact)]
 
 
-@settings(max_examples=100)
+@settings(max_examples=60 * TIMES)
 @given(st.sampled_from(CONTACTS), st.data())
 def test_any_part_of_a_story_and_any_evidence_fold_the_same_in_any_order(contact: list[Observation], data: st.DataObject) -> None:
     part = data.draw(st.lists(st.sampled_from(contact), unique_by=lambda o: o.key, max_size=len(contact)))

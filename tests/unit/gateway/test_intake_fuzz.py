@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
 from typing import Any
 
 import pytest
@@ -16,13 +15,13 @@ from sqlalchemy import func, select
 from services.gateway import handlers, store
 from services.gateway.handlers import Receipt, Taken
 from tests.fuzz.mutations import Intake, broken, intakes
+from tests.thorough import TIMES, USUAL
 from tests.unit.conftest import MakeUnits, SetClock
 from tests.unit.gateway.door import Doors
 
-TIMES = int(os.environ.get("ANSWERLINE_FUZZ", "1"))
-EXAMPLES = 25 * TIMES
+EXAMPLES = 15 * TIMES
 HOW = settings(
-    max_examples=EXAMPLES, deadline=None, derandomize=TIMES == 1, database=None, suppress_health_check=list(HealthCheck),
+    max_examples=EXAMPLES, deadline=None, derandomize=USUAL, database=None, suppress_health_check=list(HealthCheck),
     phases=(Phase.explicit, Phase.generate, Phase.shrink),
 )  # fmt: skip
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from services.gateway.domain.legs import Leg, fold
 from services.gateway.domain.observation import Observation, group_by_contact
+from tests.thorough import TIMES
 from tests.unit.gateway.telephony_samples import by_ami, by_dialplan, by_queue_log
 
 CALL, LINKED, ANN, BOB = "5.1", "5.0", "Ann", "Bob"
@@ -219,7 +220,7 @@ def test_contacts_are_joined_by_any_channel_they_share() -> None:
 CONTACTS = [contact for contact in group_by_contact(by_queue_log() + by_ami() + by_dialplan()) if len(fold(contact)) > 0]
 
 
-@settings(max_examples=150)
+@settings(max_examples=60 * TIMES)
 @given(st.sampled_from(CONTACTS), st.data())
 def test_any_part_of_a_story_folds_the_same_in_any_order_and_told_twice(contact: list[Observation], data: st.DataObject) -> None:
     part = data.draw(st.lists(st.sampled_from(contact), unique_by=lambda o: o.key, max_size=len(contact)))
@@ -227,7 +228,7 @@ def test_any_part_of_a_story_folds_the_same_in_any_order_and_told_twice(contact:
     assert fold(shuffled) == fold(sorted(part, key=lambda o: o.key))
 
 
-@settings(max_examples=100)
+@settings(max_examples=60 * TIMES)
 @given(st.sampled_from(CONTACTS), st.sets(st.sampled_from(["ami", "dialplan"])))
 def test_more_reporters_change_no_figure_of_the_queue_log(contact: list[Observation], others: set[str]) -> None:
     def figures(reporters: set[str]) -> list[tuple[object, ...]]:

@@ -25,6 +25,7 @@ from services.routing.domain.foresight import Experience
 from services.routing.domain.hours import Opening
 from services.routing.domain.policy import Callback, Levels, Overflow, Policy, Relax, Retry, Segment
 from shared.contracts.routing import EVENTS
+from tests.thorough import TIMES
 
 Tables = dict[str, dict[str, dict[str, Any]]]
 
@@ -980,4 +981,4 @@ def without_estimates(tables: Tables) -> Tables:
 
 
 TestDesk = pytest.mark.timeout(600)(DeskMachine.TestCase)  # a sequence that fails takes minutes to shorten
-TestDesk.settings = settings(max_examples=250, stateful_step_count=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+TestDesk.settings = settings(max_examples=80 * TIMES, stateful_step_count=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])

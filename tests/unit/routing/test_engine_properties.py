@@ -16,6 +16,7 @@ from services.routing.domain.engine import Decision, Engine
 from services.routing.domain.needs import Need, Pair, Profile, Seat, Terms, Waiting, assign
 from services.routing.domain.record import rerun, words
 from services.routing.domain.scarcity import utilisations
+from tests.thorough import TIMES
 
 CHANNELS = ("voice", "chat")
 SKILLS = ("tax", "loan")
@@ -85,7 +86,7 @@ rush = st.builds(lambda waiting, agents: [*waiting, settle, *agents, settle], ma
 one_by_one = st.builds(lambda waiting, agents: [*waiting, *itertools.chain(*((one, settle) for one in agents))], many_waiting, few_agents)
 steps = changes | rush | one_by_one
 prices = st.lists(st.floats(0, 1), min_size=3, max_size=3)
-many = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+many = settings(max_examples=60 * TIMES, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 
 
 class Day:

@@ -24,6 +24,7 @@ from services.routing.domain.hours import (
     next_open,
     why_closed,
 )
+from tests.thorough import TIMES
 
 ZONES = (
     "UTC",
@@ -85,7 +86,7 @@ def between(start: float, end: float, count: int = 40) -> list[float]:
     return [moment for moment in (start, end - 0.5, *(choose.uniform(start, end) for _ in range(count))) if start <= moment < end]
 
 
-@settings(deadline=None)
+@settings(max_examples=40 * TIMES, deadline=None)
 @given(cases(), st.floats(0, 20 * 86_400))
 def test_what_is_added_is_measured(case: tuple[Calendar, float], seconds: float) -> None:
     calendar, start = case
@@ -99,7 +100,7 @@ def test_what_is_added_is_measured(case: tuple[Calendar, float], seconds: float)
             assert business_seconds(calendar, start, end - 1) == pytest.approx(seconds - 1, abs=CLOSE)
 
 
-@settings(deadline=None)
+@settings(max_examples=40 * TIMES, deadline=None)
 @given(cases(), st.floats(0, 30 * 86_400), st.floats(0, 30 * 86_400))
 def test_open_time_adds_up(case: tuple[Calendar, float], one: float, other: float) -> None:
     calendar, start = case
@@ -110,7 +111,7 @@ def test_open_time_adds_up(case: tuple[Calendar, float], one: float, other: floa
     assert 0 <= whole <= end - start + CLOSE
 
 
-@settings(deadline=None)
+@settings(max_examples=40 * TIMES, deadline=None)
 @given(cases())
 def test_the_next_opening_is_open_and_nothing_before_it_is(case: tuple[Calendar, float]) -> None:
     calendar, moment = case
@@ -122,7 +123,7 @@ def test_the_next_opening_is_open_and_nothing_before_it_is(case: tuple[Calendar,
         assert is_open(calendar, opens)
 
 
-@settings(deadline=None)
+@settings(max_examples=40 * TIMES, deadline=None)
 @given(cases())
 def test_between_two_changes_nothing_changes(case: tuple[Calendar, float]) -> None:
     calendar, moment = case
@@ -134,7 +135,7 @@ def test_between_two_changes_nothing_changes(case: tuple[Calendar, float]) -> No
         assert is_open(calendar, change) is not now
 
 
-@settings(deadline=None)
+@settings(max_examples=40 * TIMES, deadline=None)
 @given(cases())
 def test_open_time_is_the_sum_of_the_openings(case: tuple[Calendar, float]) -> None:
     calendar, start = case
@@ -147,7 +148,7 @@ def test_open_time_is_the_sum_of_the_openings(case: tuple[Calendar, float]) -> N
     assert business_seconds(calendar, start, end) == pytest.approx(total, abs=CLOSE)
 
 
-@settings(deadline=None)
+@settings(max_examples=40 * TIMES, deadline=None)
 @given(cases())
 def test_while_the_clocks_do_not_change_the_wall_clock_decides(case: tuple[Calendar, float]) -> None:
     calendar, moment = case
@@ -163,7 +164,7 @@ def test_while_the_clocks_do_not_change_the_wall_clock_decides(case: tuple[Calen
     assert is_open(calendar, moment) == on_the_clock
 
 
-@settings(deadline=None)
+@settings(max_examples=40 * TIMES, deadline=None)
 @given(cases())
 def test_whatever_is_closed_has_a_reason(case: tuple[Calendar, float]) -> None:
     calendar, moment = case
@@ -173,7 +174,7 @@ def test_whatever_is_closed_has_a_reason(case: tuple[Calendar, float]) -> None:
         assert calendar.holidays.keys() - calendar.workdays.keys() - calendar.special.keys()
 
 
-@settings(deadline=None)
+@settings(max_examples=40 * TIMES, deadline=None)
 @given(cases(), st.data())
 def test_a_queue_opens_when_it_was_said_to(case: tuple[Calendar, float], data: st.DataObject) -> None:
     calendar, moment = case

@@ -26,6 +26,7 @@ from services.routing.domain.intervals import (
     signed_in,
     zone_called,
 )
+from tests.thorough import TIMES
 
 ZONES = [
     "UTC", "Asia/Hong_Kong", "Asia/Kathmandu", "Asia/Kolkata", "Europe/Berlin", "America/New_York", "America/St_Johns", "America/Sao_Paulo",
@@ -163,7 +164,7 @@ def grids(draw: st.DrawFn) -> Grid:
 
 
 @given(grids(), st.data())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60 * TIMES, deadline=None)
 def test_intervals_cover_the_period_without_gap_or_overlap_and_each_label_is_one(grid: Grid, data: st.DataObject) -> None:
     intervals = grid.intervals
     assert (intervals[0].start, intervals[-1].end) == (grid.start, grid.end)
@@ -181,7 +182,7 @@ def test_intervals_cover_the_period_without_gap_or_overlap_and_each_label_is_one
 
 
 @given(grids(), st.data())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60 * TIMES, deadline=None)
 def test_the_cells_that_a_database_counts_are_the_intervals(grid: Grid, data: st.DataObject) -> None:
     moment = data.draw(st.floats(grid.start, grid.end, exclude_max=True))
     stretch = next(one for one in grid.stretches if moment < one.end)
@@ -190,7 +191,7 @@ def test_the_cells_that_a_database_counts_are_the_intervals(grid: Grid, data: st
 
 
 @given(grids(), st.data())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60 * TIMES, deadline=None)
 def test_the_shares_of_a_span_add_up_to_it(grid: Grid, data: st.DataObject) -> None:
     around = st.floats(grid.start - 1e5, grid.end + 1e5)
     since, until = sorted((data.draw(around), data.draw(around)))
