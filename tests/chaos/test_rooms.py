@@ -1,4 +1,4 @@
-"""Questions and rooms while im is killed again and again: no step of a ladder left out or done twice, no acknowledged message lost (G3, G5)."""
+"""Questions and rooms while im is killed again and again, and the broker once: no step of a ladder left out or done twice, no acknowledged message lost (G3, G5)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.chaos.harness import CORE, Chaos, Monkey
+from tests.chaos.harness import CORE, RECOVERY_SECONDS, Chaos, Monkey
 from tests.chaos.synthetic import Say
 from tests.e2e.centre import Centre
 from tests.system import eventually
@@ -73,7 +73,12 @@ def test_ladders_and_rooms_outlive_kills(either: Chaos, monkey: Monkey, rounds: 
         while not all(over(id) for id in ids):
             monkey.pause(1.5)
             system.kill(service)
+            if system.broker and not system.done["kill broker"]:
+                system.kill_broker()
+                monkey.pause(0.5)
+                system.broker.start()
         acknowledged = {id: one.result(60) for id, one in writing.items()}
+    eventually(lambda: not system.count("im", "outbox where published_at is null"), RECOVERY_SECONDS)
     for id in ids:
         steps = [row[0] for row in system.sql("im", "select step from ladder_step where escalation = :id order by step", id=id)]
         assert steps == [0, 1, 2, 3]
