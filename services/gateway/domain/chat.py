@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 from urllib.parse import parse_qsl
 
+from services.gateway.domain.observation import storable
+
 CODE = re.compile(r"#?([2-9A-HJKMNP-Z]{6})\b[:,]?\s*", re.IGNORECASE)
 MENTION = re.compile(r"(?:@\*\*[^*]+\*\*|<@\w+>|@\S+)\s*")
 REPLAY_SECONDS = 300.0
@@ -60,7 +62,7 @@ def read(body: bytes, content_type: str) -> Said:
     if isinstance(trigger, str) and trigger and text.startswith(trigger):
         text = text[len(trigger) :]
     token = values.get("token")
-    return Said(tuple(str(user) for user in users if user not in (None, "")), text.strip(), token if isinstance(token, str) else "")
+    return Said(tuple(str(user) for user in users if user not in (None, "")), storable(text.strip()), token if isinstance(token, str) else "")
 
 
 def _values(body: bytes, content_type: str) -> dict[str, Any]:
