@@ -390,7 +390,7 @@ def _read_body(environ: Environ, limit: int) -> bytes:
     if length is not None and length > limit:
         raise TooLarge(f"the body has {length} bytes; at most {limit} are taken here")
     stream = environ["wsgi.input"]
-    coding = environ.get("HTTP_TRANSFER_ENCODING", "").strip().lower()
+    coding = environ.get("HTTP_TRANSFER_ENCODING", "").strip(" \t").lower()
     if coding not in ("", "chunked"):
         raise Malformed(f"Transfer-Encoding: send the body as it is or chunked, not {coding[:40]}")
     if length is None and not coding:

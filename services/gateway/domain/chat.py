@@ -62,7 +62,9 @@ def read(body: bytes, content_type: str) -> Said:
     if isinstance(trigger, str) and trigger and text.startswith(trigger):
         text = text[len(trigger) :]
     token = values.get("token")
-    return Said(tuple(str(user) for user in users if user not in (None, "")), storable(text.strip()), token if isinstance(token, str) else "")
+    return Said(
+        tuple(str(user) for user in users if user not in (None, "")), storable(text.strip()), token if isinstance(token, str) else ""
+    )
 
 
 def _values(body: bytes, content_type: str) -> dict[str, Any]:
