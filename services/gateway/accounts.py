@@ -16,7 +16,7 @@ from typing import Any
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
-from sqlalchemy import ColumnElement, Connection, delete, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, case, delete, insert, or_, select, update
 
 from services.gateway import audit, people
 from services.gateway.store import failed_sign_in, password, person, session
@@ -35,6 +35,8 @@ LEAST_VARIETY = 5
 TRIES_A_NAME, TRIES_AN_ADDRESS = 5, 50
 FIRST_PAUSE, LONGEST_PAUSE = 30.0, 900.0
 FORGOTTEN_AFTER = 86400.0
+KNOWN_PLACE_SECONDS = 30 * 86400.0
+"""So long after somebody's last sign-in from an address, failures from there count apart from those of strangers."""
 REFUSED = "the name or the password is wrong, or nobody of this name may sign in with a password"
 
 HASHER = PasswordHasher(time_cost=2, memory_cost=19_456, parallelism=1)
@@ -113,9 +115,12 @@ class Accounts:
 
     def sign_in(self, login: str, told: str, address: str) -> SignedIn:
         """By id or e-mail address. Raises Unauthenticated, in the same words and after the same work whatever was wrong, and
-        TooManyRequests while too many have failed by that name or from that address."""
-        name, place = _subject("name", login.strip().casefold()), _subject("address", address)
+        TooManyRequests while too many have failed by that name or from that address. From where somebody has signed in before, they are
+        counted apart: strangers who guess must not keep them out."""
+        key, place = login.strip().casefold(), _subject("address", address)
         self._require_unlocked(place)
+        known = _subject("name at", f"{key} {address}")
+        name = known if self._is_open(known) else _subject("name", key)
         pause = self._count(name, TRIES_A_NAME)
         row = self._find(login.strip())
         fits, stale = self._off_the_hub(self._verify, row.hash if row else self._decoy, _normal(told))
@@ -125,6 +130,8 @@ class Accounts:
         better = self._off_the_hub(self._hasher.hash, _normal(told)) if stale else row.hash
         with self.units() as work:
             work.connection.execute(delete(failed_sign_in).where(failed_sign_in.c.subject == name))
+            place_of = {"subject": known, "failures": 0, "last_at": clock.now(), "locked_until": 0.0}
+            bulk.insert(work.connection, failed_sign_in, [place_of], key=("subject",), update=("failures", "last_at", "locked_until"))
             unchanged = password.c.person == row.id, password.c.hash == row.hash
             if work.connection.execute(update(password).where(*unchanged).values(hash=better)).rowcount == 0:
                 raise Unauthenticated(REFUSED)  # it was changed this very moment
@@ -175,12 +182,13 @@ class Accounts:
             return False, False
 
     def prune(self) -> None:
-        """Forget sessions that are over, and failures that are too old to count."""
+        """Forget sessions that are over, failures that are too old to count, and places where nobody signed in for long."""
         now = clock.now()
         over = or_(session.c.made_at < now - LONGEST_SESSION, session.c.seen_at < now - IDLE_SESSION)
         with self.units() as work:
             work.connection.execute(delete(session).where(over))
-            work.connection.execute(delete(failed_sign_in).where(failed_sign_in.c.last_at < now - FORGOTTEN_AFTER))
+            kept_for = case((failed_sign_in.c.failures == 0, KNOWN_PLACE_SECONDS), else_=FORGOTTEN_AFTER)
+            work.connection.execute(delete(failed_sign_in).where(failed_sign_in.c.last_at < now - kept_for))
 
     # Guessing
 
@@ -189,6 +197,13 @@ class Accounts:
             until = connection.scalar(select(failed_sign_in.c.locked_until).where(failed_sign_in.c.subject == subject))
         if until is not None and until > clock.now():
             raise _locked(until)
+
+    def _is_open(self, known: str) -> bool:
+        """Whether it is a place where that name signed in of late, with no pause there now."""
+        now = clock.now()
+        of_late = failed_sign_in.c.last_at > now - KNOWN_PLACE_SECONDS, failed_sign_in.c.locked_until <= now
+        with self.units.database.reading() as connection:
+            return connection.scalar(select(failed_sign_in.c.subject).where(failed_sign_in.c.subject == known, *of_late)) is not None
 
     def _count(self, subject: str, allowed: int) -> float:
         """Count a failure: of a name before its password is looked at, so that many at once are not more than one after another. Every

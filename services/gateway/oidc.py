@@ -60,7 +60,8 @@ class Attempt:
     """One sign-in on its way through the provider, from the secret in the browser's cookie."""
 
     def __init__(self, cookie: str) -> None:
-        self.secret, _, self.return_to = cookie.partition(".")
+        self.secret, _, path = cookie.partition(".")
+        self.return_to = path if PATH.fullmatch(path) else ""  # whoever else can write cookies here is sent nobody's token
 
     @classmethod
     def new(cls, return_to: str) -> Attempt:

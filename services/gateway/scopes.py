@@ -1,4 +1,4 @@
-"""Who sees what: each principal the objects of its sites and teams, and a person who is an agent and nothing else themselves alone.
+"""Who sees what: each principal the objects of its sites and teams, and a person who is an agent, or agent and expert, themselves alone.
 
 A queue or an agent belongs to a site, a team, both or neither, as routing has it; what belongs to no site is every site's, and so for
 teams. What somebody may not see is not there for them: lists leave it out, and asking for it by name is answered with 404.
@@ -66,8 +66,9 @@ def is_limited(principal: Principal) -> bool:
 
 
 def acts_alone(principal: Principal) -> bool:
-    """A person who is an agent and nothing else. A key is no person: with the role agent it speaks for all agents of its scope."""
-    return bool(principal.person) and principal.roles == {"agent"}
+    """A person who is an agent, and at most an expert beside it: an expert answers questions, and leads nobody. A key is no person: with
+    the role agent it speaks for all agents of its scope."""
+    return bool(principal.person) and "agent" in principal.roles and principal.roles <= {"agent", "expert"}
 
 
 def sees_own_rooms(principal: Principal) -> bool:

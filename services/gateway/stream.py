@@ -26,7 +26,7 @@ from sqlalchemy import ColumnElement, Connection, or_
 
 from services.gateway import stream_log
 from services.gateway.metrics import STREAM_CUT_OFF, STREAM_DELIVERED, WAITING_REQUESTS
-from services.gateway.scopes import Scopes, is_limited, sees_own_rooms
+from services.gateway.scopes import Scopes, acts_alone, is_limited, sees_own_rooms, within
 from services.gateway.stream_log import Entry, Extent, stream_event
 from shared import clock, contracts
 from shared.bus.envelope import Event
@@ -39,6 +39,7 @@ from shared.runtime.fanout import Fanout, Listener
 log = structlog.get_logger()
 
 LIVE = "live"
+PERSON_CHANGED = "gateway.person_changed.v1"
 MOST_LISTENERS = 5_000
 MOST_TOPICS = 100
 LONGEST_TOPIC = 240
@@ -285,6 +286,9 @@ class Stream:
     def sees(self, principal: Principal, entry: Entry) -> bool:
         if entry.people is not None and sees_own_rooms(principal):
             return principal.person in entry.people
+        if entry.type == PERSON_CHANGED and not acts_alone(principal):  # they need not be an agent, of whom routing says where they belong
+            told = orjson.loads(entry.body)["data"]
+            return within(principal.scope, told["site"], told["team"])
         return self.scopes.sees(principal, queue=entry.queue or "", agent=entry.agent or "")
 
     # Listening

@@ -32,6 +32,9 @@ CODE_ALPHABET = "23456789ABCDEFGHJKMNPQRSTUVWXYZ"
 CODE_LENGTH = 6
 DUE_AT_ONCE = 50
 ERASE_AT_ONCE = 500
+LATELY_SECONDS = 60.0
+OF_LATE = 10
+"""Times as many questions as may be open at once are taken from one agent within that: each asks people away from their work."""
 KEEP_CARDS = 400 * 86400.0
 LANGUAGES: tuple[experts.Language, ...] = ("en", "zh")
 
@@ -46,7 +49,12 @@ def open_escalation(units: UnitOfWork, asked: Mapping[str, Any]) -> Row:
         if card is None or card["agent"] != asked["agent"]:
             raise errors.NotFound(f"{asked['agent']} has no contact {asked['contact']}")
         ladder = ladder_for(work.connection, asked["topic"])
-        if store.open_of_agent(work.connection, asked["agent"]) >= ladder.open_per_agent:
+        still_open, of_late = store.asked_by(work.connection, asked["agent"], clock.now() - LATELY_SECONDS)
+        if of_late >= OF_LATE * ladder.open_per_agent:
+            raise errors.TooManyRequests(
+                f"{asked['agent']} has asked {of_late} questions within {LATELY_SECONDS:g} s: wait a while", retry_after=int(LATELY_SECONDS)
+            )
+        if still_open >= ladder.open_per_agent:
             raise errors.Conflict(
                 f"{asked['agent']} has {ladder.open_per_agent} questions open already: accept, refuse or close one of them first"
             )

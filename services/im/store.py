@@ -17,6 +17,7 @@ from sqlalchemy import (
     Text,
     and_,
     delete,
+    exists,
     func,
     insert,
     or_,
@@ -260,10 +261,14 @@ def listing(
     return [_escalation(row) for row in connection.execute(query).mappings()]
 
 
-def open_of_agent(connection: Connection, agent: str) -> int:
-    """How many questions of this agent are open."""
-    query = select(func.count()).where(escalation.c.agent == agent, escalation.c.closed_at.is_(None))
-    return connection.scalar(query.where(escalation.c.state != "unanswered")) or 0
+def asked_by(connection: Connection, agent: str, since: float) -> tuple[int, int]:
+    """How many questions of this agent are open, and how many were asked since then, open or not; none is added by another transaction
+    until this one is over. One that nobody took counts as open no longer than that."""
+    if connection.dialect.name == "postgresql":  # SQLite has one writer anyway
+        connection.execute(text("select pg_advisory_xact_lock(hashtext('im questions of'), hashtext(:agent))"), {"agent": agent})
+    theirs, fresh = select(func.count()).where(escalation.c.agent == agent), escalation.c.opened_at > since
+    still = theirs.where(escalation.c.closed_at.is_(None), or_(escalation.c.state != "unanswered", fresh))
+    return connection.scalar(still) or 0, connection.scalar(theirs.where(fresh)) or 0
 
 
 def messages_of(connection: Connection, id: str, after: int = 0, limit: int = 200) -> list[Row]:
@@ -280,13 +285,18 @@ def erase(connection: Connection, ids: Sequence[str], now: float) -> None:
     """Questions and messages lose their texts; who, when and how long stay, for the figures."""
     if ids:
         connection.execute(delete(message).where(message.c.escalation.in_(ids)))
-        connection.execute(update(escalation).where(escalation.c.id.in_(ids)).values(question="", erased_at=now))
+        blank = {"question": "", "close_reason": "", "erased_at": now}
+        connection.execute(update(escalation).where(escalation.c.id.in_(ids)).values(**blank))
 
 
 def to_erase(connection: Connection, ladder: str, before: float, most: int) -> list[str]:
-    """Closed ones of this ladder, older than that."""
+    """Those of this ladder that are older than that and wait for nothing; again where somebody has written in one since."""
+    written_since = exists().where(message.c.escalation == escalation.c.id, message.c.at < before)
     query = select(escalation.c.id).where(
-        escalation.c.ladder == ladder, escalation.c.opened_at < before, escalation.c.erased_at.is_(None), escalation.c.next_at.is_(None)
+        escalation.c.ladder == ladder,
+        escalation.c.opened_at < before,
+        escalation.c.next_at.is_(None),
+        or_(escalation.c.erased_at.is_(None), written_since),
     )
     return list(connection.scalars(query.limit(most)))
 

@@ -50,6 +50,7 @@ def receive(live: LiveDesk, work: Work, events: Sequence[Event]) -> None:
     ours, theirs = live.shard.divide(work.connection, routed)
     live.shard.forward(work, theirs)
     _note_agents(live, work, events)
+    _note_people(live, work, [event for event in events if event.type == "gateway.person_changed.v1"])
     _note_training(live, work, [event for event in events if event.type in training_store.KINDS])
     rows = [hearing.leg_row(event) for event in of_contacts]
     interval_store.note_late(work.connection, rows, clock.now())
@@ -83,6 +84,14 @@ def _note_agents(live: LiveDesk, work: Work, events: Sequence[Event]) -> None:
     store.save_observed_agents(work.connection, [hearing.agent_row(event) for event in reported])
     for event in restarts:
         store.forget_agents_of(work.connection, event.data["source"], event.data["at"])
+
+
+def _note_people(live: LiveDesk, work: Work, events: Sequence[Event]) -> None:
+    """Who has left is taken out of work on whichever desk they are."""
+    if news := store.note_people(work.connection, events) if events else {}:
+        live.shard.tell_all(work, "people", news)
+        with live.turn(work) as desk:
+            hearing.note_people(desk, news, clock.now())
 
 
 def _note_training(live: LiveDesk, work: Work, events: Sequence[Event]) -> None:

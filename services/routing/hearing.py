@@ -137,6 +137,11 @@ def see_again(desk: Desk, told: Mapping[str, Any], now: float) -> None:
         desk.see_again(agent.id, told["state"], now)
 
 
+def note_people(desk: Desk, news: Mapping[str, bool], now: float) -> None:
+    for person, active in sorted(news.items()):
+        desk.note_person(person, active, now)
+
+
 def agent_row(event: Event) -> dict[str, Any]:
     names = ("source", "agent", "address", "state", "reason", "since")
     return {**{name: event.data.get(name) for name in names}, "queue": event.data.get("queue") or "", "sequence": event.sequence}

@@ -646,8 +646,12 @@ def to_csv(rows: Iterable[Mapping[str, Any]], columns: Sequence[str] = QUEUE_COL
     lines = csv.writer(written, lineterminator="\r\n")
     lines.writerow(columns)
     for row in rows:
-        lines.writerow([_plain(row.get(column)) for column in columns])
+        lines.writerow([_moment(row.get(column)) if column in MOMENTS else _plain(row.get(column)) for column in columns])
     return written.getvalue()
+
+
+def _moment(value: float | None) -> str | None:
+    return None if value is None else clock.to_text(value)
 
 
 def _plain(value: Any) -> Any:
@@ -659,4 +663,6 @@ def _plain(value: Any) -> Any:
     return f"'{text}" if text[:1] in FORMULA else text
 
 
+MOMENTS = ("start", "end", "restated_at")
+"""Columns in epoch seconds, which others are told as RFC 3339."""
 FORMULA = ("=", "+", "-", "@", "\t", "\r")

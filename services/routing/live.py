@@ -128,6 +128,8 @@ class LiveDesk:
                 hearing.lose_sight(desk, mail.body["names"], clock.now())
             case "report":
                 hearing.see_again(desk, mail.body, clock.now())
+            case "people":
+                hearing.note_people(desk, mail.body, clock.now())
             case "rules":
                 self.reload_rules(work.connection)
             case "training":
@@ -190,6 +192,7 @@ class LiveDesk:
         desk = Desk.load(queues, agents, contacts, offers, now=now, policies=self.rules.policies, zone=self.zone, stopwatch=clock.monotonic)
         desk.opening, desk.after_business = self.rules.opening, self.rules.after_business
         desk.experience |= {name: Experience.from_row(row) for name, row in store.load_experience(connection).items()}
+        desk.departed |= store.departed(connection)
         self.shard.open(connection, desk)
         desk.leave_to_the_pbx(now)  # whom a change before had not reached yet
         rulebook.turn_away(desk, self.rules.closures, now)

@@ -25,6 +25,7 @@ from sqlalchemy import (
 )
 
 from services.routing.domain.desk import Changes
+from shared.bus.envelope import Event
 from shared.db import bulk
 from shared.db.types import Document, Id, Moment, Serial
 
@@ -145,6 +146,15 @@ offer = Table(
     Column("reason", Text, nullable=False),
     Column("closed_at", Moment),
 )
+
+person = Table(
+    "person",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("active", Boolean, nullable=False),
+    Column("sequence", Serial, nullable=False),
+)
+"""Of everybody of the directory: whether they still work here, as of which event."""
 
 last_agent = Table(
     "last_agent",
@@ -318,6 +328,21 @@ def last_agents(connection: Connection, customers: Iterable[str]) -> dict[str, s
     """customer -> the agent who spoke last with them"""
     query = select(last_agent.c.customer, last_agent.c.agent).where(last_agent.c.customer.in_(set(customers)))
     return {row.customer: row.agent for row in connection.execute(query)}
+
+
+def note_people(connection: Connection, events: Sequence[Event]) -> dict[str, bool]:
+    """Keep whether people still work here, unless something newer is known: person -> active, of those of whom there is news."""
+    last = {event.data["person"]: event for event in sorted(events, key=lambda event: event.sequence)}
+    rows = [{"id": id, "active": event.data["active"], "sequence": event.sequence} for id, event in last.items()]
+    written = bulk.insert(
+        connection, person, rows, key=("id",), update=("active", "sequence"), newer="sequence", returning=("id", "active")
+    )
+    return {str(row.id): bool(row.active) for row in written}
+
+
+def departed(connection: Connection) -> set[str]:
+    """Everybody who has left."""
+    return set(connection.execute(select(person.c.id).where(person.c.active.is_(False))).scalars())
 
 
 def save_legs(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> set[tuple[str, int]]:

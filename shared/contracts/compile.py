@@ -99,6 +99,45 @@ def compile_writer(schema: Schema) -> Loader:
     return write
 
 
+def compile_moments(schema: Schema) -> Callable[[Any], Any] | None:
+    """A function that writes the moments in an answer (epoch seconds inside) as RFC 3339, wherever the schema has a Time; all else, and what
+    is text already, stays as it is. None: the schema has no moments."""
+    inner = {name: each for name, field in schema.fields.items() if (each := _moments(field))}
+    if not inner:
+        return None
+
+    def write(data: Any) -> Any:
+        if not isinstance(data, Mapping):
+            return data
+        return {name: inner[name](value) if name in inner else value for name, value in data.items()}
+
+    return write
+
+
+def _moments(field: fields.Field | None) -> Callable[[Any], Any] | None:
+    match field:
+        case Time():
+            return lambda value: field._serialize(value, None, None) if type(value) in (int, float) else value
+        case fields.Nested():
+            each = compile_moments(field.schema)
+            return _of_each(each) if each and field.many else each
+        case fields.List():
+            each = _moments(field.inner)
+            return _of_each(each) if each else None
+        case fields.Dict():
+            each = _moments(field.value_field)
+            return _of_values(each) if each else None
+    return None
+
+
+def _of_each(write: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    return lambda value: [write(one) for one in value] if isinstance(value, list) else value
+
+
+def _of_values(write: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    return lambda value: {name: write(one) for name, one in value.items()} if isinstance(value, Mapping) else value
+
+
 def _published(schema: Schema, data: Mapping[str, Any]) -> dict[str, Any]:
     """The published form without any check, for the schema to find fault with."""
 

@@ -57,6 +57,8 @@ Witness = Callable[[Endpoint, "Request"], Ended | None]
 LONGEST_LENGTH = 15
 """Digits of a Content-Length; more are no length of anything."""
 LONGEST_KEY = 255
+DEEPEST = 64
+"""Levels of a JSON body; what walks through one later has no more room than some hundreds."""
 PASSING = frozenset({401, 403, 408, 429})
 """Refusals that say nothing about what was asked: whoever asks again may find it otherwise."""
 
@@ -304,9 +306,20 @@ def json_object(request: Request) -> dict[str, Any]:
         raise Malformed(f"the body is not JSON: {error}") from error
     if not isinstance(value, dict):
         raise Invalid("the body must be a JSON object")
+    if request.raw.count(b"[") + request.raw.count(b"{") > DEEPEST and is_deeper(value, DEEPEST):
+        raise Invalid(f"the body is nested too deeply: at most {DEEPEST} levels are read")
     if b"\\u0000" in request.raw and holds_nul(value):
         raise Invalid("no text may hold the character U+0000")
     return value
+
+
+def is_deeper(value: Any, levels: int) -> bool:
+    """Whether lists and objects stand in one another beyond so many levels."""
+    level = [value]
+    for _ in range(levels):
+        inner = [one.values() if isinstance(one, dict) else one for one in level if isinstance(one, dict | list)]
+        level = [*chain.from_iterable(inner)]
+    return any(isinstance(one, dict | list) for one in level)
 
 
 def holds_nul(value: Any) -> bool:
@@ -377,7 +390,7 @@ def _read_body(environ: Environ, limit: int) -> bytes:
     if length is not None and length > limit:
         raise TooLarge(f"the body has {length} bytes; at most {limit} are taken here")
     stream = environ["wsgi.input"]
-    coding = environ.get("HTTP_TRANSFER_ENCODING", "").strip().lower()
+    coding = environ.get("HTTP_TRANSFER_ENCODING", "").strip(" \t").lower()
     if coding not in ("", "chunked"):
         raise Malformed(f"Transfer-Encoding: send the body as it is or chunked, not {coding[:40]}")
     if length is None and not coding:

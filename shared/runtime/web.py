@@ -111,6 +111,21 @@ class Connection(GreenSocket):
             raise
 
 
+class _Head:
+    """The lines of a request's headers, read for the library that parses them. It takes a lone CR for an end of line, which proxies take
+    for a part of the value, and hands on NUL: either may have them see another request than we do."""
+
+    def __init__(self, source: Any) -> None:
+        self._source = source
+        self.is_plain = True
+
+    def readline(self, size: int = -1) -> bytes:
+        line: bytes = self._source.readline(size)
+        if b"\r" in line.removesuffix(b"\r\n") or b"\0" in line:
+            self.is_plain = False
+        return line
+
+
 class _Answer:
     """Where an answer is written to, at once and without another buffer."""
 
@@ -163,10 +178,11 @@ class Protocol(wsgi.HttpProtocol):
         return line
 
     def parse_request(self) -> bool:
+        self.rfile = head = _Head(self.rfile)  # eventlet puts its own back
         try:
             if not super().parse_request():
                 return False
-            self._check_head()
+            self._check_head(head.is_plain)
         except (wsgi.HeaderLineTooLong, wsgi.HeadersTooLarge):
             self._refuse(HeaderTooLarge(f"a header has at most {wsgi.MAX_HEADER_LINE} bytes, all of them {wsgi.MAX_TOTAL_HEADER_SIZE}"))
         except TimeoutError:
@@ -177,20 +193,23 @@ class Protocol(wsgi.HttpProtocol):
             return True
         return False
 
-    def _check_head(self) -> None:
-        """Raises Malformed or TooLarge where it is in doubt what belongs to the request, and so what follows it."""
+    def _check_head(self, is_plain: bool) -> None:
+        """Raises Malformed or TooLarge where it is in doubt what belongs to the request, and so what follows it. `is_plain`: no line of
+        it holds a character that ends one to some."""
         if self.request_version == "HTTP/0.9":
             raise Malformed("a request's first line is METHOD ADDRESS HTTP/1.1")
-        lengths, codings, whole = set(), [], not self.headers.defects
+        lengths, codings, whole = set(), [], is_plain and not self.headers.defects
         for name, value in self.headers.raw_items():
             whole = whole and "\n" not in value and "\r" not in value
             match name.lower():
                 case "content-length":
                     lengths.add(value)
                 case "transfer-encoding":
-                    codings.append(value.strip().lower())
+                    codings.append(value.strip(" \t").lower())  # of other blanks proxies think otherwise
         if not whole:  # what is no header hides all that follow it, the body's length among them
             raise Malformed("each header is one line, Name: value")
+        if len(self.headers.get_all("Host", ())) > 1:
+            raise Malformed("Host is said once")
         if len(lengths) > 1 or not all(length.isascii() and length.isdigit() for length in lengths):
             raise Malformed("Content-Length must be a whole number, said once")
         if any(len(length) > LONGEST_LENGTH for length in lengths):

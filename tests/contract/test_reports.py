@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
+from shared import clock
 from tests.contract.telephony import agents, post, queues, true_agents, true_queues
 from tests.system import System
 from tests.unit.gateway import telephony_samples as samples
@@ -70,7 +71,8 @@ def test_a_contact_is_found_by_its_call_and_by_its_id_and_tells_its_story(system
     (story,) = found["legs"]
     expected = {
         "number": 1, "queue": leg.queue, "call": leg.call, "agent": leg.agent, "position": leg.position, "outcome": "completed",
-        "arrived_at": leg.arrived_at, "answered_at": leg.answered_at, "ended_at": leg.ended_at, "ended_by": leg.ended_by,
+        "ended_by": leg.ended_by,
+        **{moment: clock.to_text(getattr(leg, moment)) for moment in ("arrived_at", "answered_at", "ended_at")},
         "hold_seconds": leg.hold_seconds, "talk_seconds": leg.talk_seconds, "missed": leg.missed, "uncertain": None,
     }  # fmt: skip
     assert {fact: story[fact] for fact in expected} == expected

@@ -2,8 +2,9 @@
 
 Semantics as Asterisk's documentation and source have them (18.10 to 22): CURL() blocks the dialplan while music plays on, gives the body
 whatever the status, nothing when it fails, and never lasts longer than CURLOPT(httptimeout); a hang-up is noticed between two steps, and
-at once in steps that listen (Wait, Playback, SayNumber, Dial, Queue); what hangs up runs the hangup handlers; JSON_DECODE() gives nothing for what is no
-JSON and the word null for null; an expression that cannot be read is empty, which is false; a Gosub has its own ARGs and LOCALs.
+at once in steps that listen (Wait, Playback, SayNumber, Dial, Queue, Bridge, Stasis); what hangs up runs the hangup handlers; JSON_DECODE() gives nothing for what is no
+JSON and the word null for null; an expression that cannot be read is empty, which is false; a Gosub has its own ARGs and LOCALs. A channel that is sent elsewhere (AMI's Redirect) goes there when the step that listens has ended for it; one
+whose TIMEOUT(absolute) is over in Stasis() goes to the extension T.
 """
 
 from __future__ import annotations
@@ -58,6 +59,14 @@ class HungUp(Exception):
     """The caller is gone."""
 
 
+class Redirected(Exception):
+    """The caller's channel goes on elsewhere."""
+
+    def __init__(self, place: tuple[str, str, int]) -> None:
+        super().__init__(place)
+        self.place = place
+
+
 @dataclass
 class Frame:
     """Where a Gosub came from, and what it hid."""
@@ -77,12 +86,17 @@ class Caller:
     dial: Callable[[str], str] = lambda _address: "ANSWER"
     queue: Callable[[str], str] = lambda _queue: "TIMEOUT"
     bridge: Callable[[str], str] = lambda _channel: "SUCCESS"
+    stasis: Callable[[str], dict[str, str] | None] = lambda _arguments: None
+    """What a controller made of a caller in Stasis(): the variables it set before it let them go on. None: there is no controller.
+    Raises TimeoutError where it fell silent."""
     clock: Callable[[], float] = time.time
     heard: list[str] = field(default_factory=list)
     """What the caller heard, in order: sound files, numbers, music (with its class, once each time that it begins)"""
     events: list[str] = field(default_factory=list)
     queued_after: float | None = None
     """The longest that Asterisk can have taken from the last good answer to Queue(), by the limits that the dialplan sets (seconds)"""
+    pace: float = 1.0
+    """How long a second of Wait() lasts"""
     patience: float = 10.0
     """So many times longer than the dialplan says a request may last here, for a machine may be busy"""
 
@@ -95,6 +109,11 @@ class Caller:
         self.music = ""
         self.requests: list[str] = []
         self.silent = 0.0
+        self.absolute = 0.0
+        """seconds of TIMEOUT(absolute); 0: none"""
+        self.rounds = 0
+        """of Wait()"""
+        self.sent_to: tuple[str, str, int] | None = None
         self.gone = threading.Event()
         self.skipped = 0.0
         self.result: str | None = None
@@ -102,6 +121,15 @@ class Caller:
     # The caller's side
 
     def hang_up(self) -> None:
+        self.gone.set()
+
+    # The manager interface's side
+
+    def set(self, variable: str, value: str) -> None:
+        self._put(variable, value)
+
+    def redirect(self, context: str, extension: str) -> None:
+        self.sent_to = (context, extension, 0)
         self.gone.set()
 
     @property
@@ -130,7 +158,7 @@ class Caller:
         while place is not None:
             context, extension, at = place
             step = self.plan[context, extension][at]
-            if not deaf and self.gone.is_set():
+            if not deaf and self.gone.is_set() and self.sent_to is None:
                 raise HungUp
             arguments_told = step.arguments if step.application in ("Set", "GotoIf") else self.expand(step.arguments)
             match step.application:
@@ -154,8 +182,14 @@ class Caller:
                 case "Goto":
                     place = self._target(context, extension, arguments_told)
                 case _:
-                    getattr(self, f"_do_{step.application.lower()}")(arguments_told)
-                    place = (context, extension, at + 1)
+                    try:
+                        getattr(self, f"_do_{step.application.lower()}")(arguments_told)
+                        place = (context, extension, at + 1)
+                    except Redirected as sent:
+                        place = sent.place
+                    except TimeoutError:
+                        self.absolute = 0.0
+                        place = (context, "T", 0)
         return value
 
     def _keep(self, arguments: tuple[str, ...]) -> None:
@@ -196,6 +230,8 @@ class Caller:
                 self.headers.append(value)
             else:
                 self.options[found[1]] = value
+        elif name == "TIMEOUT(absolute)":
+            self.absolute = float(value)
         elif name == "CHANNEL(hangup_handler_push)":
             self.handlers.append(value)
         elif name == "CHANNEL(hangup_handler_pop)":
@@ -225,11 +261,16 @@ class Caller:
         self._listen(0.0)
 
     def _do_wait(self, told: str) -> None:
-        self._listen(float(told))
+        self.rounds += 1
+        self._listen(float(told) * self.pace)
 
     def _listen(self, seconds: float) -> None:
         if self.gone.wait(seconds):
-            raise HungUp
+            if self.sent_to is None:
+                raise HungUp
+            place, self.sent_to = self.sent_to, None
+            self.gone.clear()
+            raise Redirected(place)
 
     def _do_dial(self, told: str) -> None:
         address, seconds, options = told.split(",", 2)
@@ -251,8 +292,15 @@ class Caller:
         self._put("BRIDGERESULT", self.bridge(told.split(",")[0]))
         self._listen(0.0)
 
+    def _do_stasis(self, told: str) -> None:
+        left = self.stasis(told)
+        if left is not None:
+            self.variables |= left
+        self._put("STASISSTATUS", "FAILED" if left is None else "SUCCESS")
+        self._listen(0.0)
+
     def _do_userevent(self, told: str) -> None:
-        self.events.append(told)
+        self.events.append(f"UserEvent({told})")
 
     # Variables, functions, expressions
 

@@ -6,8 +6,8 @@ import itertools
 import socket
 import threading
 import time
-from collections.abc import Iterator
-from concurrent.futures import Future
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -338,6 +338,170 @@ def test_killed_while_callers_wait_it_offers_them_to_nobody_when_it_is_back_unti
     assert (leg["outcome"], leg["agent"]) == ("talking", "Bob")
 
 
+# ---- held for a controller (AMI): Gosub(answerline,hold,1(QUEUE))
+
+
+class Held:
+    """A caller in `hold`, whose controller is the test: what it does over the manager interface, it does here."""
+
+    def __init__(self, **caller: object) -> None:
+        settings = {"ANSWERLINE_MUSIC": "default", "ANSWERLINE_SELF_SERVICE": "self-service", "ANSWERLINE_BEAT": "1"}
+        self.caller = Caller(settings, "1.1", pace=0.2, **caller)  # type: ignore[arg-type]
+        self.beats = threading.Event()
+        self.pool = ThreadPoolExecutor(2)
+        self.done = self.pool.submit(self.caller.call, "answerline", "hold", "sales")
+
+    def __enter__(self) -> Held:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.beats.set()
+        self.caller.hang_up()
+        self.pool.shutdown()
+
+    def beat(self) -> Held:
+        """The controller lives."""
+
+        def beat() -> None:
+            while not self.beats.wait(0.02):
+                self.caller.globals["ANSWERLINE_BEAT"] = str(int(self.caller.globals["ANSWERLINE_BEAT"]) + 1)
+
+        self.pool.submit(beat)
+        return self
+
+    def waits(self) -> Held:
+        eventually(lambda: "UserEvent(AnswerlineHold,Queue: sales)" in self.caller.events and self.caller.music == "default")
+        return self
+
+    def hears(self, *heard: str) -> None:
+        eventually(lambda: self.done.done() or self.caller.heard == [*heard])
+        assert self.caller.heard == [*heard]
+
+    def ends(self) -> str | None:
+        return self.done.result(LONG)
+
+
+def test_a_held_caller_hears_music_for_as_long_as_the_controller_lives_and_is_the_pbxs_when_it_does_not() -> None:
+    with Held(queue=lambda _: "COMPLETED").waits().beat() as held:
+        eventually(lambda: held.caller.rounds >= 6, within=LONG)
+        assert held.caller.heard == ["music default"]
+        held.beats.set()
+        assert held.ends() == "COMPLETED"
+        assert held.caller.heard == ["music default", "queue sales"]
+        assert held.caller.events == ["UserEvent(AnswerlineHold,Queue: sales)", "UserEvent(AnswerlineFallback,Queue: sales)"]
+
+
+def test_a_held_caller_is_in_the_pbxs_own_queue_within_two_seconds_of_the_last_beat() -> None:
+    waited: list[float] = []
+
+    class Listening(Caller):
+        def _do_wait(self, told: str) -> None:
+            waited.append(float(told))
+
+    caller = Listening({"ANSWERLINE_MUSIC": "default"}, "1.1")
+    assert caller.call("answerline", "hold", "sales") == "TIMEOUT"
+    assert 0.3 * 3 < sum(waited) < FALLBACK_SECONDS, "two beats may be late"
+
+
+def test_a_held_caller_hears_what_the_controller_says_and_then_music_again() -> None:
+    told = '{"state":"waiting","position":2,"estimated_wait_minutes":1,"announce":"help.example.com"}'
+    with Held().waits().beat() as held:
+        held.caller.set("ANSWERLINE_SAY", told)
+        held.hears(
+            "music default", "queue-thereare", "2", "queue-callswaiting", "queue-holdtime", "1", "queue-minute", "self-service", "music default"
+        )  # fmt: skip
+        assert held.caller.requests == [], "the controller asks Answerline, not the dialplan"
+        assert held.caller.variables["ANSWERLINE_SAY"] == ""
+
+
+def test_a_held_caller_is_bridged_to_the_agent_and_goes_on_when_the_agent_has_hung_up() -> None:
+    with Held().waits().beat() as held:
+        held.caller.set("ANSWERLINE_AGENT", "PJSIP/1001-7")
+        held.caller.redirect("answerline", "bridge")
+        assert held.ends() == "answered"
+        assert held.caller.heard == ["music default", "bridge PJSIP/1001-7,x"]
+        assert held.caller.events[-1] == "UserEvent(AnswerlineDone,Queue: sales)"
+        assert held.caller.music == ""
+
+
+def test_a_held_caller_whose_agent_is_gone_at_the_moment_of_bridging_is_held_on() -> None:
+    results = iter(["NONEXISTENT", "SUCCESS"])
+    with Held(bridge=lambda _channel: next(results)).waits().beat() as held:
+        held.caller.redirect("answerline", "bridge")
+        eventually(
+            lambda: held.caller.events[-1] == "UserEvent(AnswerlineUnbridged,Queue: sales)" and held.caller.music == "default", within=LONG
+        )
+        assert not held.done.done()
+        held.caller.redirect("answerline", "bridge")
+        assert held.ends() == "answered"
+
+
+def test_a_held_caller_whom_answerline_does_not_route_is_the_pbxs() -> None:
+    with Held(queue=lambda _: "COMPLETED").waits().beat() as held:
+        held.caller.redirect("answerline", "release")
+        assert held.ends() == "COMPLETED"
+        assert held.caller.heard == ["music default", "queue sales"]
+
+
+@pytest.mark.parametrize("state", ["closed", "callback"])
+def test_a_held_caller_who_is_not_let_in_goes_on_in_the_dialplan(state: str) -> None:
+    with Held().waits().beat() as held:
+        held.caller.set("ANSWERLINE_STATE", state)
+        held.caller.redirect("answerline", "over")
+        assert held.ends() == state
+        assert held.caller.music == ""
+
+
+def test_a_held_caller_who_hangs_up_is_gone_at_once() -> None:
+    with Held().waits().beat() as held:
+        held.caller.hang_up()
+        assert held.ends() is None
+        assert held.caller.heard == ["music default"]
+
+
+# ---- held in the application of a controller (ARI): Gosub(answerline,stasis,1(QUEUE))
+
+
+def in_stasis(stasis: Callable[[str], dict[str, str] | None]) -> Caller:
+    return Caller({"ANSWERLINE_MUSIC": "default"}, "1.1", stasis=stasis, queue=lambda _: "COMPLETED")
+
+
+@pytest.mark.parametrize("state", ["answered", "closed", "callback"])
+def test_behind_stasis_the_dialplan_goes_on_as_the_controller_says(state: str) -> None:
+    asked: list[str] = []
+
+    def stasis(arguments: str) -> dict[str, str]:
+        asked.append(arguments)
+        assert caller.absolute == FALLBACK_SECONDS, "without the controller the caller is held no longer"
+        return {"ANSWERLINE_STATE": state}
+
+    caller = in_stasis(stasis)
+    assert caller.call("answerline", "stasis", "sales") == state
+    assert asked == ["answerline-control,sales"]
+    assert (caller.heard, caller.absolute) == ([], 0.0)
+
+
+def test_whom_the_controller_lets_go_or_never_took_or_forgets_the_pbx_has() -> None:
+    def silent(_arguments: str) -> None:
+        raise TimeoutError
+
+    for stasis in (lambda _: {"ANSWERLINE_STATE": ""}, lambda _: None, silent):
+        caller = in_stasis(stasis)
+        assert caller.call("answerline", "stasis", "sales") == "COMPLETED"
+        assert caller.heard == ["queue sales"]
+        assert caller.absolute == 0.0, "a talk in the queue lasts as long as it lasts"
+
+
+def test_a_caller_who_hangs_up_in_stasis_is_gone() -> None:
+    def stasis(_arguments: str) -> dict[str, str]:
+        caller.hang_up()
+        return {}
+
+    caller = in_stasis(stasis)
+    assert caller.call("answerline", "stasis", "sales") is None
+    assert caller.heard == []
+
+
 # ---- the file, and what reads it here
 
 
@@ -350,8 +514,9 @@ def test_every_label_and_extension_that_the_dialplan_names_is_there() -> None:
             if step.application == "Goto" and "," not in step.arguments:
                 assert step.arguments in labels, step
             elif step.application == "Goto":
-                other, label = step.arguments.split(",")
-                assert label in {one.label for one in plan[context, other]}, step
+                *where, label = step.arguments.split(",")
+                steps_there = plan[([context, *where])[-2], where[-1]]
+                assert label == "1" or label in {one.label for one in steps_there}, step
             elif step.application == "GotoIf":
                 for label in filter(None, step.arguments.rpartition("?")[2].split(":")):
                     assert label in labels, step

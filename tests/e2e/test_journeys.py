@@ -89,6 +89,26 @@ def test_who_cannot_serve_a_contact_puts_it_back_in_its_place_for_somebody_else(
     assert centre.assignment(contact)["agent"] == second
 
 
+def test_who_is_deactivated_is_offered_nothing_more_and_finishes_what_they_have(centre: Centre) -> None:
+    talking, asked = centre.agent("talking"), centre.agent("asked", state="paused")
+    for id in (talking, asked):
+        centre.system.put(f"/v1/people/{id}", {"name": id, "roles": ["agent"]}).ok()
+    call = centre.call()
+    centre.serve(talking, call)
+    centre.state(asked, "available")
+    other = centre.call()
+    assert centre.offer(asked, other)
+    for id in (talking, asked):
+        assert centre.system.delete(f"/v1/people/{id}").status == 204
+    eventually(lambda: not centre.offers(asked) and centre.state_of(asked) == "offline")
+    assert (centre.state_of(talking), centre.assignment(call)["agent"]) == ("busy", talking)
+    assert centre.misses(asked) == 0
+    assert centre.system.put(f"/v1/agents/{asked}/state", {"state": "available"}).status == 409
+    centre.end(call)
+    eventually(lambda: centre.state_of(talking) == "offline")
+    assert centre.assignment(other)["state"] == "waiting"
+
+
 def test_who_joins_a_conversation_is_noted(centre: Centre) -> None:
     first, second = centre.agent("first"), centre.agent("second", state="paused")
     contact = centre.call()

@@ -8,6 +8,7 @@ COMMANDS = {
     "asterisk-ami": "asterisk_ami:follow",
     "asterisk-ari": "asterisk_ari:follow",
     "asterisk-control": "controller_ami:control",
+    "asterisk-control-ari": "controller_ari:control",
     "queue-log-tail": "queue_log_tail:follow",
     "freeswitch": "freeswitch:follow",
     "freeswitch-cdr-spool": "freeswitch:import_spool",

@@ -45,6 +45,8 @@ class Rest:
     user: str
     secret: str = field(repr=False)
     application: str = "answerline"
+    everything: bool = True
+    """whether the events of all channels are asked for, or of the application's own alone"""
 
     @property
     def headers(self) -> dict[str, str]:
@@ -59,13 +61,13 @@ class Rest:
         return parts.hostname, parts.port or (8089 if tls else 8088), parts.path.rstrip("/"), tls
 
     def listen(self) -> WebSocket:
-        """The websocket of events of all channels. Raises OSError, Refused, Closed."""
+        """The websocket of events. Raises OSError, Refused, Closed."""
         host, port, prefix, tls = self.address()
         connection: socket.socket = socket.create_connection((host, port), ANSWER_SECONDS)
         try:
             if tls:
                 connection = tls.wrap_socket(connection, server_hostname=host)
-            query = urlencode({"app": self.application, "subscribeAll": "true"})
+            query = urlencode({"app": self.application, "subscribeAll": str(self.everything).lower()})
             events = WebSocket(connection, f"{host}:{port}", f"{prefix}/ari/events?{query}", self.headers)
         except BaseException:
             connection.close()
@@ -73,17 +75,21 @@ class Rest:
         connection.settimeout(READ_SECONDS)
         return events
 
+    def connection(self, timeout: float = ANSWER_SECONDS) -> http.client.HTTPConnection:
+        host, port, _, tls = self.address()
+        if tls:
+            return http.client.HTTPSConnection(host, port, timeout=timeout, context=tls)
+        return http.client.HTTPConnection(host, port, timeout=timeout)
+
+    def path(self, path: str) -> str:
+        return f"{self.address()[2]}/ari{path}"
+
     def ask(self, path: str, method: str = "GET") -> tuple[Any, float]:
         """What a request answers, and when by the PBX's clock. Raises OSError, http.client.HTTPException, Refused, ValueError."""
-        host, port, prefix, tls = self.address()
-        connection = (
-            http.client.HTTPSConnection(host, port, timeout=ANSWER_SECONDS, context=tls)
-            if tls
-            else http.client.HTTPConnection(host, port, timeout=ANSWER_SECONDS)
-        )
+        connection = self.connection()
         asked_at = clock.now()
         try:
-            connection.request(method, f"{prefix}/ari{path}", headers=self.headers)
+            connection.request(method, self.path(path), headers=self.headers)
             response = connection.getresponse()
             body = response.read(LARGEST_ANSWER)
         finally:

@@ -37,8 +37,11 @@ EVERY_SECONDS = 60.0
 REPORT_TRIES = 12
 """Of what came of a call, over some minutes."""
 WORKERS = 8
+NOT_FOUND = 404
 
 Why = Literal["no_answer", "busy", "unavailable"]
+CAUSES: Mapping[int, Why] = {17: "busy", 18: "no_answer", 19: "no_answer", 21: "busy"}
+"""Q.850: why an agent's channel ended."""
 Found = Mapping[str, Any]
 
 
@@ -232,6 +235,10 @@ class Call:
         self.accepted = True
         return self._unmet("unavailable")
 
+    def still_held(self) -> list[Action]:
+        """What was asked of the PBX for this customer was lost in a break."""
+        return [Connect(self.leg)] if self.state == "talking" else []
+
     def caller_gone(self) -> list[Action]:
         before, self.state = self.state, "over"
         if before == "over":
@@ -240,17 +247,27 @@ class Call:
         return [*hang_up, End("caller")]
 
     def taken_back(self) -> list[Action]:
-        """The PBX gave the customer to its own queue by itself."""
+        """The PBX gave the customer to its own queue, or to somebody else, by itself."""
         leg, before, self.state = self.leg, self.state, "over"
-        return [HangUp(leg)] if before in ("ringing", "accepting") and not self.leg_gone else []
+        hang_up: list[Action] = [HangUp(leg)] if before in ("ringing", "accepting", "talking") and not self.leg_gone else []
+        return [*hang_up, End("agent")] if before == "talking" else hang_up
+
+    def transferred(self) -> list[Action]:
+        """The agent gave the customer to somebody of whom the PBX alone knows."""
+        if self.state != "talking":
+            return []
+        self.state = "over"
+        return [End("agent")]
 
 
 # ---- doing it
 
 
 class Switch(Protocol):
-    """What a PBX does for us. Nothing here waits for the PBX; what comes of it is heard later. Errors of the connection are its own."""
+    """What a PBX does for us. Nothing here waits for the PBX; what comes of it is heard later. Errors of the connection are its own.
+    `keep`: Answerline has just answered, so that the customer may be held for another while."""
 
+    def keep(self, call: Call) -> None: ...
     def ring(self, call: Call, leg: str, address: str) -> None: ...
     def hang_up(self, leg: str) -> None: ...
     def connect(self, call: Call, leg: str) -> None: ...
@@ -265,9 +282,10 @@ class Gateway:
     url: str
     key: str = field(repr=False)
     source: str
+    answer_seconds: float = ANSWER_SECONDS
 
-    def client(self, timeout: float) -> Client:
-        return Client(self.url, self.key, timeout)
+    def client(self, timeout: float = 0.0) -> Client:
+        return Client(self.url, self.key, timeout or self.answer_seconds)
 
     def contact(self, call: str) -> str:
         return f"/v1/contacts/{quote(f'{self.source}:{call}', safe='')}"
@@ -284,17 +302,27 @@ class Control:
         self._workers = ThreadPoolExecutor(WORKERS, "control")
         self._clients = threading.local()
         self._numbers: dict[str, str] = {}
+        self._attended: set[str] = set()
 
     # What is heard
 
     def arrives(self, id: str, queue: str, number: str = "", is_new: bool = True) -> None:
-        """A customer is held for a queue. One who was held before a break need not be announced again."""
+        """A customer is held for a queue. One who was held before a break is announced again only if Answerline does not know them."""
         with self.lock:
-            if id in self.calls:
-                return
-            self.calls[id] = Call(id, queue, say_at=clock.monotonic() + FIRST_WORDS_SECONDS)
-            self._numbers[id] = number
-        threading.Thread(target=self._attend, args=(id, is_new), name=f"call {id}", daemon=True).start()
+            if id not in self.calls:
+                self.calls[id] = Call(id, queue, say_at=clock.monotonic() + FIRST_WORDS_SECONDS)
+                self._numbers[id] = number
+                self._begin_to_attend(id, is_new)
+
+    def _begin_to_attend(self, id: str, is_new: bool) -> None:
+        if id not in self._attended:
+            self._attended.add(id)
+            threading.Thread(target=self._attend, args=(id, is_new), name=f"call {id}", daemon=True).start()
+
+    def talks(self, id: str, queue: str, leg: str) -> None:
+        """A customer was connected with an agent's channel before we began."""
+        with self.lock:
+            self.calls.setdefault(id, Call(id, queue, "talking", leg))
 
     def number_of(self, id: str) -> str:
         return self._numbers.get(id, "")
@@ -305,7 +333,10 @@ class Control:
             call = self.calls.get(id)
             if call is None:
                 return
+            before = call.state
             actions = what(call)
+            if before == "talking" and call.state == "waiting":
+                self._begin_to_attend(id, is_new=False)
             if call.state == "over":
                 self.calls.pop(id, None)
                 self._numbers.pop(id, None)
@@ -330,13 +361,16 @@ class Control:
         with self.lock:
             self.hears(self.of_leg(leg), lambda call: call.failed(leg, why))
 
-    def reconcile(self, channels: Iterable[str], legs_up: Iterable[str]) -> None:
-        """After a break: `channels` are all that there are, `legs_up` those of agents who have picked up meanwhile."""
-        there, up = set(channels), set(legs_up)
+    def reconcile(self, channels: Iterable[str], legs_up: Iterable[str], taken: Iterable[str] = ()) -> None:
+        """After a break: `channels` are all that there are, `legs_up` those of agents who have picked up meanwhile, `taken` those of
+        customers whom the PBX does not hold for us any more."""
+        there, up, elsewhere = set(channels), set(legs_up), set(taken)
         with self.lock:
             for call in list(self.calls.values()):
                 if call.id not in there:
                     self.hears(call.id, Call.caller_gone)
+                elif call.id in elsewhere:
+                    self.hears(call.id, Call.taken_back)
                 elif call.leg and call.leg in up and call.state == "ringing":
                     self.leg_answered(call.leg)
                 elif call.leg and call.leg not in there:
@@ -357,6 +391,7 @@ class Control:
             case Leave(how):
                 self.switch.leave(call, how)
             case Accept(offer, agent):
+                self.switch.keep(call)
                 self._workers.submit(self._accept, call.id, offer, agent)
             case Reject(offer, agent, reason, missed):
                 self._report(f"/v1/offers/{quote(offer, safe='')}/reject", {"agent": agent, "reason": reason, "missed": missed})
@@ -388,14 +423,14 @@ class Control:
     def _post(self, path: str, body: Mapping[str, Any]) -> Answer:
         client: Client | None = getattr(self._clients, "client", None)
         if client is None:
-            client = self._clients.client = self.gateway.client(timeout=ANSWER_SECONDS)
+            client = self._clients.client = self.gateway.client()
         return client.post(path, orjson.dumps(body), "application/json")
 
     # Asking Answerline
 
     def _attend(self, id: str, is_new: bool) -> None:
         """For as long as the customer waits: whom to ask."""
-        client = self.gateway.client(timeout=ANSWER_SECONDS)
+        client = self.gateway.client()
         try:
             if is_new and not self._announce_arrival(client, id):
                 self.hears(id, lambda call: call.told(None, clock.monotonic()))
@@ -403,14 +438,25 @@ class Control:
                 with self.lock:
                     call = self.calls.get(id)
                     if call is None or call.state == "talking":
+                        self._attended.discard(id)
                         return
                     rings = call.state in ("ringing", "accepting")
-                found = self._ask(client, id, rings)
-                self.hears(id, lambda call, found=found: call.told(found, clock.monotonic()))  # type: ignore[misc]
-                if not rings and found and found.get("state") in ("offered", "assigned") and call.state == "waiting":
+                answer = self._ask(client, id, rings)
+                if answer.status == NOT_FOUND and call.queue and not is_new:
+                    is_new = True
+                    if self._announce_arrival(client, id):
+                        continue
+                self._tell_call(id, answer.document if answer.taken else None)
+                if not rings and answer.taken and answer.document.get("state") in ("offered", "assigned") and call.state == "waiting":
                     self.stopped.wait(SETTLE_SECONDS)
         finally:
             client.close()
+
+    def _tell_call(self, id: str, found: Found | None) -> None:
+        with self.lock:
+            if found is not None and (call := self.calls.get(id)):
+                self.switch.keep(call)
+            self.hears(id, lambda call: call.told(found, clock.monotonic()))
 
     def _announce_arrival(self, client: Client, id: str) -> bool:
         with self.lock:
@@ -429,10 +475,9 @@ class Control:
         answer = client.post(f"/v1/telephony/asterisk/dialplan?{query}", orjson.dumps(told), "application/json")
         return answer.taken and bool(answer.document.get("contact"))
 
-    def _ask(self, client: Client, id: str, rings: bool) -> Found | None:
+    def _ask(self, client: Client, id: str, rings: bool) -> Answer:
         query = urlencode({"wait": WAIT_SECONDS, "until": "assigned" if rings else "offered"})
-        answer = client.post(f"{self.gateway.contact(id)}/assignment?{query}", b"{}", "application/json")
-        return answer.document if answer.taken else None
+        return client.post(f"{self.gateway.contact(id)}/assignment?{query}", b"{}", "application/json")
 
     # Whether Answerline is there
 

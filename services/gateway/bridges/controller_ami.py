@@ -16,8 +16,8 @@ import orjson
 import structlog
 
 from services.gateway.bridges.asterisk_ami import QUIET_SECONDS, Broken, Denied, Manager, Session, secret_of
-from services.gateway.bridges.controller import LEG, Call, Control, Found, Gateway, Why
-from services.gateway.bridges.kernel import Pauses, Where, posting, until_stopped
+from services.gateway.bridges.controller import CAUSES, LEG, Call, Control, Found, Gateway, Why
+from services.gateway.bridges.kernel import Pauses, Where, reaching, until_stopped
 from services.gateway.domain.observation import Malformed
 from shared import clock
 
@@ -28,10 +28,10 @@ READ = frozenset({"UserEvent", "Newchannel", "Newstate", "OriginateResponse", "H
 HOLD, AGENT = "answerline", "answerline-agent"
 """Contexts of the dialplan: callers, agents."""
 UP = "6"
+QUEUE, BRIDGE = "Queue", "Bridge"
+"""Applications in which the dialplan has a caller who is the PBX's own again, or an agent's."""
 BUSY_REASONS: Mapping[str, Why] = {"1": "no_answer", "3": "no_answer", "5": "busy"}
 """OriginateResponse's Reason: the last that was heard of the telephone (3: ringing, 5: busy)."""
-CAUSES: Mapping[str, Why] = {"17": "busy", "18": "no_answer", "19": "no_answer", "21": "busy"}
-"""Q.850, in Hangup's Cause."""
 SAID = ("state", "position", "estimated_wait_minutes", "announce", "announce_every_seconds")
 
 
@@ -58,6 +58,9 @@ class ManagerSwitch:
             except (OSError, Denied) as error:
                 log.warning("the manager interface could not be told", action=action, why=type(error).__name__)
                 return ""
+
+    def keep(self, call: Call) -> None:
+        """`beat` does it for all."""
 
     def ring(self, call: Call, leg: str, address: str) -> None:
         if leg in self.names:  # it rings since before the break
@@ -172,7 +175,7 @@ class Bridge:
                 self._hear_originate(message)
             case "Hangup" if id.startswith(LEG):
                 self.switch.forget(id)
-                self.control.leg_failed(id, CAUSES.get(message.get("Cause", ""), "unavailable"))
+                self.control.leg_failed(id, CAUSES.get(_whole(message.get("Cause", "")), "unavailable"))
             case "Hangup":
                 self.control.hears(id, Call.caller_gone)
             case "CoreShowChannel" if message.get("ActionID") == self._list[0]:
@@ -188,7 +191,8 @@ class Bridge:
                 self._fresh.add(id)
                 self.control.arrives(id, message.get("Queue", ""), _number(message))
             case "AnswerlineFallback":
-                self.control.hears(id, Call.taken_back)
+                # one who has been sent to an agent meanwhile goes there all the same: the Redirect is heeded wherever the caller is
+                self.control.hears(id, lambda call: [] if call.state == "talking" else call.taken_back())
             case "AnswerlineUnbridged":
                 self.control.hears(id, Call.not_connected)
             case "AnswerlineDone":
@@ -208,10 +212,21 @@ class Bridge:
         legs = {id: channel for id, channel in there.items() if id.startswith(LEG)}
         self.switch.names = {id: channel.get("Channel", "") for id, channel in legs.items()}
         self.switch.up = {id for id, channel in legs.items() if channel.get("ChannelState") == UP}
-        self.control.reconcile({*there, *self._fresh}, self.switch.up)
+        in_queue = {id for id, channel in there.items() if channel.get("Application") == QUEUE}
+        self.control.reconcile({*there, *self._fresh}, self.switch.up, in_queue)
         for id, channel in there.items():
-            if channel.get("Context") == HOLD and channel.get("Exten") == "hold":
+            if channel.get("Context") != HOLD or id in in_queue:
+                continue
+            if channel.get("Exten") == "hold":
+                self.control.hears(id, Call.still_held)
                 self.control.arrives(id, "", _number(channel), is_new=False)
+            elif channel.get("Application") == BRIDGE and (bridge := channel.get("BridgeId")):
+                for leg in (id for id, other in legs.items() if other.get("BridgeId") == bridge):
+                    self.control.talks(id, "", leg)
+
+
+def _whole(text: str) -> int:
+    return int(text) if text.isascii() and text.isdigit() else 0
 
 
 def _number(message: Mapping[str, str]) -> str:
@@ -221,7 +236,7 @@ def _number(message: Mapping[str, str]) -> str:
 
 
 @click.command("asterisk-control")
-@posting
+@reaching
 @click.option("--host", default="127.0.0.1", show_default=True, help="Where the manager interface listens.")
 @click.option("--port", default=5038, show_default=True, type=click.IntRange(1, 65535))
 @click.option("--user", default="answerline", show_default=True, help="Of manager.conf. Its secret stands in ANSWERLINE_AMI_SECRET(_FILE).")

@@ -16,8 +16,11 @@ from dataclasses import dataclass
 from typing import Any, Literal
 from urllib.parse import parse_qsl
 
+from services.gateway.domain.observation import storable
+
 CODE = re.compile(r"#?([2-9A-HJKMNP-Z]{6})\b[:,]?\s*", re.IGNORECASE)
 MENTION = re.compile(r"(?:@\*\*[^*]+\*\*|<@\w+>|@\S+)\s*")
+EVERYBODY = re.compile(r"@(?=(?:_?\*\*)?(?:all|channel|here|everyone|stream|topic)\b)", re.IGNORECASE)
 REPLAY_SECONDS = 300.0
 WORDS: dict[str, Literal["claim", "pass"]] = {"claim": "claim", "take": "claim", "pass": "pass", "接": "claim", "不会": "pass"}
 
@@ -60,7 +63,9 @@ def read(body: bytes, content_type: str) -> Said:
     if isinstance(trigger, str) and trigger and text.startswith(trigger):
         text = text[len(trigger) :]
     token = values.get("token")
-    return Said(tuple(str(user) for user in users if user not in (None, "")), text.strip(), token if isinstance(token, str) else "")
+    return Said(
+        tuple(str(user) for user in users if user not in (None, "")), storable(text.strip()), token if isinstance(token, str) else ""
+    )
 
 
 def _values(body: bytes, content_type: str) -> dict[str, Any]:
@@ -108,8 +113,9 @@ def spoken(type: str, data: Mapping[str, Any]) -> str:
 
 
 def escaped(text: str) -> str:
-    """Slack's three characters, so that nobody's text calls a whole channel (https://api.slack.com/reference/surfaces/formatting)."""
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    """Nobody's text calls a whole channel: Slack's three characters (https://api.slack.com/reference/surfaces/formatting), and the words by
+    which Mattermost, Rocket.Chat and Zulip call all, parted from their @ by a blank of no width."""
+    return EVERYBODY.sub("@\u200b", text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;"))
 
 
 def is_signed(body: bytes, timestamp: str, signature: str, secret: str, now: float) -> bool:

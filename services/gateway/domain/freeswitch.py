@@ -141,8 +141,8 @@ def interpret(message: Mapping[str, Any], received: float | None = None) -> Obse
     if kind is None:
         return Ignored(action)
     key = "|".join(["callcenter", action, *[told.get(header, "") for header in identity]])
-    if "Event-Date-Timestamp" in identity and not stamp:
-        key += f"{_instant(action, told.get('CC-Agent-Aborted-Time')) or received or 0:.0f}"
+    if _STAMPED in identity and not stamp and "CC-Agent-Called-Time" not in told:  # nothing of its own tells it from the next of its kind
+        key += f"{received or 0:.0f}"
     at = at or fields.pop("at", None) or received
     fields.pop("at", None)
     return Observation("callcenter", kind, key, at, **{**fields, **more})
@@ -158,7 +158,11 @@ _ACTIONS: dict[str, tuple[Kind, tuple[str, ...], tuple[str, ...]]] = {
     "member-queue-resume": ("entered", _MEMBER, ("CC-Member-UUID", "CC-Member-Session-UUID", _STAMPED)),
     "agent-offering": ("called", (*_MEMBER, *_WHO), ("CC-Member-UUID", "CC-Agent", _STAMPED)),
     "bridge-agent-start": ("answered", (*_MEMBER, *_WHO, "CC-Agent-UUID"), ("CC-Member-UUID", "CC-Agent-UUID")),
-    "bridge-agent-fail": ("missed", (*_MEMBER, *_WHO), ("CC-Member-UUID", "CC-Agent", _STAMPED)),
+    "bridge-agent-fail": (
+        "missed",
+        (*_MEMBER, *_WHO),
+        ("CC-Member-UUID", "CC-Agent", "CC-Agent-Called-Time", "CC-Agent-Aborted-Time", _STAMPED),
+    ),
     "bridge-agent-end": ("unmet", (*_MEMBER, "CC-Agent-UUID"), ("CC-Member-UUID", "CC-Agent-UUID")),
     "member-queue-end": (
         "completed",
@@ -173,7 +177,7 @@ READ = frozenset(
     {header for _, needed, identity in _ACTIONS.values() for header in (*needed, *identity)}
     | {
         "Event-Name", "Event-Subclass", "Core-UUID", "Answer-State", "Hangup-Cause", "CC-Action", "CC-Cancel-Reason", "CC-Hangup-Cause", "CC-Agent-Bridged",
-        "CC-Agent-Contact", "CC-Agent-Called-Time", "CC-Agent-Answered-Time", "CC-Agent-Aborted-Time", "CC-Member-Joined-Time",
+        "CC-Agent-Contact", "CC-Agent-Answered-Time", "CC-Member-Joined-Time",
         "Unique-ID", "Other-Leg-Unique-ID", "Record-File-Path", "variable_record_ms", "variable_cc_member_session_uuid",
         "CC-Bridge-Terminated-Time", "CC-Member-CID-Number", "CC-Member-CID-Name", "variable_cc_exit_key",
     }

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 DELIMITERS = ",;\t"
 MARK = "\ufeff"
+LONGEST_LINE, MOST_NAMES = 1024 * 1024, 100
 OTHERS = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
 _FORMULA = re.compile(r"'*[=+\-@\t\r\n]")
 _GUARDED = re.compile(r"'+[=+\-@\t\r\n]")
@@ -50,7 +51,7 @@ def read(text: str, known: Sequence[str], needed: Iterable[str]) -> Iterator[Row
     """The rows below the line of names, or (line, what is wrong with it). Columns may come in any order, and some be absent. Raises
     Unreadable where no row can be read."""
     delimiter = _delimiter(text, known)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    reader = csv.reader(_lines(text), delimiter=delimiter, strict=True)
     try:
         names = [name.strip().lower() for name in next(reader)]
     except StopIteration:
@@ -75,13 +76,23 @@ def read(text: str, known: Sequence[str], needed: Iterable[str]) -> Iterator[Row
         yield Row(line, {name: unguarded(cell) for name, cell in zip(names, cells, strict=True)})
 
 
+def _lines(text: str) -> Iterator[str]:
+    """Raises Unreadable for a line of millions of cells, which would take all the memory before anybody counted them."""
+    for number, line in enumerate(io.StringIO(text, newline=""), 1):
+        if len(line) > LONGEST_LINE:
+            raise Unreadable(f"line {number} has more than {LONGEST_LINE} characters: it is no row of such a table")
+        yield line
+
+
 def _delimiter(text: str, known: Sequence[str]) -> str:
     """The one by which most names of columns are known."""
-    first = next(iter(io.StringIO(text, newline="")), "")
+    first = next(_lines(text), "")
     return max(DELIMITERS, key=lambda one: sum(cell.strip().strip('"').lower() in known for cell in first.rstrip("\r\n").split(one)))
 
 
 def _check_names(names: Sequence[str], known: Sequence[str], needed: Iterable[str]) -> None:
+    if len(names) > MOST_NAMES:
+        raise Unreadable(f"the first line names {len(names)} columns; known are {', '.join(known)}")
     if unknown := [name for name in names if name not in known]:
         raise Unreadable(f"the first line names a column that is not known: {unknown[0][:50]!r}; known are {', '.join(known)}")
     if twice := [name for name in names if names.count(name) > 1]:

@@ -15,9 +15,11 @@ def told(description: str, **more: Any) -> dict[str, Any]:
     return {"metadata": {"description": description}, **more}
 
 
-def moment(description: str = "", **more: Any) -> fields.Float:
-    """Where the inside form of a time is shown as it is."""
-    return fields.Float(**told(f"{description}; epoch seconds".removeprefix("; "), **more))
+class Since(Time):
+    """A moment that has not come yet is 0 inside, and null here."""
+
+    def _serialize(self, value: float | None, *arguments: Any, **more: Any) -> str | None:
+        return super()._serialize(value, *arguments, **more) if value else None
 
 
 def seconds(**more: Any) -> fields.Float:
@@ -41,9 +43,9 @@ class Leg(Data):
     agent = fields.String(**OR_NULL)
     address = fields.String(**OR_NULL)
     position = fields.Integer(**OR_NULL)
-    arrived_at = moment(**OR_NULL)
-    answered_at = moment(**OR_NULL)
-    ended_at = moment(**OR_NULL)
+    arrived_at = Time(**OR_NULL)
+    answered_at = Time(**OR_NULL)
+    ended_at = Time(**OR_NULL)
     outcome = fields.String(
         **told(
             "waiting, talking, completed, transferred, abandoned, timed_out, left_by_key, left_empty, withdrawn, overflowed, callback, closed or lost"
@@ -108,6 +110,14 @@ class Decisions(Data):
 # ---- agents
 
 
+class HeldPermit(Data):
+    """Leave to practise a channel before the certificate."""
+
+    supervisor = fields.String(**told("who must be there meanwhile"))
+    per_day = fields.Integer()
+    until = Time(**OR_NULL)
+
+
 class Agent(schemas.Agent):
     """An agent's profile and state."""
 
@@ -117,16 +127,16 @@ class Agent(schemas.Agent):
     id = fields.String()
     certificates = fields.Dict(
         keys=fields.String(),
-        values=fields.Float(allow_none=True),
-        **told("by channel, until when (epoch seconds; null: without end); null where `channels` counts", **OR_NULL),
+        values=Time(allow_none=True),
+        **told("by channel, until when (null: without end); null where `channels` counts", **OR_NULL),
     )
-    permits = fields.Dict(**told("leave to practise, by channel"))
+    permits = fields.Dict(keys=fields.String(), values=fields.Nested(HeldPermit), **told("leave to practise, by channel"))
     practised = fields.Dict(**told("contacts of today under a permit, by channel"))
     presence = fields.String(**told("what the agent chose: available, paused or offline"))
     state = fields.String(**told("what is: available, offered, busy, wrap_up, paused or offline"))
     reason = fields.String()
-    since = moment("in this state")
-    idle_since = moment()
+    since = Since(**told("in this state", **OR_NULL))
+    idle_since = Since(**OR_NULL)
     work = fields.Dict(**told("contacts in hand, by id"))
     missed_in_row = fields.Integer()
     session = fields.String()
@@ -136,11 +146,11 @@ class Offer(Data):
     id = fields.String()
     contact = fields.String()
     agent = fields.String()
-    made_at = moment()
-    expires_at = moment(**OR_NULL)
+    made_at = Time()
+    expires_at = Time(**OR_NULL)
     state = fields.String(**told("open, accepted, declined, expired or withdrawn"))
     reason = fields.String()
-    closed_at = moment(**OR_NULL)
+    closed_at = Time(**OR_NULL)
 
 
 class OfferToAgent(Offer):
@@ -307,8 +317,8 @@ class Value(Data):
 
 class Interval(Value):
     label = fields.String(**told("the local time at which it begins"))
-    start = moment()
-    end = moment()
+    start = Time()
+    end = Time()
     whole = fields.Boolean(**told("false: the period cuts it"))
     provisional = fields.Boolean()
 
@@ -338,7 +348,7 @@ class QueueFigures(Value):
 
 
 class QueueInterval(QueueFigures, Interval):
-    restated_at = moment(**OR_NULL)
+    restated_at = Time(**OR_NULL)
     restated_count = fields.Integer()
     before = fields.Dict(**told("the figures as they were when they were final", **OR_NULL))
 

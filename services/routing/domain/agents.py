@@ -158,7 +158,7 @@ class Agents(Book):
         """
         self.now = now
         agent = self.agent(agent_id)
-        self._require_choice(state)
+        self._require_choice(agent, state)
         require_no_number("A reason", reason)
         if session and session != agent.session:
             if agent.session and agent.present:
@@ -182,6 +182,18 @@ class Agents(Book):
             self._withdraw_offers(agent, "source_restarted", now)
             self._choose(agent, "unknown", "source_restarted", now)
 
+    def note_person(self, person: str, active: bool, now: float) -> None:
+        """Somebody left, or is back. Whoever left is offered nothing more, has missed nothing, and finishes what they have in hand."""
+        self.now = now
+        if active:
+            self.departed.discard(person)
+            return
+        self.departed.add(person)
+        agent = self.agents.get(person)
+        if agent and agent.presence != "offline":
+            self._withdraw_offers(agent, "left", now)
+            self._choose(agent, "offline", "left", now)
+
     def see_again(self, agent_id: str, state: Presence, now: float) -> None:
         self.now = now
         agent = self.agent(agent_id)
@@ -202,7 +214,7 @@ class Agents(Book):
         self.now = now
         agent = self.agent(agent_id)
         if state is not None:
-            self._require_choice(state)
+            self._require_choice(agent, state)
         if not self._end_wrap_ups(agent, contact_id, disposition, now):
             raise Conflict(f"Agent {agent_id} is {agent.state}, not in wrap-up{f' of {contact_id}' if contact_id else ''}.")
         if state is not None:
@@ -342,6 +354,8 @@ class Agents(Book):
         self._to_review |= {contact.id: None for contact in self.contacts.values() if not contact.is_finished and concerns(contact)}
         self._review()
 
-    def _require_choice(self, state: str) -> None:
+    def _require_choice(self, agent: Agent, state: str) -> None:
         if state not in CHOICES:
             raise Invalid(f"An agent can choose {', '.join(CHOICES)}, not {state!r}.")
+        if agent.id in self.departed and state != "offline":
+            raise Conflict(f"Agent {agent.id} has left (the person is deactivated) and can only be offline.")

@@ -93,6 +93,7 @@ class Book:
         self.zone = zone
         self.now = 0.0
         self.stopwatch: Callable[[], float] = lambda: 0.0  # seconds, from any moment on; standing still, a slice has no end
+        self.departed: set[str] = set()  # people who have left, whether agents of ours or not
         # Where there are other shards:
         self.is_ours: Callable[[str], bool] = every_pool
         self.colleagues: dict[str, str] = {}  # agents of other shards -> presence

@@ -272,6 +272,30 @@ def test_an_address_that_tries_many_names_is_locked_and_others_are_not(house: Ac
     assert house.sign_in("ann", GOOD, HERE)
 
 
+def test_strangers_who_guess_keep_nobody_out_of_where_they_signed_in_before(house: Accounts, units: UnitOfWork, at: SetClock) -> None:
+    house.sign_in("Ann@Example.com", GOOD, HERE)
+    house.sign_in("ann", GOOD, HERE)
+    wrong(house, "ann", THERE, accounts.TRIES_A_NAME)
+    with pytest.raises(TooManyRequests):
+        house.sign_in("ann", GOOD, THERE)
+    wrong(house, "ann", HERE)
+    assert house.sign_in("ann", GOOD, HERE)
+    with pytest.raises(TooManyRequests):
+        house.sign_in("ann", GOOD, THERE)
+    wrong(house, "ann", HERE, accounts.TRIES_A_NAME)
+    with pytest.raises(TooManyRequests):
+        house.sign_in("ann", GOOD, HERE)
+    house.set_password("ann", GOOD)
+    assert house.sign_in("ann", GOOD, HERE), "an administrator unlocks it everywhere"
+    at.forward(accounts.KNOWN_PLACE_SECONDS - 1)
+    house.prune()
+    wrong(house, "ann", THERE, accounts.TRIES_A_NAME)
+    assert house.sign_in("ann", GOOD, HERE)
+    at.forward(accounts.KNOWN_PLACE_SECONDS + 1)
+    house.prune()
+    assert rows(units, store.failed_sign_in) == []
+
+
 def test_a_whole_office_signs_in_from_one_address(house: Accounts) -> None:
     for _ in range(2 * accounts.TRIES_AN_ADDRESS):
         house.sign_in("ann", GOOD, HERE)

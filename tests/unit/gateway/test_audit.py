@@ -126,6 +126,7 @@ KEY = Principal("desk", frozenset(["supervisor"]), "k")
         (Endpoint("PUT", "/v1/agents/{id}/state", roles=("agent", "supervisor")), Principal("Bo", frozenset(["agent"]), "bo", "bo"), False),
         (Endpoint("POST", "/v1/contacts", roles=("telephony",)), Principal("boot", frozenset(["admin"]), "bootstrap"), False),
         (Endpoint("POST", "/v1/sign-in", public=True), PERSON, False),
+        (Endpoint("GET", "/v1/exports/{kind}", roles=("supervisor",)), KEY, True),
     ],
 )
 def test_which_requests_are_administrative_acts(endpoint: Endpoint, principal: Principal, concerned: bool) -> None:

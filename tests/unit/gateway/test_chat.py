@@ -96,6 +96,12 @@ def test_a_signature_is_checked_and_grows_old() -> None:
         assert not is_signed(body, stamp, signature, "secret", now)
 
 
+@pytest.mark.parametrize("text", ["K7Q2XM a\\u0000b", "K7Q2XM a\\ud800b"])
+def test_what_no_database_takes_is_left_out(text: str) -> None:
+    said = read(b'{"text": "%s"}' % text.encode(), JSON).text
+    assert said.encode().startswith(b"K7Q2XM a") and said.endswith("b") and "\0" not in said
+
+
 @given(st.text(), st.dictionaries(st.text(), st.text()))
 def test_whatever_is_written_is_an_order_or_refused(text: str, more: dict[str, str]) -> None:
     try:

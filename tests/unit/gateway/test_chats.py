@@ -159,3 +159,6 @@ def test_a_chat_is_told_what_is_asked_who_has_it_and_what_came_of_it() -> None:
 
 def test_no_question_calls_a_whole_channel() -> None:
     assert "&lt;!channel&gt; a &amp; b" in spoken(ASKED, data(ASKED, question="<!channel> a & b"))
+    told = spoken(ASKED, data(ASKED, question="@all @Channel @here @**all** @everyone, ask @allan or ann@here.example"))
+    assert all(f"@{word}" not in told for word in ("all ", "Channel", "here ", "**all**", "everyone"))
+    assert "@allan" in told

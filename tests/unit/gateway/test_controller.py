@@ -168,6 +168,21 @@ def test_whom_the_pbx_takes_back_rings_nobody() -> None:
     assert call(Call.taken_back, told(offered()))[1] == []
 
 
+def test_whom_the_pbx_takes_out_of_a_talk_has_done_with_the_agent() -> None:
+    assert call(told(offered()), answered(), took(True), Call.taken_back)[1] == [HangUp(LEG1), End("agent")]
+
+
+def test_a_transfer_ends_the_agents_part_and_leaves_the_customer_where_they_are() -> None:
+    one, actions = call(told(offered()), answered(), took(True), Call.transferred)
+    assert (one.state, actions) == ("over", [End("agent")])
+    assert call(told(offered()), Call.transferred)[1] == []
+
+
+def test_a_connection_that_a_break_swallowed_is_asked_for_again() -> None:
+    assert call(told(offered()), answered(), took(True), Call.still_held)[1] == [Connect(LEG1)]
+    assert call(told(offered()), Call.still_held)[1] == []
+
+
 def test_who_waits_is_told_so_again_and_again_but_not_while_somebody_is_asked() -> None:
     every = WAITING | {"announce_every_seconds": 30}
     one, actions = call(told(every, 99.0))
@@ -188,7 +203,7 @@ def test_hang_ups_of_both_at_the_same_moment_are_one_end() -> None:
 EVERYTHING: list[Callable[[Call], list[Action]]] = [
     told(WAITING), told(offered()), told(offered("o2", "bob")), told(assigned()), told(assigned("bob")), told(None), told({"state": "closed"}),
     answered(), answered(f"{LEG}o2"), failed(), failed("busy"), failed("unavailable", f"{LEG}o2"), took(True), took(False), took(None), took(True, "o2"),
-    gone, Call.taken_back, Call.not_connected,
+    gone, Call.taken_back, Call.not_connected, Call.still_held, Call.transferred,
 ]  # fmt: skip
 
 

@@ -117,8 +117,9 @@ def test_a_body_that_is_not_json_is_explained(body: bytes, mend: str) -> None:
 
 def test_charsets() -> None:
     assert decode('{"name":"José"}'.encode("latin-1"), "application/json; charset=latin-1") == {"name": "José"}
-    with pytest.raises(Malformed, match="charset unknown"):
-        decode(b"{}", "application/json; charset=klingon")
+    for name in ("klingon", "punycode", "unicode-escape", "zlib"):
+        with pytest.raises(Malformed, match="charset unknown"):
+            decode(b"{}", f"application/json; charset={name}")
     with pytest.raises(Malformed, match="not UTF-8"):
         decode(b"name=%e9", "application/x-www-form-urlencoded")
     with pytest.raises(Malformed, match="at most 64 fields"):

@@ -380,6 +380,19 @@ def test_a_ring_that_an_agents_channel_records() -> None:
     ]
 
 
+def test_a_ring_in_vain_is_one_fact_however_often_it_is_told_and_with_or_without_a_stamp() -> None:
+    fails = list(Call("rings", T).failed("1000@default", T + 1, T + 9).failed("1000@default", T + 20, T + 29).told)
+    for stamped in (True, False):
+        events = [{name: value for name, value in one.items() if stamped or name != "Event-Date-Timestamp"} for one in fails]
+        keys = [
+            {one.key for received in (T, T + 300) if isinstance(one := freeswitch.interpret(event, received), Observation)}
+            for event in events
+            if event["CC-Action"] == "bridge-agent-fail"
+        ]
+        assert [len(told) for told in keys] == [1, 1]
+        assert not keys[0] & keys[1]
+
+
 def test_what_is_left_of_an_earlier_queue_on_the_channel_does_not_count() -> None:
     call = Call("later", T + 500, variables={"cc_queue_answered_epoch": str(int(T)), "cc_agent": "1000@default", "cc_cause": "answered"})
     told = freeswitch.interpret_cdr(call.cancelled(T + 520, "TIMEOUT").record())

@@ -7,7 +7,7 @@ import http.client
 import re
 from collections.abc import Iterator
 from typing import Any
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 
 import jwt
 import orjson
@@ -116,6 +116,24 @@ def test_it_is_sent_nowhere_else(browser: Browser, then: str) -> None:
     assert browser.doors("GET", f"/v1/sign-in/oidc?{urlencode({'then': then})}").status == 422
     with pytest.raises(Invalid):
         Attempt.new(then)
+
+
+def test_a_cookie_of_somebody_elses_making_sends_it_nowhere_else_either(browser: Browser) -> None:
+    back = browser.begin()
+    answer = browser.come_back(back, f"{browser.cookie}{quote('//evil.example/', safe='')}")
+    assert (answer.status, answer.headers.get("Location")) == (200, None)
+
+
+@pytest.mark.parametrize(
+    ("directory", "provider"),
+    [("ross@example.com", "roſſ@example.com"), ("ross@example.com", "roß@example.com"), ("boß@example.com", "boss@example.com")],
+)
+def test_an_address_that_only_looks_alike_is_another(browser: Browser, units: UnitOfWork, directory: str, provider: str) -> None:
+    people.put(units, "ross", {**ANN, "email": directory})
+    browser.idp.claims["email"] = provider
+    refused(browser.sign_in())
+    browser.idp.claims["email"] = directory.upper() if directory.isascii() else directory
+    assert browser.sign_in().json["person"] == "ross"
 
 
 def test_the_cookie_is_this_hosts_alone_and_the_addresses_tell_nothing_of_it(browser: Browser) -> None:

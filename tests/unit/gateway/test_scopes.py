@@ -89,6 +89,7 @@ def test_a_person_who_is_an_agent_and_nothing_else_sees_themselves_alone(scopes:
     assert [scopes.sees(ANN, agent=name) for name in ("ann", "Ann Lee", "PJSIP/1", "Agent/7", "bob")] == [True, True, True, True, False]
     assert scopes.sees(ANN, queue="cork")
     assert not scopes.sees(ANN, queue="cork", agent="bob")
+    assert not scopes.sees(Principal("Ann", frozenset(["agent", "expert"]), "ann", "ann"), agent="bob"), "an expert leads nobody"
     newcomer = Principal("New", frozenset(["agent"]), "new", "new")
     assert scopes.sees(newcomer, agent="new") and not scopes.sees(newcomer, agent="ann")
 

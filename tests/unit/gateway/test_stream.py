@@ -16,7 +16,7 @@ from services.gateway.stream import Stream, Topics, parse
 from shared import contracts
 from shared.bus.envelope import Event
 from shared.bus.outbox import UnitOfWork
-from shared.errors import Invalid, Unavailable
+from shared.errors import Invalid, NotFound, Unavailable
 from shared.http.endpoint import PUBLIC, Principal, Scope
 from tests.unit.conftest import MakeUnits, SetClock
 from tests.unit.gateway.listeners import Client, soon
@@ -92,7 +92,7 @@ class House:
     def __init__(self, units: UnitOfWork) -> None:
         self.units = units
         self.board = SimpleNamespace(changes=0)
-        self.stream = Stream(units, Scopes(SimpleNamespace(belongings=self.belongings)), self.board)
+        self.stream = Stream(units, Scopes(SimpleNamespace(belongings=self.belongings, get_agent=self.no_agent)), self.board)
         self.sites = {"queues": {"q": ("north", ""), "p": ("south", "")}, "agents": {}}
         self.reachable = True
         self.clients: list[Client] = []
@@ -102,6 +102,9 @@ class House:
         if not self.reachable:
             raise Unavailable("routing is not in reach")
         return self.sites
+
+    def no_agent(self, agent_id: str) -> Any:
+        raise NotFound(f"no agent is called {agent_id}")
 
     def happens(self, *queues: str, type: str = ASSIGNED, agent: str | None = "a") -> None:
         """An event for each of the queues, numbered by its subject, in one transaction."""
@@ -439,6 +442,22 @@ def test_a_persons_topic_is_all_that_concerns_them(house: House, kept: int, monk
     asks(house, "eve")
     house.follow()
     assert heard(now, 4) == heard(house.listen("person:eve", 0), 4) == [1, 4]
+
+
+@pytest.mark.parametrize("kept", [1, 1000])
+def test_of_people_one_hears_what_the_directory_shows_one(house: House, kept: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stream, "KEPT_EVENTS", kept)
+    everywhere = house.listen("*")
+    for name, site in (("nora", "north"), ("sue", "south"), ("vic", ""), ("ann", "south")):
+        house.number += 1
+        data = {"person": name, "name": name, "site": site, "team": "", "roles": ["agent"], "language": "", "active": True}
+        with house.units() as work:
+            house.stream.write(work, [Event("gateway.person_changed.v1", str(house.number), data, 1.0, house.number)])
+    house.happens("")
+    house.follow()
+    assert heard(everywhere, 5) == [1, 2, 3, 4, 5]
+    assert heard(house.listen("*", 0, NORTH), 5) == [1, 3, 5]
+    assert heard(house.listen("*,person:ann", 0, person("ann", "agent", "expert")), 4) == [4]
 
 
 def test_who_listens_is_there_for_as_long_as_one_of_their_streams_is_open(house: House) -> None:

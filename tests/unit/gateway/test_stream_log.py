@@ -62,7 +62,7 @@ def test_each_event_stands_there_as_it_was_published(log: UnitOfWork, path: Path
     within = leg if isinstance(leg, dict) else {}
     assert entry.contact == told["data"].get("contact")
     assert entry.queue == (told["data"].get("queue") or within.get("queue"))
-    assert entry.agent == (told["data"].get("agent") or within.get("agent"))
+    assert entry.agent == (told["data"].get("agent") or within.get("agent") or told["data"].get("person"))
     assert "\n" not in entry.body, "one line of a stream"
 
 

@@ -23,6 +23,12 @@ def rows(body: bytes) -> list[tuple[int, dict[str, str]]]:
     return [(row.line, dict(row.cells)) for row in found]  # type: ignore[union-attr]
 
 
+@pytest.mark.parametrize("text", ["id" + ",id" * 200_000, "," * 3_000_000, "id\n" + "," * 3_000_000, "id," * 101 + "\n"])
+def test_a_line_of_very_many_cells_is_refused_before_they_are_counted(text: str) -> None:
+    with pytest.raises(Unreadable):
+        list(tables.read(text, KNOWN, ("id",)))
+
+
 @given(st.lists(st.tuples(TRICKY.map(lambda text: "x" + text), TRICKY, TRICKY), max_size=5))
 def test_what_is_written_is_read_back_exactly(cells: list[tuple[str, str, str]]) -> None:
     body = tables.write([KNOWN], mark=True) + tables.write(cells)

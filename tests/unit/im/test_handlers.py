@@ -15,7 +15,7 @@ from services.im import handlers, store
 from services.im.domain.ladder import DEFAULT
 from shared.bus.envelope import Event
 from shared.bus.outbox import UnitOfWork
-from shared.errors import Conflict, Invalid, NotFound
+from shared.errors import Conflict, Invalid, NotFound, TooManyRequests
 from shared.ids import new_id
 from tests.unit.conftest import MakeUnits, SetClock
 
@@ -114,6 +114,31 @@ def test_one_agent_cannot_flood(house: House) -> None:
         house.ask()
     handlers.change(house.units, first["id"], lambda one, _ladder, now: one.close("anna", now))
     house.ask()
+
+
+def test_nor_while_nobody_is_there_to_be_asked(house: House) -> None:
+    for name in ("bob", "eve", "max"):
+        handlers.set_presence(house.units, name, "offline")
+    assert [house.ask()["state"] for _ in range(2)] == ["unanswered"] * 2
+    with pytest.raises(Conflict, match="has 2 questions open already"):
+        house.ask()
+    house.at.forward(handlers.LATELY_SECONDS)
+    assert house.ask()["state"] == "unanswered"
+
+
+def test_nor_by_taking_back_each_question(house: House) -> None:
+    for _ in range(2 * handlers.OF_LATE):
+        id = house.ask()["id"]
+        handlers.change(house.units, id, lambda one, _ladder, now: one.close("anna", now))
+    with pytest.raises(TooManyRequests, match="has asked 20 questions within 60 s"):
+        house.ask()
+    house.at.forward(handlers.LATELY_SECONDS)
+    assert house.ask()
+
+
+def test_nor_with_many_questions_at_one_moment(house: House) -> None:
+    asked = at_once(lambda _number: house.ask(), 12)
+    assert sum(not isinstance(one, Conflict) for one in asked) == 2
 
 
 def test_a_topic_without_a_ladder_goes_by_the_default_one(house: House) -> None:
@@ -272,12 +297,24 @@ def test_an_older_assignment_changes_nothing(house: House) -> None:
 def test_texts_go_when_their_time_is_up_and_figures_stay(house: House) -> None:
     id = house.ask()["id"]
     house.post(id, "anna", "private")
-    handlers.change(house.units, id, lambda one, _ladder, now: one.close("anna", now))
+    handlers.change(house.units, id, lambda one, _ladder, now: one.close("anna", now, "he gave his number"))
     house.at.forward(31 * 86400)
     assert handlers.forget(house.units) == 1
     assert house.rows(store.message) == []
-    assert (house.get(id)["question"], house.get(id)["messages"]) == ("", 1)
+    assert (house.get(id)["question"], house.get(id)["close_reason"], house.get(id)["messages"]) == ("", "", 1)
     assert handlers.forget(house.units) == 0
+
+
+def test_what_is_written_in_a_room_after_that_goes_too(house: House) -> None:
+    id = house.ask()["id"]
+    house.forward(40)
+    house.at.forward(31 * 86400)
+    assert (house.get(id)["state"], handlers.forget(house.units)) == ("unanswered", 1)
+    house.post(id, "anna", "private after all")
+    assert handlers.forget(house.units) == 0
+    house.at.forward(31 * 86400)
+    assert handlers.forget(house.units) == 1
+    assert house.rows(store.message) == []
 
 
 def test_what_is_open_is_not_forgotten(house: House) -> None:

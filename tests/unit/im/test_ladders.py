@@ -58,6 +58,12 @@ def test_a_mistake_is_told_with_its_place(document: str, path: str, says: str) -
     assert path in caught.value.detail
 
 
+@pytest.mark.parametrize("value", ["2020-13-45", "9" * 5000, "0001-01-01T00:00:00+99:99", "!!int x", "!!bool x", "!!timestamp x"])
+def test_a_value_that_yaml_itself_cannot_read_is_refused(value: str) -> None:
+    with pytest.raises(Invalid):
+        ladders.compile(f"steps: {value}", "router", 1)
+
+
 def test_all_mistakes_are_told_at_once() -> None:
     with pytest.raises(Invalid) as caught:
         ladders.compile("steps: [{after: x, who: y}]\nends_after: z\nmore: 1", "router", 1)

@@ -371,6 +371,60 @@ def test_after_a_restart_nothing_is_known_of_its_agents(house: House, at: SetClo
     assert observed(house) == [("Ann", "", "available")]
 
 
+# ---- who has left
+
+
+def changed(house: House, sequence: int, active: bool, person: str = "ann") -> Event:
+    data = {"person": person, "name": "Ann", "site": "", "team": "", "roles": ["agent"], "language": "", "active": active}
+    return Event("gateway.person_changed.v1", person, data, house.at(), sequence)
+
+
+def presence(house: House) -> tuple[str, str, str]:
+    return tuple(house.do(lambda desk, _now: [getattr(desk.agents["ann"], name) for name in ("state", "presence", "reason")]))
+
+
+def test_who_has_left_is_offered_nothing_more_and_has_missed_nothing(house: House) -> None:
+    contact = house.arrive()
+    assert house.offer()
+    house.hear(changed(house, 1, active=False))
+    assert house.offer() is None
+    assert (house.state(contact), presence(house)) == ("waiting", ("offline", "offline", "left"))
+    assert "offer_withdrawn" in house.told()
+    assert house.do(lambda desk, _now: desk.agents["ann"].missed_in_row) == 0
+    assert isinstance(house.do(lambda desk, now: desk.set_agent_state("ann", "available", now)), Conflict)
+    house.do(lambda desk, now: desk.set_agent_state("ann", "offline", now))
+
+
+def test_who_has_left_finishes_what_they_have_in_hand(house: House) -> None:
+    contact = house.arrive()
+    offer = house.offer()
+    assert offer
+    house.do(lambda desk, now: desk.accept(offer["id"], "ann", now))
+    house.hear(changed(house, 1, active=False))
+    assert (house.state(contact), presence(house)[0]) == ("assigned", "busy")
+    other = house.arrive()
+    house.hear(house.event("contact_ended", contact, 2, ended_by="caller", outcome="completed"))
+    assert (house.state(other), presence(house)[0], house.offer()) == ("waiting", "offline", None)
+
+
+def test_who_is_back_may_work_again_and_an_old_word_of_their_leaving_changes_nothing(house: House) -> None:
+    house.hear(changed(house, 2, active=False))
+    house.hear(changed(house, 3, active=True))
+    house.hear(changed(house, 2, active=False))
+    assert presence(house)[0] == "offline", "they sign in themselves"
+    house.do(lambda desk, now: desk.set_agent_state("ann", "available", now))
+    house.hear(changed(house, 4, active=True))
+    assert presence(house)[0] == "available"
+
+
+def test_who_had_left_before_they_became_an_agent_or_before_a_restart_may_not_sign_in(house: House) -> None:
+    house.hear(changed(house, 1, active=False, person="bob"))
+    for desk in (house.desk, LiveDesk(house.units)):
+        house.desk = desk
+        house.do(lambda desk, _now: desk.put_agent("bob", name="Bob", channels=["voice"]))
+        assert isinstance(house.do(lambda desk, now: desk.set_agent_state("bob", "available", now)), Conflict)
+
+
 # ---- those who wait for an answer
 
 

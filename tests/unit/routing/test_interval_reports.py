@@ -724,8 +724,8 @@ def test_a_report_as_csv(centre: Centre) -> None:
     header, row = csv.reader(io.StringIO(text, newline=""))
     assert tuple(header) == QUEUE_COLUMNS
     cells = dict(zip(header, row, strict=True))
-    assert part(cells, "queue", "label", "whole", "offered", "amount", "before") == (
-        'a "b", c', "2026-06-01T10:00+08:00", "true", "1", "HKD=5.5", "",
+    assert part(cells, "queue", "label", "start", "whole", "offered", "amount", "before", "restated_at") == (
+        'a "b", c', "2026-06-01T10:00+08:00", "2026-06-01T02:00:00.000Z", "true", "1", "HKD=5.5", "", "",
     )  # fmt: skip
     assert to_csv([]) == ",".join(QUEUE_COLUMNS) + "\r\n"
     (first, *_) = csv.reader(io.StringIO(to_csv(centre.agents(), AGENT_COLUMNS), newline=""))

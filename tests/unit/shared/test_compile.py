@@ -15,7 +15,7 @@ from marshmallow import Schema, ValidationError, fields, validate
 from services.gateway import schemas as doors
 from shared import clock, contracts
 from shared.contracts import SCHEMAS, ContractBroken
-from shared.contracts.compile import compile_loader
+from shared.contracts.compile import compile_loader, compile_moments
 from shared.contracts.fields import Document, Input, Time
 
 DOORS = {name: kind for name, kind in vars(doors).items() if isinstance(kind, type) and issubclass(kind, Schema)}
@@ -155,3 +155,36 @@ def test_an_unknown_type_is_said_so() -> None:
         contracts.load("gateway.nothing.v9", {})
     with pytest.raises(ContractBroken, match=r"no event is called 'gateway\.nothing\.v9'"):
         contracts.write("gateway.nothing.v9", {})
+
+
+def test_moments_of_an_answer_are_written_wherever_they_are() -> None:
+    class Inner(Document):
+        at = Time(allow_none=True)
+
+    class Outer(Document):
+        at = Time()
+        many = fields.List(fields.Nested(Inner))
+        more = fields.Nested(Inner, many=True)
+        by_name = fields.Dict(values=Time(allow_none=True))
+        one = fields.Nested(Inner)
+        figure = fields.Float()
+
+    write = compile_moments(Outer())
+    assert write is not None
+    text = clock.to_text(7.0)
+    told = {
+        "at": 7,
+        "many": [{"at": 7.0, "x": 1.0}],
+        "more": [{"at": None}],
+        "by_name": {"a": 7.0, "b": None},
+        "one": None,
+        "figure": 7.0,
+        "y": 7.0,
+    }
+    assert write(told) == {
+        "at": text, "many": [{"at": text, "x": 1.0}], "more": [{"at": None}], "by_name": {"a": text, "b": None}, "one": None, "figure": 7.0, "y": 7.0,
+    }  # fmt: skip
+    assert write({"at": text}) == {"at": text}, "what is text already stays"
+    assert write(None) is None
+    assert compile_moments(DOORS["Permit"]()) is not None
+    assert compile_moments(DOORS["AcceptOffer"]()) is None
