@@ -60,6 +60,7 @@ def make_secrets() -> None:
             put(service, "broker-url", f"amqp://{service}:{quote(password, safe='')}@{BROKER}:5672/{VHOST}")
     put("gateway", "admin-key", own("admin-key") or generated("admin-key", "al_"))
     put("gateway", "secret-key", own("secret-key") or generated("secret-key"))
+    put("gateway", "oidc-client-secret", own("oidc-client-secret"))
     put(DATABASE, "password", generated("postgres-password"))
     provisioner = generated("provisioner-password")
     put(BROKER, "provisioner-password", provisioner if users else None)
