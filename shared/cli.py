@@ -178,7 +178,7 @@ def dlq() -> None:
 def _units(service: str) -> UnitOfWork:
     from shared.runtime import context
 
-    return context.build(_definition(service).name, _settings()).units
+    return context.of_a_centre(_definition(service).name, _settings()).units
 
 
 SERVICE = click.option(

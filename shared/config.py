@@ -289,7 +289,11 @@ def _misspelt(environment: Mapping[str, str]) -> None:
     """Raises SettingError for a name that is nearly a setting's: whoever wrote it relies on what would not be obeyed."""
     known = {f"ANSWERLINE_{field.upper()}{end}" for field in Settings.__dataclass_fields__ for end in ("", "_FILE")}
     for name in sorted(environment):
-        if name.startswith("ANSWERLINE_") and name not in known and (meant := difflib.get_close_matches(name[11:], [one[11:] for one in known], 1, ALIKE)):
+        if (
+            name.startswith("ANSWERLINE_")
+            and name not in known
+            and (meant := difflib.get_close_matches(name[11:], [one[11:] for one in known], 1, ALIKE))
+        ):
             raise SettingError(f"{name}: there is no such setting; is ANSWERLINE_{meant[0]} meant?")
 
 

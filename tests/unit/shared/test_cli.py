@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
+import pytest
 from click.testing import CliRunner
 
 from shared.cli import main
@@ -27,3 +29,11 @@ def test_what_services_add_is_found_beside_what_is_there() -> None:
     assert "\n  ingest " in CliRunner().invoke(main, ["bench", "--help"]).output
     assert CliRunner().invoke(main, ["key", "create", "--help"]).exit_code == 0
     assert "No such command 'simulat'" in CliRunner().invoke(main, ["simulat"]).output
+
+
+@pytest.mark.parametrize("words", ["key list", "key reseal", "key create x --role agent", "dlq list", "dlq retry --service im", "doctor"])
+def test_who_looks_in_the_wrong_place_is_told_and_leaves_nothing_there(words: str, tmp_path: Path) -> None:
+    place = tmp_path / "elsewhere"
+    told = CliRunner().invoke(main, words.split(), env={"ANSWERLINE_DATA": str(place)})
+    assert (told.exit_code, place.exists()) == (1, False)
+    assert f"Error: ANSWERLINE_DATA: no centre has its data in {place}" in told.output
