@@ -159,12 +159,16 @@ def migrate() -> None:
 
 def patiently(what: str, step: Callable[[], None]) -> None:
     deadline = time.monotonic() + PATIENCE_SECONDS
+    told = ""
     while True:
         try:
             return step()
         except OSError as error:
             if time.monotonic() > deadline:
                 sys.exit(f"{what} cannot be prepared: {error}")
+            if str(error) != told:
+                told = str(error)
+                print(f"waiting for {what}: {error}", flush=True)
             time.sleep(1)
 
 
