@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 RUN_STAMP := $(VENV)/.installed
 DEV_STAMP := $(VENV)/.installed-dev
 
-.PHONY: help run test check format bench e2e fuzz lock clean
+.PHONY: help run test check format bench e2e e2e-compose fuzz lock clean
 
 help:  ## What there is
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -15,6 +15,7 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(RUN_STAMP): requirements.lock pyproject.toml | $(VENV)/bin/python
+	@echo "Installing into $(VENV), once: about a minute ..."
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
@@ -46,6 +47,8 @@ bench: $(DEV_STAMP)  ## Measure ingest, decisions, the pipeline and whole contac
 e2e: $(DEV_STAMP)  ## The end-to-end and chaos tests alone
 	$(BIN)/python -m tests.stack install
 	$(BIN)/python -m pytest tests/e2e tests/chaos
+
+	$(BIN)/python -m pytest -v -s --timeout 1800 tests/compose/journey.py
 
 fuzz: $(DEV_STAMP)  ## Requests made from the API's document, broken captures and all other random input, in great number
 	$(BIN)/python -m tests.stack install

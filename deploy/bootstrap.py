@@ -60,6 +60,7 @@ def make_secrets() -> None:
             put(service, "broker-url", f"amqp://{service}:{quote(password, safe='')}@{BROKER}:5672/{VHOST}")
     put("gateway", "admin-key", own("admin-key") or generated("admin-key", "al_"))
     put("gateway", "secret-key", own("secret-key") or generated("secret-key"))
+    put("gateway", "oidc-client-secret", own("oidc-client-secret"))
     put(DATABASE, "password", generated("postgres-password"))
     provisioner = generated("provisioner-password")
     put(BROKER, "provisioner-password", provisioner if users else None)
@@ -158,12 +159,16 @@ def migrate() -> None:
 
 def patiently(what: str, step: Callable[[], None]) -> None:
     deadline = time.monotonic() + PATIENCE_SECONDS
+    told = ""
     while True:
         try:
             return step()
         except OSError as error:
             if time.monotonic() > deadline:
                 sys.exit(f"{what} cannot be prepared: {error}")
+            if str(error) != told:
+                told = str(error)
+                print(f"waiting for {what}: {error}", flush=True)
             time.sleep(1)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +16,21 @@ if TYPE_CHECKING:
 
 
 class Commands(click.Group):
-    """Errors that the operator can mend are one clear line, without a traceback."""
+    """Errors that the operator can mend are one clear line, without a traceback. What services add to it is imported when it is asked for:
+    `up` and `service` must patch before anything else is imported."""
+
+    def __init__(self, *arguments: Any, added: str, **more: Any) -> None:
+        super().__init__(*arguments, **more)
+        self.added = added
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted({*super().list_commands(ctx), *self._of_services()})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        return super().get_command(ctx, cmd_name) or self._of_services().get(cmd_name)
+
+    def _of_services(self) -> dict[str, click.Command]:
+        return {str(command.name): command for one in installed().values() for command in getattr(one, self.added)()}
 
     def invoke(self, ctx: click.Context) -> Any:
         from shared.errors import AnswerlineError
@@ -50,7 +63,7 @@ def _mendable(error: Exception) -> click.ClickException | None:
     return click.ClickException(f"the database: {str(error.orig).strip().splitlines()[0]}{data}")
 
 
-@click.group(cls=Commands)
+@click.group(cls=Commands, added="commands")
 @click.version_option(package_name="answerline")
 def main() -> None:
     """Answerline: every customer reaches somebody who can answer, at once."""
@@ -86,9 +99,7 @@ def up(sample: bool, speed: float) -> None:
 
     settings = _settings()
     logging.configure(settings.log_level)
-    settings.data.mkdir(parents=True, exist_ok=True)
-    if not os.access(settings.data, os.W_OK | os.X_OK):
-        raise SettingError(f"ANSWERLINE_DATA: no permission to write to {settings.data.resolve()}")
+    settings.make_data()
     definitions = list(installed().values())
     web.listen(settings.http_address).close()  # a taken address is said before anything else is touched
     runner.migrate_all(settings, definitions)
@@ -167,7 +178,7 @@ def dlq() -> None:
 def _units(service: str) -> UnitOfWork:
     from shared.runtime import context
 
-    return context.build(_definition(service).name, _settings()).units
+    return context.of_a_centre(_definition(service).name, _settings()).units
 
 
 SERVICE = click.option(
@@ -224,16 +235,10 @@ def dlq_drop(service_name: str, id: str) -> None:
     deadletters.drop(_units(service_name), id)
 
 
-@main.group()
+@main.group(cls=Commands, added="benches")
 def bench() -> None:
     """Measure what this machine reaches, beside a ceiling taken in the same run. Only ratios compare between machines."""
 
-
-for _definition_of_service in installed().values():
-    for _command in _definition_of_service.commands():
-        main.add_command(_command)
-    for _command in _definition_of_service.benches():
-        bench.add_command(_command)
 
 if __name__ == "__main__":
     sys.exit(main())

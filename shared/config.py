@@ -1,5 +1,7 @@
 """Settings from the environment. `NAME_FILE` names a file that holds the value, for secrets."""
 
+import difflib
+import logging
 import math
 import os
 import re
@@ -14,12 +16,14 @@ from zoneinfo import ZoneInfo
 
 from shared.targets import Allowance, read_allowance
 
+BROKERS = ("amqp", "amqps", "pyamqp", "memory")
+DATABASES = ("postgresql", "postgresql+psycopg2", "sqlite")
+ALIKE = 0.85
+"""So like a setting's name is a name that was probably meant for it, and no name of something else's."""
 MOST_SHARDS = 64
 MOST_DAYS = 36500
 MOST_STREAM_HOURS = 24 * 90
 LEAST_SECRET = 32
-
-
 MOST_CONNECTIONS = 1_000_000
 LONGEST_PATIENCE = 3600.0
 Network = IPv4Network | IPv6Network
@@ -241,13 +245,22 @@ class Settings:
             )
         return keys
 
+    def make_data(self) -> None:
+        """The data folder, for nobody else's eyes: callers' numbers and keys are in it. Raises SettingError."""
+        try:
+            self.data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise SettingError(f"ANSWERLINE_DATA: {self.data.absolute()} cannot be made: {error.strerror}") from error
+        if not os.access(self.data, os.W_OK | os.X_OK):
+            raise SettingError(f"ANSWERLINE_DATA: no permission to write to {self.data.absolute()}")
+
     def _made_once(self, name: str, prefix: str = "") -> tuple[str, bool]:
         """A random key from a file of the data folder, and whether it was made just now. Raises SettingError."""
         path = self.data / name
         try:
             key = path.read_text().strip()
         except FileNotFoundError:
-            self.data.mkdir(parents=True, exist_ok=True)
+            self.make_data()
             key = prefix + secrets.token_urlsafe(32)
             with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
                 file.write(key + "\n")
@@ -265,8 +278,28 @@ def parse_address(name: str, text: str) -> tuple[str, int]:
     return host.strip("[]") or "0.0.0.0", int(port)  # noqa: S104
 
 
+def _scheme(name: str, url: str, known: tuple[str, ...], example: str) -> None:
+    """Raises SettingError. The rest of the URL is not quoted: it may hold a password."""
+    scheme = url.partition("://")[0] if "://" in url else ""
+    if scheme not in known:
+        raise SettingError(f"{name}: it begins with {scheme or 'no scheme'}; one of {', '.join(known)} can be used, for example {example}")
+
+
+def _misspelt(environment: Mapping[str, str]) -> None:
+    """Raises SettingError for a name that is nearly a setting's: whoever wrote it relies on what would not be obeyed."""
+    known = {f"ANSWERLINE_{field.upper()}{end}" for field in Settings.__dataclass_fields__ for end in ("", "_FILE")}
+    for name in sorted(environment):
+        if (
+            name.startswith("ANSWERLINE_")
+            and name not in known
+            and (meant := difflib.get_close_matches(name[11:], [one[11:] for one in known], 1, ALIKE))
+        ):
+            raise SettingError(f"{name}: there is no such setting; is ANSWERLINE_{meant[0]} meant?")
+
+
 def load(environment: Mapping[str, str] = os.environ) -> Settings:
     """Read the settings. Raises SettingError for a value that cannot be used."""
+    _misspelt(environment)
     values: dict[str, object] = {}
     for field, default in Settings.__dataclass_fields__.items():
         name = f"ANSWERLINE_{field.upper()}"
@@ -280,6 +313,11 @@ def load(environment: Mapping[str, str] = os.environ) -> Settings:
         if text:
             values[field] = Path(text) if default.type is Path else text
     settings = Settings(**values)  # type: ignore[arg-type]
+    _scheme("ANSWERLINE_BROKER_URL", settings.broker_url, BROKERS, "amqp://user:password@host/vhost")
+    if settings.database_url:
+        _scheme("ANSWERLINE_DATABASE_URL", settings.database_url, DATABASES, "postgresql://{service}:password@host/{service}")
+    if settings.log_level.upper() not in logging.getLevelNamesMapping():
+        raise SettingError(f"ANSWERLINE_LOG_LEVEL: {settings.log_level!r} is none of DEBUG, INFO, WARNING, ERROR")
     _ = (
         settings.http_address,
         settings.metrics_address,

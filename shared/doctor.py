@@ -29,7 +29,7 @@ class Finding:
 def examine(settings: Settings, definitions: Sequence[Definition]) -> list[Finding]:
     """Everything that can be checked from outside the processes."""
     findings = [_broker(settings)]
-    services = {definition.name: context.build(definition.name, settings) for definition in definitions}
+    services = {definition.name: context.of_a_centre(definition.name, settings) for definition in definitions}
     for ours in services.values():
         findings += _service(ours)
     for name, ours in services.items():

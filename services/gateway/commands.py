@@ -25,7 +25,7 @@ def person() -> None:
 
 
 def _units() -> UnitOfWork:
-    return context.build("gateway", config.load()).units
+    return context.of_a_centre("gateway", config.load()).units
 
 
 def _note(units: UnitOfWork, act: str, object: str) -> None:
@@ -66,6 +66,8 @@ def list_keys() -> None:
     cursor: str | None = ""
     while cursor is not None:
         page = keys.listing(_units(), cursor)
+        if not page["items"] and not cursor:
+            click.echo("none was made yet; the first administrator's stands in no list", err=True)
         cursor = page["next"]
         for row in page["items"]:
             places = "".join(f"  {name} {','.join(row[name])}" for name in ("sites", "teams") if row[name])
@@ -87,5 +89,5 @@ def revoke(id: str) -> None:
 @key.command("reseal")
 def reseal() -> None:
     """Seal all kept secrets with the newest key of ANSWERLINE_SECRET_KEY; the others may go then."""
-    sealer = sealing.Sealer(config.load().sealing_keys())
-    click.echo(f"sealed anew: {sealing.reseal(_units(), sealer, SEALED)}")
+    units = _units()
+    click.echo(f"sealed anew: {sealing.reseal(units, sealing.Sealer(config.load().sealing_keys()), SEALED)}")

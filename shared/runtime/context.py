@@ -3,15 +3,16 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
+from pathlib import Path
 from typing import Any, Literal
 
-from sqlalchemy import MetaData
+from sqlalchemy import MetaData, make_url
 
 from shared.bus.broker import Broker
 from shared.bus.outbox import UnitOfWork
 from shared.bus.relay import Relay
 from shared.bus.tables import BusTables
-from shared.config import Settings
+from shared.config import SettingError, Settings
 from shared.db.engine import Database
 from shared.db.lease import Lease
 
@@ -63,6 +64,16 @@ def build(name: str, settings: Settings) -> Context:
     relay = Relay(broker, units, name)
     units.on_announced = relay.wake
     return Context(name, settings, database, units, broker, relay, lease_of(database, name, 0))
+
+
+def of_a_centre(name: str, settings: Settings) -> Context:
+    """As `build`, for commands that look at the data of a centre. Raises SettingError where there are none, rather than making a folder for them."""
+    path = make_url(settings.database_of(name)).database or ""
+    if not settings.database_url and not Path(path).exists():
+        raise SettingError(
+            f"ANSWERLINE_DATA: no centre has its data in {settings.data.absolute()}; call this where it was started, or name its folder"
+        )
+    return build(name, settings)
 
 
 def lease_of(database: Database, name: str, shard: int) -> Lease:

@@ -361,7 +361,7 @@ class Escalation:
     def _member(self, person: str) -> Member:
         member = next((member for member in self.members if member.person == person and member.left_at is None), None)
         if member is None:
-            raise NotFound(f"{person} is not in this room.")
+            raise NotFound(f"{person} is not in this room: claim the question, or join.")
         return member
 
     def _require_agent(self, person: str) -> None:

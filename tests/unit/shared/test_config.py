@@ -39,6 +39,9 @@ TEXTS = {name for name, field in Settings.__dataclass_fields__.items() if field.
     "audit_days",
     "stream_hours",
     "public_url",
+    "broker_url",
+    "database_url",
+    "log_level",
 }
 
 
@@ -99,6 +102,15 @@ def test_each_service_has_a_database_of_its_own() -> None:
         ("ROUTING_SHARDS", "two", "ANSWERLINE_ROUTING_SHARDS"),
         ("STREAM_HOURS", "0", "ANSWERLINE_STREAM_HOURS: '0' is not a whole number from 1 to 2160"),
         ("STREAM_HOURS", "1.5", "ANSWERLINE_STREAM_HOURS"),
+        ("BROKER_URL", "http://broker", "ANSWERLINE_BROKER_URL: it begins with http; one of amqp, amqps"),
+        ("BROKER_URL", "broker:5672", "ANSWERLINE_BROKER_URL: it begins with no scheme"),
+        ("DATABASE_URL", "mysql://u:p@host/{service}", "ANSWERLINE_DATABASE_URL: it begins with mysql; one of postgresql"),
+        ("LOG_LEVEL", "LOUD", "ANSWERLINE_LOG_LEVEL: 'LOUD' is none of DEBUG, INFO"),
+        ("TIMEZON", "Europe/Berlin", "ANSWERLINE_TIMEZON: there is no such setting; is ANSWERLINE_TIMEZONE meant"),
+        ("DATABSE_URL_FILE", "/run/secrets/url", "is ANSWERLINE_DATABASE_URL_FILE meant"),
+        ("KEY", "al_what-the-bridges-use", None),
+        ("TEST_BROKER_URL", "amqp://what-the-tests-use", None),
+        ("TEST_DATABASE_URL", "postgresql://what-the-tests-use", None),
         ("ADMIN_KEY_FILE", "/nowhere/key", "ANSWERLINE_ADMIN_KEY_FILE: /nowhere/key cannot be read: No such file"),
         ("ADMIN_KEY_FILE", "/bin/sh", "ANSWERLINE_ADMIN_KEY_FILE: /bin/sh cannot be read"),
     ],
@@ -117,6 +129,14 @@ def test_only_a_deployed_centre_on_postgresql_is_divided_into_shards() -> None:
     assert load(**deployed, DATABASE_URL="postgresql://db/{service}").shards_of_routing == 2
     with pytest.raises(SettingError, match="more than one needs PostgreSQL"):
         load(**deployed)
+
+
+def test_the_data_folder_is_nobody_elses_to_read(tmp_path: Path) -> None:
+    Settings(data=tmp_path / "new").make_data()
+    assert stat.S_IMODE((tmp_path / "new").stat().st_mode) == 0o700
+    (tmp_path / "file").touch()
+    with pytest.raises(SettingError, match=r"ANSWERLINE_DATA: .*/file/data cannot be made: Not a directory"):
+        Settings(data=tmp_path / "file" / "data").make_data()
 
 
 def test_a_key_that_is_set_is_used() -> None:

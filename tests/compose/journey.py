@@ -1,0 +1,274 @@
+"""An installation's life under Docker Compose, in the order of this file: `make e2e-compose`. Not part of the whole suite: it needs a Docker
+engine and builds images.
+
+It begins with the commit before this one (ANSWERLINE_E2E_BEFORE names another), takes its first routed call, is upgraded to this working
+tree, restarted, and removed. Project, images and port are its own: an installation on the same machine is not touched."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.stack.process import port
+from tests.system import Client, eventually
+
+ROOT = Path(__file__).parents[2]
+BEFORE = os.environ.get("ANSWERLINE_E2E_BEFORE", "HEAD~1")
+OURS = ("gateway", "im", "routing")
+JOBS = ("secrets", "migrate")
+NUMBER, QUESTION = "+85221112222", "Which firmware has IPv6?"
+PATIENCE = 60.0
+
+
+class Installation:
+    def __init__(self, place: Path) -> None:
+        self.project = f"answerline-e2e-{os.getpid()}"
+        self.before, self.now = place / "before", place / "now"
+        self.folder = self.before
+        self.port = port()
+        self.key = ""
+
+    def compose(self, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        own = {"COMPOSE_PROJECT_NAME": self.project, "ANSWERLINE_VERSION": f"{self.project}-{self.folder.name}"}
+        done = subprocess.run(["docker", "compose", *words], cwd=self.folder, env=os.environ | own, capture_output=True, text=True)
+        assert not check or done.returncode == 0, (words, done.stdout[-3000:], done.stderr[-3000:])
+        return done
+
+    def run_in(self, service: str, *words: str) -> str:
+        return self.compose("exec", "-T", service, *words).stdout
+
+    def up(self) -> float:
+        """As the documentation says. Seconds until everything is healthy, building left out."""
+        if not (self.folder / ".env").exists():
+            shutil.copy(self.folder / ".env.example", self.folder / ".env")
+            with (self.folder / ".env").open("a") as settings:
+                settings.write(f"\nANSWERLINE_PUBLISH=127.0.0.1:{self.port}\n")
+        self.compose("build")
+        began = time.monotonic()
+        self.compose("up", "-d", "--wait")
+        self.key = self.run_in("gateway", "cat", "/run/secrets/admin-key").strip()
+        return time.monotonic() - began
+
+    @property
+    def client(self) -> Client:
+        return Client(("127.0.0.1", self.port), self.key)
+
+    def containers(self) -> dict[str, dict[str, Any]]:
+        """What the engine knows of each, by service."""
+        ids = self.compose("--profile", "*", "ps", "-aq").stdout.split()
+        found = json.loads(subprocess.run(["docker", "inspect", *ids], capture_output=True, text=True, check=True).stdout)
+        return {one["Config"]["Labels"]["com.docker.compose.service"]: one for one in found}
+
+    def secrets(self) -> set[str]:
+        """Everything that was generated, and every URL that holds some of it."""
+        told = "".join(self.run_in(service, "sh", "-c", "cat /run/secrets/*") for service in (*OURS, "postgres", "rabbitmq"))
+        return set(re.findall(r"[A-Za-z0-9_-]{40,}", told))
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
+    engine = subprocess.run(["docker", "compose", "version"], capture_output=True) if shutil.which("docker") else None
+    if engine is None or engine.returncode or subprocess.run(["docker", "info"], capture_output=True).returncode:
+        pytest.fail("there is no Docker engine with Compose here; `make e2e-compose` needs one", pytrace=False)
+    installation = Installation(tmp_path_factory.mktemp("compose"))
+    for folder in (installation.before, installation.now):
+        folder.mkdir()
+    archive = subprocess.run(["git", "archive", BEFORE], cwd=ROOT, capture_output=True, check=True).stdout
+    subprocess.run(["tar", "-x", "-C", installation.before], input=archive, check=True)
+    files = subprocess.run(["git", "ls-files", "-z", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, check=True).stdout
+    subprocess.run(["tar", "-c", "--null", "-T", "-", "-f", installation.now / "tree.tar"], cwd=ROOT, input=files, check=True)
+    subprocess.run(["tar", "-x", "-f", "tree.tar"], cwd=installation.now, check=True)
+    (installation.now / "tree.tar").unlink()
+    try:
+        yield installation
+    finally:
+        installation.compose("--profile", "*", "down", "-v", "--remove-orphans", "--rmi", "local", "-t", "5", check=False)
+        for folder in ("before", "now"):
+            subprocess.run(["docker", "image", "rm", "-f", f"answerline:{installation.project}-{folder}"], capture_output=True)
+
+
+def calls(installation: Installation) -> dict[str, int]:
+    queues = installation.client.get("/v1/reports/queues", source="pbx1").ok()["queues"]
+    return {name: sum(queue[name] for queue in queues) for name in ("offered", "answered")}
+
+
+def test_it_comes_up_healthy(installed: Installation) -> None:
+    print(f"\n{BEFORE}: healthy after {installed.up():.1f} s")
+    states = {name: one["State"] for name, one in installed.containers().items()}
+    assert {name for name, state in states.items() if state.get("Health", {}).get("Status") == "healthy"} == {*OURS, "postgres", "rabbitmq"}
+    assert all(states[job]["ExitCode"] == 0 for job in JOBS)
+    assert installed.client.get("/readyz").ok()["status"] == "ok"
+
+
+@contextmanager
+def a_call(installation: Installation, call: str) -> Iterator[str]:
+    """From the dialplan's line to the report, and at the end of the block to its end: the contact's id."""
+    client = installation.client
+    before = calls(installation)
+    told = {"event": "call.arrived", "queue": "support", "callid": call, "linkedid": call, "caller": NUMBER}
+    client.put("/v1/queues/support", {"mode": "routed", "wrap_up": False}).ok()
+    client.put("/v1/agents/chan", {"name": "Chan", "channels": ["voice"], "queues": ["support"], "address": "PJSIP/1001"}).ok()
+    client.put("/v1/agents/chan/state", {"state": "available"}).ok()
+    contact: str = client.post("/v1/telephony/asterisk/dialplan", told, source="pbx1").ok()["contact"]
+    (offer,) = client.get("/v1/agents/chan/offers", wait=20).ok()["offers"]
+    assert offer["contact"] == contact
+    client.post(f"/v1/offers/{offer['id']}/accept", {"agent": "chan"}).ok()
+    assigned = client.post(f"/v1/contacts/pbx1:{call}/assignment", wait=20).ok()
+    assert (assigned["state"], assigned["address"]) == ("assigned", "PJSIP/1001")
+    eventually(lambda: calls(installation) == {name: figure + 1 for name, figure in before.items()}, PATIENCE)
+    try:
+        yield contact
+    finally:
+        client.post(f"/v1/contacts/{contact}/end", {"ended_by": "caller"}).ok()
+        eventually(lambda: not client.get("/v1/agents/chan").ok()["work"], PATIENCE)
+
+
+def test_the_first_routed_call_and_an_experts_answer(installed: Installation) -> None:
+    client = installed.client
+    client.put("/v1/ladders/router", {"steps": [{"after": 0, "who": "experts"}], "ends_after": 600}).ok()
+    client.put("/v1/experts/bob", {"name": "Bob", "topics": {"router": 5}}).ok()
+    client.put("/v1/experts/bob/presence", {"state": "available"}).ok()
+    with a_call(installed, "1795296258.5") as contact:
+        asked = {"contact": contact, "topic": "router", "question": QUESTION, "person": "chan"}
+        question = eventually(lambda: client.post("/v1/escalations", asked).ok(), PATIENCE)["id"]
+        eventually(lambda: client.get(f"/v1/escalations/{question}").ok()["asked"], PATIENCE)
+        client.post(f"/v1/escalations/{question}/claim", {"person": "bob"}).ok()
+        client.post(f"/v1/escalations/{question}/answer", {"person": "bob", "text": "From 3.2 on."}).ok()
+        assert client.post(f"/v1/escalations/{question}/accept", {"person": "chan"}).ok()["state"] == "accepted"
+
+
+def test_an_upgrade_keeps_keys_and_data(installed: Installation) -> None:
+    key, figures, secrets = installed.key, calls(installed), installed.secrets()
+    installed.folder = installed.now
+    print(f"\nthis working tree: healthy after {installed.up():.1f} s")
+    images = {one["Config"]["Image"] for name, one in installed.containers().items() if name in OURS}
+    assert images == {f"answerline:{installed.project}-now"}
+    assert installed.key == key
+    assert secrets <= installed.secrets()
+    assert eventually(lambda: calls(installed) == figures, PATIENCE)
+    assert installed.client.get("/v1/reports/experts").ok()["experts"][0]["accepted"] == 1
+    with a_call(installed, "1795296259.5"):
+        pass
+
+
+def test_up_again_changes_nothing(installed: Installation) -> None:
+    before = {name: one["Id"] for name, one in installed.containers().items() if name not in JOBS}
+    installed.compose("up", "-d", "--wait")
+    assert {name: one["Id"] for name, one in installed.containers().items() if name not in JOBS} == before
+    assert "made " not in installed.compose("logs", "--no-log-prefix", "--since", "60s", "secrets").stdout
+
+
+def test_a_restart_of_everything_keeps_all(installed: Installation) -> None:
+    figures = calls(installed)
+    began = time.monotonic()
+    installed.compose("restart")
+    installed.compose("up", "-d", "--wait")
+    print(f"\nrestarted within {time.monotonic() - began:.1f} s")
+    assert calls(installed) == figures
+    with a_call(installed, "1795296260.5"):
+        pass
+
+
+@pytest.mark.parametrize("service", OURS)
+def test_a_service_that_dies_is_started_again(installed: Installation, service: str) -> None:
+    state = installed.containers()[service]["State"]
+    os.kill(state["Pid"], signal.SIGKILL)
+    eventually(lambda: installed.containers()[service]["State"]["StartedAt"] != state["StartedAt"], PATIENCE, every=0.5)
+    eventually(lambda: installed.containers()[service]["State"]["Health"]["Status"] == "healthy", PATIENCE, every=0.5)
+    with a_call(installed, f"179529627{OURS.index(service)}.5"):
+        pass
+
+
+def test_no_default_password_lets_anybody_in(installed: Installation) -> None:
+    assert "guest" not in installed.run_in("rabbitmq", "rabbitmqctl", "-q", "list_users")
+    knock = (
+        "import psycopg2, sys\n"
+        "for user in ('postgres', 'gateway', 'routing', 'im'):\n"
+        "    for password in ('', user, 'postgres', 'password', 'answerline'):\n"
+        "        try:\n"
+        "            psycopg2.connect(host='postgres', dbname='gateway', user=user, password=password)\n"
+        "        except psycopg2.OperationalError as error:\n"
+        "            assert 'password' in str(error), error\n"
+        "        else:\n"
+        "            sys.exit(f'{user} came in with {password!r}')\n"
+    )
+    installed.run_in("routing", "python", "-Ic", knock)
+    for key in ("", "admin", "al_", "password", "guest"):
+        Client(("127.0.0.1", installed.port), key).get("/v1/keys").problem(401)
+
+
+def test_without_secrets_nothing_boots(installed: Installation) -> None:
+    for service in OURS:
+        command = ["docker", "run", "--rm", "--network", "none", f"answerline:{installed.project}-now", "service", service]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
+        assert done.returncode == 1
+        assert done.stderr.strip().splitlines()[-1].startswith("Error: ANSWERLINE_BROKER_URL:")
+
+
+def test_a_service_reaches_no_others_database(installed: Installation) -> None:
+    knock = (
+        "import psycopg2, sys\n"
+        "url = open('/run/secrets/database-url').read()\n"
+        "psycopg2.connect(url).close()\n"
+        "try:\n"
+        "    psycopg2.connect(url.rpartition('/')[0] + '/gateway')\n"
+        "except psycopg2.OperationalError as error:\n"
+        "    sys.exit('permission denied' not in str(error))\n"
+        "sys.exit('it came in')\n"
+    )
+    installed.run_in("routing", "python", "-Ic", knock)
+
+
+def test_containers_are_locked_and_bounded(installed: Installation) -> None:
+    for name, one in installed.containers().items():
+        host = one["HostConfig"]
+        assert host["CapDrop"] == ["ALL"] and not host["CapAdd"] and not host["Privileged"], name
+        assert host["SecurityOpt"] == ["no-new-privileges:true"], name
+        assert host["Memory"] > 0 and host["LogConfig"]["Config"]["max-size"] == "10m", name
+        assert name == "secrets" or one["Config"]["User"].partition(":")[0] not in ("", "0", "root"), name
+        assert bool(host["PortBindings"]) == (name == "gateway"), name
+        assert host["ReadonlyRootfs"] or name not in (*OURS, *JOBS), name
+        if name in OURS:
+            assert one["Config"]["StopTimeout"] >= 25, name
+            assert installed.compose("exec", "-T", name, "touch", "/opt/answerline/x", check=False).returncode, name
+
+
+def test_the_database_has_no_way_out(installed: Installation) -> None:
+    networks = {name: set(one["NetworkSettings"]["Networks"]) for name, one in installed.containers().items()}
+    assert networks["postgres"] == {f"{installed.project}_data"}
+    assert [name for name, those in networks.items() if f"{installed.project}_edge" in those] == ["gateway"]
+    told = subprocess.run(["docker", "network", "inspect", f"{installed.project}_data"], capture_output=True, text=True, check=True).stdout
+    assert json.loads(told)[0]["Internal"] is True
+
+
+def test_nothing_secret_or_personal_is_in_logs_and_environment(installed: Installation) -> None:
+    logs = installed.compose("logs", "--no-color").stdout
+    environment = json.dumps([one["Config"]["Env"] for one in installed.containers().values()])
+    assert "started" in logs
+    for secret in installed.secrets() | {NUMBER, NUMBER.lstrip("+"), QUESTION}:
+        assert secret not in logs, "in a log"
+        assert secret not in environment, "in the environment"
+
+
+def test_told_to_stop_they_finish_and_go(installed: Installation) -> None:
+    installed.compose("stop")
+    codes = {name: one["State"]["ExitCode"] for name, one in installed.containers().items()}
+    assert {name: codes[name] for name in (*OURS, "postgres")} == dict.fromkeys((*OURS, "postgres"), 0)
+
+
+def test_removed_it_leaves_nothing(installed: Installation) -> None:
+    installed.compose("--profile", "*", "down", "-v")
+    for kind in ("container", "volume", "network"):
+        words = ["docker", kind, "ls", "-q", "--filter", f"label=com.docker.compose.project={installed.project}"]
+        assert subprocess.run([*words, *(["-a"] if kind == "container" else [])], capture_output=True, text=True, check=True).stdout == ""
