@@ -48,6 +48,7 @@ e2e: $(DEV_STAMP)  ## The end-to-end and chaos tests alone
 	$(BIN)/python -m tests.stack install
 	$(BIN)/python -m pytest tests/e2e tests/chaos
 
+e2e-compose: $(DEV_STAMP)  ## An installation's life under Docker Compose: first call, upgrade, restart, removal; needs a Docker engine
 	$(BIN)/python -m pytest -v -s --timeout 1800 tests/compose/journey.py
 
 fuzz: $(DEV_STAMP)  ## Requests made from the API's document, broken captures and all other random input, in great number
