@@ -8,9 +8,9 @@ from shared.runtime.definition import Definition
 
 
 def _benches() -> list[Command]:
-    from services.training import bench
+    from services.training.bench import training
 
-    return [bench.training]
+    return [training]
 
 
 definition = Definition(

@@ -13,6 +13,7 @@ from services.training import documents, store
 from services.training.domain import errors as domain
 from services.training.domain import ladder, ledger
 from services.training.domain.courses import Course
+from services.training.domain.paths import Record
 from services.training.domain.sessions import Policy, local_day
 from shared import clock, errors
 from shared.bus.envelope import Event
@@ -74,12 +75,12 @@ def in_sight(row: Mapping[str, Any], scope: Scope) -> bool:
 
 def announce(work: Work, what: str, person: str, **data: Any) -> None:
     sequence = store.numbered(work.connection, person)
-    work.announce(Event(f"training.{what}.v1", person, {"person": person, **data}, clock.now(), sequence))
+    work.announce(Event(f"training.{what}.v1", person, {"person": person, "people": [person], **data}, clock.now(), sequence))
 
 
 def tell(work: Work, what: str, person: str, **data: Any) -> None:
-    """As `announce`, of what those that do not lead see of themselves alone."""
-    announce(work, what, person, people=[person], at=clock.now(), **data)
+    """As `announce`, with the moment in it."""
+    announce(work, what, person, at=clock.now(), **data)
 
 
 def words(lacking: Sequence[ladder.Missing]) -> dict[str, str]:
@@ -152,3 +153,29 @@ def accounts(connection: Connection, people: Sequence[Mapping[str, Any]], year: 
             "will_miss": made.will_miss,
         }
     return told
+
+
+def records(connection: Connection, people: Sequence[Mapping[str, Any]]) -> dict[str, Record]:
+    """What each of these brings for a path."""
+    ids, now = [row["id"] for row in people], clock.now()
+    certified: dict[str, list[str]] = {}
+    for one in store.certificates_of(connection, ids):
+        certified.setdefault(one["person"], []).append(one["target"])
+    scores: dict[str, list[float]] = {}
+    for one in store.evaluations_of(connection, ids):
+        if one["score"] is not None:
+            scores.setdefault(one["person"], []).append(one["score"])
+    completed = store.completions(connection, ids)
+    year = local_day(now, policy(connection).zone).year
+    hours = accounts(connection, people, year)
+    return {
+        row["id"]: Record(
+            row["roles"],
+            row["team"],
+            certified.get(row["id"], ()),
+            completed.get(row["id"], {}),
+            scores.get(row["id"], []),
+            hours[row["id"]]["counted"],
+        )
+        for row in people
+    }

@@ -32,6 +32,27 @@ def create(units: UnitOfWork, told: Mapping[str, Any], new: str = "") -> Row:
         return shown(made)
 
 
+def arrange(connection: Connection, told: Sequence[Mapping[str, Any]]) -> None:
+    """Whether all these could be held. Raises Invalid or Conflict."""
+    _arrange(connection, [_made(connection, one, one["id"]) for one in told])
+
+
+def create_with(units: UnitOfWork, told: Mapping[str, Any], people: Sequence[str]) -> None:
+    """A planned session with its people, unless it is there already. Who is elsewhere by now is left out."""
+    with units() as work, refusals():
+        if store.find(work.connection, store.session, told["id"]):
+            return
+        one = _arrange(work.connection, [_made(work.connection, told, told["id"])])[0]
+        there = store.lock_people(work.connection, people)
+        elsewhere = store.busy(work.connection, people, one.starts_at, one.ends_at)
+        for person in people:
+            if person in there and there[person]["active"] and person not in elsewhere:
+                one.enrol(person, False, clock.now())
+        store.save_sessions(work.connection, [one])
+        for person in one.enrolled:
+            _tell_seat(work, one, person)
+
+
 def _made(connection: Connection, told: Mapping[str, Any], id: str, course: Course | None = None, limits: Policy | None = None) -> Session:
     course = course or known(connection, "courses", told["course"])
     limits = limits or policy(connection)
@@ -73,10 +94,10 @@ def _arrange(connection: Connection, made: Sequence[Session], may_be_past: bool 
     return list(made)
 
 
-def move(units: UnitOfWork, id: str, told: Mapping[str, Any]) -> Row:
+def move(units: UnitOfWork, id: str, told: Mapping[str, Any], scope: Scope = None) -> Row:
     """Another day, half-day, room, trainer or equipment; whoever has a seat keeps it. Raises Conflict where somebody cannot be there then."""
     with units() as work, refusals():
-        one = _locked(work.connection, id)
+        one = _locked(work.connection, id, scope)
         one.require_planned("to move it")
         _move(work, [one], [{**{name: getattr(one, name) for name in MOVABLE}, **told}])
         return shown(one)
@@ -104,9 +125,9 @@ def _move(work: Work, moved: Sequence[Session], places: Sequence[Mapping[str, An
             _tell_seat(work, one, person)
 
 
-def cancel(units: UnitOfWork, id: str, reason: str) -> Row:
+def cancel(units: UnitOfWork, id: str, reason: str, scope: Scope = None) -> Row:
     with units() as work, refusals():
-        one = _locked(work.connection, id)
+        one = _locked(work.connection, id, scope)
         people = one.cancel(reason)
         store.lock_people(work.connection, people)
         for person in people:
@@ -119,7 +140,7 @@ def cancel(units: UnitOfWork, id: str, reason: str) -> Row:
 def enrol(units: UnitOfWork, id: str, people: Sequence[str], wait: bool, scope: Scope = None) -> Row:
     """All of them or none. Raises Conflict for one too many, and for somebody who is elsewhere then."""
     with units() as work, refusals():
-        one = _locked(work.connection, id)
+        one = _locked(work.connection, id, scope)
         store.lock_people(work.connection, people)
         known_people = {person: require_person(work.connection, person, scope) for person in people}
         course: Course = known(work.connection, "courses", one.course, one.course_version)
@@ -153,7 +174,7 @@ def _require_free(connection: Connection, one: Session, people: Collection[str])
 def withdraw(units: UnitOfWork, id: str, person: str, scope: Scope = None) -> Row:
     """A seat is given back; the first who waits and is free has it."""
     with units() as work, refusals():
-        one = _locked(work.connection, id)
+        one = _locked(work.connection, id, scope)
         store.lock_people(work.connection, [person, *one.waiting])
         require_person(work.connection, person, scope)
         one.withdraw(person)
@@ -188,7 +209,7 @@ def release(work: Work, people: Sequence[str], now: float) -> None:
 def attend(units: UnitOfWork, id: str, told: Sequence[Mapping[str, Any]], by: str, scope: Scope = None) -> Row:
     """Who was there, and for how long. Told again, it corrects what was told before. All of it or nothing."""
     with units() as work, refusals():
-        one = _locked(work.connection, id)
+        one = _locked(work.connection, id, scope)
         store.lock_people(work.connection, [row["person"] for row in told])
         course: Course = known(work.connection, "courses", one.course, one.course_version)
         for row in told:
@@ -206,9 +227,9 @@ def attend(units: UnitOfWork, id: str, told: Sequence[Mapping[str, Any]], by: st
         return shown(one)
 
 
-def _locked(connection: Connection, id: str) -> Session:
+def _locked(connection: Connection, id: str, scope: Scope) -> Session:
     one = store.lock_session(connection, id)
-    if one is None:
+    if one is None or not _seen({"site": one.site}, scope):
         raise errors.NotFound(f"there is no session {id}")
     return one
 

@@ -16,7 +16,6 @@ from services.training.base import (
     Row,
     Scope,
     account_of,
-    accounts,
     all_known,
     announce,
     courses,
@@ -24,6 +23,7 @@ from services.training.base import (
     known,
     policy,
     record_hours,
+    records,
     refusals,
     require_person,
     settle_course,
@@ -36,7 +36,7 @@ from services.training.domain import errors as domain
 from services.training.domain.courses import Course, Curriculum, check_order
 from services.training.domain.exam import Exam
 from services.training.domain.ladder import Ladder, Standing
-from services.training.domain.paths import Path, Record
+from services.training.domain.paths import Path
 from services.training.domain.sessions import local_day
 from shared import clock, errors
 from shared.bus.envelope import Event
@@ -254,6 +254,8 @@ def certify(units: UnitOfWork, person: str, target: str, by: str, scope: Scope =
     """Courses done, exam passed, practice evaluated: the person may serve the channel. Raises Conflict that says what is missing."""
     with units() as work, refusals():
         require_person(work.connection, person, scope, lock=True)
+        if by == person:
+            raise errors.Conflict("nobody certifies themselves")
         if any(row["target"] == target for row in store.certificates_of(work.connection, person)):
             raise errors.Conflict(f"{person} is certified for {target} already")
         row = _open_learning(work.connection, person, target)
@@ -299,6 +301,8 @@ def renew(units: UnitOfWork, id: str, by: str, scope: Scope = None) -> Row:
             raise errors.Conflict(f"{row['person']} has a newer certificate for {row['target']}")
         curriculum: Curriculum = known(work.connection, "curricula", row["target"])
         since, who = row["certified_at"], row["person"]
+        if by == who:
+            raise errors.Conflict("nobody renews their own certificate")
         completed = store.completions(work.connection, [who], since).get(who, {})
         passed = curriculum.exam in store.passed_exams(work.connection, [who], since).get(who, set())
         if lacking := certificate.renewal_missing(curriculum, courses(work.connection), completed, passed):
@@ -367,13 +371,16 @@ def import_certificates(units: UnitOfWork, rows: Sequence[Mapping[str, Any]], by
             if row["expires_at"] is not None and row["expires_at"] <= now:
                 results.append(errors.Invalid("the certificate is over already"))
                 continue
-            for old in store.certificates_of(work.connection, row["person"]):
-                if old["target"] == row["channel"]:
-                    store.change(work.connection, store.certificate, old["id"], ended_at=now, end_reason="renewed", due_at=None)
+            since = now if row.get("certified_at") is None else row["certified_at"]
+            held_now = [old for old in store.certificates_of(work.connection, row["person"]) if old["target"] == row["channel"]]
+            if any((old["source"], old["certified_at"], old["expires_at"]) == ("imported", since, row["expires_at"]) for old in held_now):
+                results.append(None)
+                continue
+            for old in held_now:
+                store.change(work.connection, store.certificate, old["id"], ended_at=now, end_reason="renewed", due_at=None)
             for open in store.learning_of(work.connection, row["person"]):
                 if open["target"] == row["channel"]:
                     store.change(work.connection, store.learning, open["id"], closed_at=now, outcome="certified")
-            since = now if row.get("certified_at") is None else row["certified_at"]
             _give(
                 work,
                 row["person"],
@@ -580,32 +587,6 @@ def _paths_of(connection: Connection, row: Mapping[str, Any], now: float) -> lis
 
 def _path(path: Path) -> Row:
     return {"path": path.name, "kind": path.kind, "role": path.role, "to_role": path.to_role, "to_team": path.to_team}
-
-
-def records(connection: Connection, people: Sequence[Mapping[str, Any]]) -> dict[str, Record]:
-    """What each of these brings for a path."""
-    ids, now = [row["id"] for row in people], clock.now()
-    certified: dict[str, list[str]] = {}
-    for one in store.certificates_of(connection, ids):
-        certified.setdefault(one["person"], []).append(one["target"])
-    scores: dict[str, list[float]] = {}
-    for one in store.evaluations_of(connection, ids):
-        if one["score"] is not None:
-            scores.setdefault(one["person"], []).append(one["score"])
-    completed = store.completions(connection, ids)
-    year = local_day(now, policy(connection).zone).year
-    hours = accounts(connection, people, year)
-    return {
-        row["id"]: Record(
-            row["roles"],
-            row["team"],
-            certified.get(row["id"], ()),
-            completed.get(row["id"], {}),
-            scores.get(row["id"], []),
-            hours[row["id"]]["counted"],
-        )
-        for row in people
-    }
 
 
 def shown_lesson(row: Mapping[str, Any]) -> Row:

@@ -263,7 +263,7 @@ plan = Table(
     Column("created_by", Text, nullable=False),
     Column("touched_at", Moment, nullable=False),
 )
-"""`state`: waiting, planning, ready, failed, applied. Planning of which nothing was heard for a while is taken up again."""
+"""`state`: waiting, planning, ready, failed, accepted, applying, applied. One of which nothing was heard for a while is taken up again."""
 
 Row = dict[str, Any]
 

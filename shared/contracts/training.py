@@ -5,9 +5,13 @@ from marshmallow import fields, validate
 from shared.contracts.fields import Data, Time
 
 
+PEOPLE = {"description": "who of those that do not lead may see it"}
+
+
 class Word(Data):
     person = fields.String(required=True)
     channel = fields.String(required=True)
+    people = fields.List(fields.String(), load_default=list, metadata=PEOPLE)
 
 
 class Certified(Word):
@@ -42,7 +46,7 @@ class CertificationLapsed(Word):
 
 class PersonEvent(Data):
     person = fields.String(required=True)
-    people = fields.List(fields.String(), load_default=list, metadata={"description": "who of those that do not lead may see it"})
+    people = fields.List(fields.String(), load_default=list, metadata=PEOPLE)
     at = Time(required=True)
 
 

@@ -310,6 +310,7 @@ def test_a_year_is_the_sites_own(house: House, at: SetClock) -> None:
 
 
 def gap(house: House, **more: Any) -> None:
+    house.at.forward(60)
     told = {
         "finding": "f1", "plan": "f1", "contact": "c", "evaluation": None, "agent": "ann", "queue": "sales", "channel": "voice", "scorecard": "service",
         "scorecard_version": 1, "section": "s", "criterion": "listens", "title": {}, "critical": None, "cause": "knowledge", "owner": "lee",
