@@ -123,7 +123,7 @@ def _make(units: UnitOfWork, row: Row, run: Run) -> Row:
     with units.database.reading() as connection:
         problem, slots, lacking = problem_of(connection, row["told"])
     told_at, result = 0.0, None
-    for line in run(orjson.dumps(_as_json(problem))):
+    for line in run(orjson.dumps(as_json(problem))):
         told = orjson.loads(line)
         if "plan" in told:
             result = told["plan"]
@@ -292,7 +292,7 @@ def main() -> None:
     out.flush()
 
 
-def _as_json(problem: Problem) -> Row:
+def as_json(problem: Problem) -> Row:
     told = {name: [_plain(one) for one in getattr(problem, name)] for name in ("rooms", "trainers", "equipment", "learners")}
     plain = {name: getattr(problem, name) for name in ("slots", "models", "team_sizes", "away_share", "least_people", "capacity")}
     return {**told, **plain, "busy": [[team, slot, count] for (team, slot), count in problem.busy.items()]}

@@ -4,7 +4,7 @@ time, and no team loses more than a share of its people at once.
 Half-day after half-day, each person may have their next course, so that the order of courses holds. A half-day is a mixed-integer programme (HiGHS, by
 scipy.optimize.milp): how many of each team go to which course, and how many sessions of it are held by which class of equal rooms and equal trainers.
 Once the sessions are chosen the people are a flow in a network, whole by itself, so that only sessions need be integers: all half-days together are one programme
-too large to be solved in a minute. Teams keep somewhat ahead of an even pace; at the end all half-days are gone through once more with what is left. What still
+too large to be solved in a minute. Each site keeps somewhat ahead of an even pace; at the end all half-days are gone through once more with what is left. What still
 has no seat is placed with rooms, trainers and shares that do not exist, each at a price: what of these was used is what is short. Shortages that
 counting alone proves are told as such.
 """
@@ -27,7 +27,7 @@ GAP = 0.01
 FULL = 0.6
 """A session is so full when it is held early; later it may hold fewer."""
 PACE = 1.3
-"""A team is to be so much ahead of an even pace: what goes wrong late has no half-days left."""
+"""A site is to be so much ahead of an even pace: what goes wrong late has no half-days left."""
 INVENTED = 15.0
 """The price of a half-day of a room or a trainer that does not exist, in people."""
 PRIZES = 5.0, 1000.0
@@ -136,32 +136,47 @@ Progress = Callable[[int, int, int, int], None]
 
 
 def plan(problem: Problem, progress: Progress = lambda *_: None) -> Plan:
-    state = _State(problem)
-    needed, steps = state.left(), 2 * problem.slots + 1
-    for turn in range(2):
-        for slot in range(problem.slots):
-            if state.left():
-                state.fill(slot, slots_left=problem.slots - slot if turn == 0 else 0)
-            progress(turn * problem.slots + slot + 1, steps, needed - state.left(), needed)
-    placed = needed - state.left()
-    unplaced = {one.id: list(needs) for one, needs in state.needs.items() if needs}
-    sessions = [one for one in state.held if one.people]
-    short = _proved(problem) if unplaced else []
-    if unplaced and not short:
-        short = state.invent()
+    """At an even pace with full sessions; where that leaves somebody out, as early as possible, and what places more is taken."""
+    needed, steps = sum(len(one.needs) for one in problem.learners), 3 * problem.slots + 1
+    best = _State(problem)
+    best.run(lambda done: progress(done, steps, needed - best.left(), needed))
+    if best.left():
+        early = _State(problem, even=False)
+        early.run(lambda done: progress(2 * problem.slots + (done + 1) // 2, steps, needed - min(best.left(), early.left()), needed))
+        best = min(best, early, key=_State.left)
+    placed = needed - best.left()
+    unplaced = {one.id: list(needs) for one, needs in best.needs.items() if needs}
+    sessions, short = [one for one in best.held if one.people], []
+    if unplaced:
+        short = _proved(problem) or best.invent() or [Short("calendar", "", needed - placed, "half_days", False)]
     progress(steps, steps, placed, needed)
     return Plan(sessions, needed, placed, unplaced, short)
 
 
 class _State:
-    def __init__(self, problem: Problem) -> None:
+    """`even`: at an even pace and with full sessions first; otherwise as early as possible."""
+
+    def __init__(self, problem: Problem, even: bool = True) -> None:
         self.problem = problem
+        self.even = even
         self.needs = {one: list(one.needs) for one in problem.learners}
         self.count = sum(map(len, self.needs.values()))
         self.held: list[Held] = []
         self.taken: set[tuple[str, int]] = set()  # rooms, trainers, equipment
         self.last: dict[Learner, int] = {}
         self.away: defaultdict[tuple[str, int], int] = defaultdict(int)
+        self.asked: defaultdict[str, int] = defaultdict(int)  # by site
+        self.placed: defaultdict[str, int] = defaultdict(int)
+        for one in problem.learners:
+            self.asked[one.site] += len(one.needs)
+
+    def run(self, progress: Callable[[int], None]) -> None:
+        """All half-days, and all once more for what is left."""
+        for done in range(2 * self.problem.slots):
+            turn, slot = divmod(done, self.problem.slots)
+            if self.left():
+                self.fill(slot, slots_left=self.problem.slots - slot if turn == 0 and self.even else 0)
+            progress(done + 1)
 
     def left(self) -> int:
         return self.count
@@ -189,17 +204,18 @@ class _State:
     def _met(self, learner: Learner, slot: int) -> None:
         self.needs[learner].pop(0)
         self.last[learner] = slot
+        self.placed[learner.site] += 1
         self.count -= 1
 
     def _programme(self, slot: int, slots_left: int, prize: float = 0.0) -> _Programme | None:
         waiting: defaultdict[tuple[str, str, str], list[Learner]] = defaultdict(list)
-        total: defaultdict[str, int] = defaultdict(int)
         for one, needs in self.needs.items():
-            if needs:
-                total[one.team] += len(needs)
-                if slot > self.last.get(one, -1) and slot not in one.away:
-                    waiting[one.site, one.team, needs[0]].append(one)
-        pace = {team: math.ceil(count / slots_left * PACE) for team, count in total.items()} if slots_left else {}
+            if needs and slot > self.last.get(one, -1) and slot not in one.away:
+                waiting[one.site, one.team, needs[0]].append(one)
+        pace = {}
+        if slots_left:
+            done = PACE * (slot + 1) / self.problem.slots
+            pace = {site: math.ceil(done * count) + self.problem.capacity - self.placed[site] for site, count in self.asked.items()}
         for people in waiting.values():
             people.sort(key=lambda one: (-len(self.needs[one]), one.id))
         weights = {key: sum(len(self.needs[one]) for one in people) / len(people) for key, people in waiting.items()}
@@ -384,7 +400,9 @@ class _Programme:
             most = max(0, self.problem.limit(team, self.slot) - self.away.get((team, self.slot), 0))
             if prize:
                 terms[self.extra.setdefault(("team_share", team, "people_at_once"), self.variable(ABOVE_SHARE, 10_000))] = -1.0
-            self.row(terms, -np.inf, min(most, pace.get(team, most)))
+            self.row(terms, -np.inf, most)
+        for site, most in pace.items():
+            self.row({variable: 1.0 for (at, _team, _course), variable in self.going.items() if at == site}, -np.inf, max(0, most))
 
     # ---- what came out
 
