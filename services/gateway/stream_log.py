@@ -87,7 +87,7 @@ def _row(event: Event) -> dict[str, Any]:
         "subject": event.subject,
         "contact": data.get("contact"),
         "queue": data.get("queue") or leg.get("queue"),
-        "agent": data.get("agent") or leg.get("agent") or (data.get("person") if event.publisher == "training" else None),
+        "agent": data.get("agent") or leg.get("agent"),
         "people": "".join(f"\n{person}\n" for person in data["people"]) if "people" in data else None,
         "body": published.envelope(),
     }

@@ -75,7 +75,9 @@ def in_sight(row: Mapping[str, Any], scope: Scope) -> bool:
 
 def announce(work: Work, what: str, person: str, **data: Any) -> None:
     sequence = store.numbered(work.connection, person)
-    work.announce(Event(f"training.{what}.v1", person, {"person": person, "people": [person], **data}, clock.now(), sequence))
+    work.announce(
+        Event(f"training.{what}.v1", person, {"person": person, "agent": person, "people": [person], **data}, clock.now(), sequence)
+    )
 
 
 def tell(work: Work, what: str, person: str, **data: Any) -> None:

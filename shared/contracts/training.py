@@ -5,12 +5,14 @@ from marshmallow import fields, validate
 from shared.contracts.fields import Data, Time
 
 
+AGENT = {"description": "the person, as others name them: whoever follows an agent hears this too"}
 PEOPLE = {"description": "who of those that do not lead may see it"}
 
 
 class Word(Data):
     person = fields.String(required=True)
     channel = fields.String(required=True)
+    agent = fields.String(allow_none=True, metadata=AGENT)
     people = fields.List(fields.String(), load_default=list, metadata=PEOPLE)
 
 
@@ -46,6 +48,7 @@ class CertificationLapsed(Word):
 
 class PersonEvent(Data):
     person = fields.String(required=True)
+    agent = fields.String(allow_none=True, metadata=AGENT)
     people = fields.List(fields.String(), load_default=list, metadata=PEOPLE)
     at = Time(required=True)
 

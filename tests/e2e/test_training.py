@@ -61,7 +61,7 @@ def test_an_imported_certificate_lets_serve_and_its_revocation_ends_that_within_
     assert school.offers(anna) == []
     assert school.give(anna).ok()["created"] == 1
     school.serve(anna, first)
-    second = school.contact_on_channel()
+    school.contact_on_channel()
     school.state(anna, "available")
     id = school.certificate(anna)["id"]
     system.post(f"/v1/certifications/{id}/revoke", {"reason": "hung up on customers"}).ok()
@@ -72,22 +72,22 @@ def test_an_imported_certificate_lets_serve_and_its_revocation_ends_that_within_
     school.end(first)
     eventually(lambda: school.state_of(anna) != "busy")
     school.state(anna, "available")
-    assert school.offers(anna) == [] and school.leg(second)["state"] == "waiting"
+    assert school.offers(anna) == []
 
 
 def test_a_certificate_ends_by_its_date_though_training_is_down(system: System, name: str) -> None:
     school = School(system, name)
     anna = school.learner("anna")
     assert school.give(anna, in_seconds(SOON)).ok()["created"] == 1
-    eventually(lambda: school.serves(anna))
+    eventually(lambda: school.serves(anna) or system.get("/v1/certifications", person=anna, state="over").ok()["items"])
     if system.deployed:
         system.kill("training")
     try:
         eventually(lambda: not school.serves(anna))
     finally:
         system.start("training")
-    contact = school.contact_on_channel()
-    assert school.offers(anna) == [] and school.leg(contact)["state"] == "waiting"
+    school.contact_on_channel()
+    assert school.offers(anna) == []
     told = eventually(lambda: system.get("/v1/certifications", person=anna, state="over").ok()["items"])
     assert [one["end_reason"] for one in told] == ["expired"], "training comes to know it too, when it is there again"
 

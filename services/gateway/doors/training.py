@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from services.gateway.doors import REPORT_SECONDS, Doors
@@ -45,7 +44,7 @@ class TrainingDoors(Doors):
     @endpoint("GET", "/v1/learners/{person}", answer=schemas.Learner, roles=LEARNING, tag="training")
     def get_learner(self, request: Request) -> dict[str, Any]:
         """What somebody may serve, learns and has learnt; what each step still needs; their hours, lessons, seats and paths."""
-        return self.training.get_learner(person=request.parameters["person"], scope=seen_by(request.principal))
+        return self.training.get_learner(person=request.parameters["person"], **seen_by(request.principal))
 
     @endpoint(
         "POST",
@@ -95,24 +94,24 @@ class TrainingDoors(Doors):
     @endpoint("POST", "/v1/certifications", body=schemas.Certify, answer=schemas.Certificate, status=201, roles=TEACHING, tag="training")
     def post_certification(self, request: Request) -> dict[str, Any]:
         """Certify somebody for what they have been learning. 409 says what is missing: courses, exam, supervised practice."""
-        return self.training.certify(**request.body, by=actor(request), scope=seen_by(request.principal))
+        return self.training.certify(**request.body, by=actor(request), **seen_by(request.principal))
 
     @endpoint("GET", "/v1/certifications", query=schemas.Certificates, answer=schemas.CertificatePage, roles=LEARNING, tag="training")
     def get_certifications(self, request: Request) -> dict[str, Any]:
         """Certificates, the newest first; those that are over stay on record."""
         query = request.query
         asked = {name: query[name] for name in ("person", "target", "state", "limit")}
-        return self.training.list_certificates(**asked, after=query["cursor"], scope=seen_by(request.principal))
+        return self.training.list_certificates(**asked, after=query["cursor"], **seen_by(request.principal))
 
     @endpoint("POST", "/v1/certifications/{id}/renew", takes=(), answer=schemas.Certificate, status=201, roles=TEACHING, tag="training")
     def post_renewal(self, request: Request) -> dict[str, Any]:
         """A new certificate with dates of its own, once the renewal's courses and exam are done; in good time no day is lost."""
-        return self.training.renew_certificate(id=request.parameters["id"], by=actor(request), scope=seen_by(request.principal))
+        return self.training.renew_certificate(id=request.parameters["id"], by=actor(request), **seen_by(request.principal))
 
     @endpoint("POST", "/v1/certifications/{id}/revoke", body=schemas.Revoke, answer=schemas.Certificate, roles=TEACHING, tag="training")
     def post_revocation(self, request: Request) -> dict[str, Any]:
         """Take a certificate away, with the reason: from now on no contact of the channel is offered."""
-        told = {"reason": request.body["reason"], "by": actor(request), "scope": seen_by(request.principal)}
+        told = {"reason": request.body["reason"], "by": actor(request), **seen_by(request.principal)}
         return self.training.revoke_certificate(id=request.parameters["id"], **told)
 
     # Exams
@@ -122,18 +121,17 @@ class TrainingDoors(Doors):
     )
     def post_attempt(self, request: Request) -> dict[str, Any]:
         """Begin an attempt: its questions, drawn from the bank, without their answers."""
-        return self.training.begin_attempt(exam=request.parameters["name"], person=whose(request), scope=seen_by(request.principal))
+        return self.training.begin_attempt(exam=request.parameters["name"], person=whose(request), **seen_by(request.principal))
 
     @endpoint("GET", "/v1/exams/{name}/attempts", query=schemas.Attempts, answer=schemas.AttemptList, roles=LEARNING, tag="training")
     def get_attempts(self, request: Request) -> dict[str, Any]:
         """Somebody's attempts at an exam."""
-        return self.training.list_attempts(exam=request.parameters["name"], person=whose(request), scope=seen_by(request.principal))
+        return self.training.list_attempts(exam=request.parameters["name"], person=whose(request), **seen_by(request.principal))
 
     @endpoint("POST", "/v1/exams/attempts/{id}/answers", body=schemas.Answers, answer=schemas.Attempt, roles=LEARNING, tag="training")
     def post_exam_answers(self, request: Request) -> dict[str, Any]:
         """Answer an attempt: the score, and whether it is passed."""
-        scope = seen_by(request.principal)
-        return self.training.answer_attempt(id=request.parameters["id"], answers=request.body["answers"], scope=scope)
+        return self.training.answer_attempt(id=request.parameters["id"], answers=request.body["answers"], **seen_by(request.principal))
 
     # Sessions
 
@@ -154,37 +152,37 @@ class TrainingDoors(Doors):
             "from": query["from_"],
             "after": query["cursor"],
         }
-        return self.training.list_sessions(asked=asked, scope=seen_by(request.principal))
+        return self.training.list_sessions(asked=asked, **seen_by(request.principal))
 
     @endpoint("GET", "/v1/sessions/{id}", answer=schemas.Session, roles=LEARNING, tag="training")
     def get_session(self, request: Request) -> dict[str, Any]:
         """A session, and who has a seat in it or waits for one."""
-        return self.training.get_session(id=request.parameters["id"], scope=seen_by(request.principal))
+        return self.training.get_session(id=request.parameters["id"], **seen_by(request.principal))
 
     @endpoint("POST", "/v1/sessions/{id}/move", body=schemas.MoveSession, answer=schemas.Session, roles=TEACHING, tag="training")
     def post_session_move(self, request: Request) -> dict[str, Any]:
         """Another day, half-day, room, trainer or equipment; all seats go with it, or nothing moves."""
-        return self.training.move_session(id=request.parameters["id"], told=request.body, scope=seen_by(request.principal))
+        return self.training.move_session(id=request.parameters["id"], told=request.body, **seen_by(request.principal))
 
     @endpoint("POST", "/v1/sessions/{id}/cancel", body=schemas.CancelSession, answer=schemas.Session, roles=TEACHING, tag="training")
     def post_session_cancel(self, request: Request) -> dict[str, Any]:
         """The session does not take place."""
-        return self.training.cancel_session(id=request.parameters["id"], reason=request.body["reason"], scope=seen_by(request.principal))
+        return self.training.cancel_session(id=request.parameters["id"], reason=request.body["reason"], **seen_by(request.principal))
 
     @endpoint("POST", "/v1/sessions/{id}/enrol", body=schemas.Enrol, answer=schemas.Session, roles=LEARNING, tag="training")
     def post_enrol(self, request: Request) -> dict[str, Any]:
         """Seats for these people, for all or for none; with `wait` a place on the waiting list."""
-        return self.training.enrol(id=request.parameters["id"], **request.body, scope=seen_by(request.principal))
+        return self.training.enrol(id=request.parameters["id"], **request.body, **seen_by(request.principal))
 
     @endpoint("POST", "/v1/sessions/{id}/withdraw", body=schemas.Withdraw, answer=schemas.Session, roles=LEARNING, tag="training")
     def post_withdraw(self, request: Request) -> dict[str, Any]:
         """Give a seat back; the first who waits and is free has it."""
-        return self.training.withdraw(id=request.parameters["id"], person=whose(request), scope=seen_by(request.principal))
+        return self.training.withdraw(id=request.parameters["id"], person=whose(request), **seen_by(request.principal))
 
     @endpoint("POST", "/v1/sessions/{id}/attendance", body=schemas.Attendance, answer=schemas.Session, roles=TEACHING, tag="training")
     def post_attendance(self, request: Request) -> dict[str, Any]:
         """Who was there, and for how long: it goes into the ledger and completes courses. Told again, it corrects."""
-        told = {"told": request.body["attendance"], "by": actor(request), "scope": seen_by(request.principal)}
+        told = {"told": request.body["attendance"], "by": actor(request), **seen_by(request.principal)}
         return self.training.attend(id=request.parameters["id"], **told)
 
     # Programmes and plans
@@ -260,7 +258,7 @@ class TrainingDoors(Doors):
         return self._figures("paths", request)
 
     def _figures(self, name: str, request: Request) -> dict[str, Any]:
-        return self.training.report(name=name, filters=request.query, scope=seen_by(request.principal), deadline=REPORT_SECONDS)
+        return self.training.report(name=name, filters=request.query, **seen_by(request.principal), deadline=REPORT_SECONDS)
 
 
 KINDS = ("policy", "ladders", "courses", "curricula", "exams", "resources", "templates", "paths")
@@ -281,16 +279,17 @@ def readable(request: Request) -> str:
     return kind
 
 
-def seen_by(principal: Principal) -> Mapping[str, Any] | None:
-    """Whom a principal sees: the people of its scope, and a person who does not lead themselves alone; None: all."""
+def seen_by(principal: Principal) -> dict[str, Any]:
+    """The argument with which training leaves out whom a principal does not see: the people of other sites and teams, and for a person who does
+    not lead everybody but themselves."""
     if principal.person and not principal.roles & LEADING:
-        return {"sites": [], "teams": [], "agent": principal.person}
+        return {"scope": {"sites": [], "teams": [], "agent": principal.person}}
     scope = principal.scope
-    return {"sites": sorted(scope.sites), "teams": sorted(scope.teams), "agent": None} if scope.sites or scope.teams else None
+    return {"scope": {"sites": sorted(scope.sites), "teams": sorted(scope.teams), "agent": None}} if scope.sites or scope.teams else {}
 
 
 def of_person(request: Request) -> dict[str, Any]:
-    return {"person": request.parameters["person"], "scope": seen_by(request.principal)}
+    return {"person": request.parameters["person"], **seen_by(request.principal)}
 
 
 def actor(request: Request) -> str:
