@@ -32,6 +32,7 @@ TAGS = {
     "hours": "Opening hours, holidays, emergency closings and the night switch.",
     "dispositions": "The outcomes that a wrap-up chooses from.",
     "experts": "Questions in the middle of a contact, whom they go to, and the room in which they are answered.",
+    "training": "Who may serve which channel and how they come to it: courses, sessions, exams, practice, certificates, hours.",
     "customers": "The directory of customers.",
     "people": "The directory of people, sites and teams.",
     "reports": "Figures: by queue, by agent, by interval of a site's clock.",

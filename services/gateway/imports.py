@@ -1,4 +1,4 @@
-"""Tables of agents, skills, certificates and customers: read, checked row by row, held against what is there, and written.
+"""Tables of agents, skills, certificates, certifications and customers: read, checked row by row, held against what is there, and written.
 
 Nothing is written before every row was read. What is to be written is first put down as a whole (`import_job`, `import_row`); from that
 moment on all of it is done, slice by slice, and goes on after an interruption. Before it, nothing is. To import the same again changes nothing.
@@ -508,6 +508,81 @@ class Certificates(OfOneAgent):
             yield [
                 [agent["id"], channel, _moment(until)] for agent in page for channel, until in sorted((agent["certificates"] or {}).items())
             ]
+
+
+class Certifications(OfOneAgent):
+    """Certificates that training is to know: what somebody had before. `until` empty: without end. Those that no row names stay."""
+
+    columns = ("agent", "channel", "certified_at", "until", "note")
+    needed = key = ("agent", "channel")
+
+    def __init__(self, ask: Any, training: Any, together: Callable[..., list[Any]], check: Load) -> None:
+        super().__init__(ask, together, check)
+        self.training = training
+
+    def value(self, column: str, cell: str) -> Any:
+        if column not in ("certified_at", "until"):
+            return cell
+        try:
+            return clock.from_text(cell) if cell else None
+        except ValueError as error:
+            raise ValueError(f"{error}; empty: {'without end' if column == 'until' else 'now'}") from error
+
+    def load(self, told: Told) -> Told:
+        since, until, now = told.get("certified_at"), told.get("until"), clock.now()
+        if until is not None and until <= now:
+            raise Refused({"until": "it is over already: leave the row out"})
+        if since is not None and since > now:
+            raise Refused({"certified_at": "it is still to come"})
+        if len(told.get("note", "")) > 200:
+            raise Refused({"note": "it has at most 200 characters"})
+        named = {"agent": _named(told, "agent"), "channel": _named(told, "channel")}
+        return {**named, "certified_at": since, "until": until, "note": told.get("note", "")}
+
+    def known(self, rows: Sequence[tuple[int, Told]]) -> Callable[[Told], Told | None]:
+        agents, held = self._agents(), {}
+        names = sorted({told["agent"] for _, told in rows})
+        for start in range(0, len(names), PAGE):
+            for one in self.training.held_certificates(people=names[start : start + PAGE])["items"]:
+                held[one["person"], one["channel"]] = one
+
+        def look(told: Told) -> Told | None:
+            if told["agent"] not in agents:
+                raise Refused({"agent": "there is no such agent: import agents first"})
+            told.update({name: agents[told["agent"]].get(name, "") for name in ("name", "site", "team")})
+            return held.get((told["agent"], told["channel"]))
+
+        return look
+
+    def changed(self, told: Told, before: Told | None) -> Told | None:
+        if before is None or _moment(before["expires_at"]) != _moment(told["until"]):
+            return told
+        return None if told["certified_at"] is None or _moment(before["certified_at"]) == _moment(told["certified_at"]) else told
+
+    def write(self, slice: Sequence[Told]) -> list[AnswerlineError | None]:
+        rows = [
+            {
+                **{name: told[name] for name in ("channel", "certified_at", "note", "name", "site", "team")},
+                "person": told["agent"],
+                "expires_at": told["until"],
+            }
+            for told in slice
+        ]
+        try:
+            told = self.training.import_certificates(rows=rows, by="import")
+        except Unavailable as error:
+            return [error] * len(slice)
+        return [None if reason is None else Invalid(reason) for reason in told]
+
+    def export(self) -> Iterator[Sequence[Sequence[str]]]:
+        after: str | None = ""
+        while after is not None:
+            page = self.training.held_certificates(after=after, limit=PAGE)
+            yield [
+                [one["person"], one["channel"], _moment(one["certified_at"]), _moment(one["expires_at"]), one["note"]]
+                for one in page["items"]
+            ]
+            after = page["next"]
 
 
 # ---- cells

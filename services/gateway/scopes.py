@@ -34,6 +34,10 @@ COMMON = (
     "agents",
     "queues",
     "escalations",
+    "learners",
+    "certifications",
+    "exams",
+    "sessions",
 )
 """What a principal with a scope may change too, as far as it sees it. All else holds for the whole organisation, and such a principal
 reads it alone."""

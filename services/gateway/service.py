@@ -31,6 +31,7 @@ from services.gateway.doors.reports import ReportDoors
 from services.gateway.doors.sources import SourceDoors
 from services.gateway.doors.stream import StreamDoors
 from services.gateway.doors.supervision import SupervisionDoors
+from services.gateway.doors.training import TrainingDoors
 from services.gateway.doors.twilio import TwilioDoors
 from services.gateway.doors.twilio_routed import TwilioRoutedDoors
 from services.gateway.doors.webhooks import WebhookDoors
@@ -157,6 +158,7 @@ class GatewayService(
     ImportDoors,
     EscalationDoors,
     ChatDoors,
+    TrainingDoors,
 ):
     name = "gateway"
 
@@ -165,6 +167,7 @@ class GatewayService(
     web = WebServer()
     routing = Client("routing")
     im = Client("im")
+    training = Client("training")
 
     def authenticate(self, environ: Mapping[str, Any]) -> Principal | None:
         return self.core.keyring.authenticate(environ)

@@ -10,7 +10,7 @@ from sqlalchemy import Column, Connection, Integer, Table, Text, select
 from services.routing.store import metadata
 from shared.bus.envelope import Event
 from shared.db import bulk
-from shared.db.types import Moment, Serial
+from shared.db.types import Document, Moment, Serial
 
 training_word = Table(
     "training_word",
@@ -22,6 +22,7 @@ training_word = Table(
     Column("supervisor", Text),
     Column("per_day", Integer),
     Column("sequence", Serial, nullable=False),
+    Column("queues", Document),
 )
 """kind: certified (until None: without end), permitted or lapsed. The row with the highest sequence holds."""
 
@@ -44,10 +45,11 @@ def note(connection: Connection, events: Sequence[Event]) -> dict[str, list[str]
             "supervisor": event.data.get("supervisor"),
             "per_day": event.data.get("contacts_a_day"),
             "sequence": event.sequence,
+            "queues": event.data.get("queues"),
         }
         for (person, channel), event in last.items()
     ]
-    facts = ("kind", "until", "supervisor", "per_day", "sequence")
+    facts = ("kind", "until", "supervisor", "per_day", "sequence", "queues")
     key = ("person", "channel")
     written = bulk.insert(connection, training_word, rows, key=key, update=facts, newer="sequence", returning=key)
     news: dict[str, list[str]] = {}
@@ -57,7 +59,7 @@ def note(connection: Connection, events: Sequence[Event]) -> dict[str, list[str]
 
 
 def words_on(connection: Connection, person: str, channels: Iterable[str] | None = None) -> list[dict[str, Any]]:
-    """{channel, kind, until, supervisor, per_day} of a person, of all channels or of these."""
+    """{channel, kind, until, supervisor, per_day, queues} of a person, of all channels or of these."""
     query = select(training_word).where(training_word.c.person == person).order_by(training_word.c.channel)
     rows = connection.execute(query if channels is None else query.where(training_word.c.channel.in_(set(channels)))).mappings()
     return [dict(row) for row in rows]

@@ -28,6 +28,12 @@ SUBSCRIPTIONS: dict[str, tuple[str, ...]] = {
         "routing.contact_completed.v1",
         "routing.contact_wrapped_up.v1",
     ),
+    "training": (
+        "gateway.person_changed.v1",
+        "qa.evaluation_submitted.v1",
+        "qa.gap_found.v1",
+        "routing.contact_completed.v1",
+    ),
     "gateway": tuple(sorted(SCHEMAS)),  # all there are, for streams and webhooks
 }
 """receiver -> types of event"""

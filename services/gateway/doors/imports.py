@@ -19,14 +19,14 @@ from shared.runtime.together import together
 
 CSV = "text/csv"
 AGENT, CUSTOMER = compile_loader(schemas.Agent()), compile_loader(schemas.Customer())
-KINDS = ("agents", "skills", "certificates", "customers")
+KINDS = ("agents", "skills", "certificates", "certifications", "customers")
 
 
 class ImportDoors(Doors):
     @endpoint("POST", "/v1/imports/{kind}", query=Import, answer=ImportReport, roles=OPERATING, limit=LARGE, takes=(CSV,), shapes={CSV: TABLE},
               tag="imports")  # fmt: skip
     def post_import(self, request: Request) -> dict[str, Any]:
-        """Import a table of `agents`, `skills`, `certificates` or `customers`, as CSV in UTF-8 with the columns' names in its first line.
+        """Import a table of `agents`, `skills`, `certificates`, `certifications` or `customers`, as CSV in UTF-8 with the columns' names in its first line.
         All or nothing: 422 with `rows` says line by line what to mend. Posted again it changes nothing."""
         name, told = request.parameters["kind"], request.query
         kind = self.kind_of(name)
@@ -37,7 +37,7 @@ class ImportDoors(Doors):
 
     @endpoint("GET", "/v1/exports/{kind}", roles=OPERATING, gives=CSV, tag="imports")
     def get_export(self, request: Request) -> Response:
-        """All agents, skills, certificates or customers as CSV. Imported again it changes nothing."""
+        """All agents, skills, certificates, certifications or customers as CSV. Imported again it changes nothing."""
         if is_limited(request.principal):
             raise Forbidden("an export holds what the whole organisation has: this needs somebody whose roles hold for all of it")
         name = request.parameters["kind"]
@@ -56,6 +56,8 @@ class ImportDoors(Doors):
                 return imports.Skills(self.routing, together, _checking(AGENT))
             case "certificates":
                 return imports.Certificates(self.routing, together, _checking(AGENT))
+            case "certifications":
+                return imports.Certifications(self.routing, self.training, together, _checking(AGENT))
             case "customers":
                 return imports.Customers(self.core.units, _checking(CUSTOMER))
         raise NotFound(f"no table is called {name}; there are {', '.join(KINDS)}")

@@ -136,7 +136,7 @@ class Agents(Book):
         self._save_agent(agent)
 
     def heed(self, agent_id: str, word: Mapping[str, Any], now: float) -> None:
-        """What training says of an agent: {channel, kind (certified, permitted, lapsed), until, supervisor, per_day}. A supervisor whom nobody
+        """What training says of an agent: {channel, kind (certified, permitted, lapsed), until, supervisor, per_day, queues}. A supervisor whom nobody
         knows is never present; nobody supervises themselves."""
         channel = word["channel"]
         if word["kind"] == "certified":
@@ -146,6 +146,8 @@ class Agents(Book):
         elif word["supervisor"] != agent_id:
             self.now = now
             permit: Permit = {"supervisor": word["supervisor"], "per_day": word["per_day"], "until": word["until"]}
+            if word.get("queues"):
+                permit["queues"] = list(word["queues"])
             self._let_practise(self.agent(agent_id), channel, permit)
 
     # What they choose to be

@@ -392,9 +392,14 @@ class Book:
         """What the agent can be asked now."""
         named = {*agent.channels, *(agent.certificates or ()), *agent.permits}
         channels = frozenset(channel for channel in named if self.may_take(agent, channel))
+        practice = frozenset(
+            (channel, frozenset(permit["queues"]))
+            for channel, permit in agent.permits.items()
+            if permit.get("queues") and not agent.is_certified(channel, self.now)
+        )
         return Profile(
             frozenset(agent.queues), channels, frozenset(agent.skills.items()), frozenset(agent.languages.items()),
-            frozenset(agent.regions), agent.site, agent.employment, frozenset(agent.capacity.items()),
+            frozenset(agent.regions), agent.site, agent.employment, frozenset(agent.capacity.items()), practice,
         )  # fmt: skip
 
     def may_take(self, agent: Agent, channel: str) -> bool:

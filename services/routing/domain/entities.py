@@ -9,7 +9,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, Self, TypedDict
+from typing import Any, Literal, NotRequired, Self, TypedDict
 
 from .errors import Invalid
 
@@ -57,11 +57,12 @@ class Work(TypedDict):
 
 
 class Permit(TypedDict):
-    """Leave to practise on a channel without its certificate, while the supervisor is signed in."""
+    """Leave to practise on a channel without its certificate, while the supervisor is signed in; `queues`: in these alone, which are easy."""
 
     supervisor: str
     per_day: int
     until: float
+    queues: NotRequired[list[str]]
 
 
 class Practice(TypedDict):

@@ -55,6 +55,7 @@ class Profile(NamedTuple):
     site: str = ""
     employment: str = ""
     capacity: frozenset[tuple[str, int]] = frozenset()
+    practice: frozenset[tuple[str, frozenset[str]]] = frozenset()  # channels served in these queues alone
 
     def objection(self, need: Need) -> str | None:
         """The first reason why this profile does not meet the need, or None."""
@@ -62,6 +63,8 @@ class Profile(NamedTuple):
             return f"not in queue {need.queue}"
         if need.channel not in self.channels:
             return f"not certified for {need.channel}"
+        if any(channel == need.channel and need.queue not in queues for channel, queues in self.practice):
+            return f"practises on other queues than {need.queue}"
         for kind, wanted, has in (("skill", need.skills, self.skills), ("language", need.languages, self.languages)):
             if wanted:
                 levels = dict(has)

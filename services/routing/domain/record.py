@@ -209,6 +209,7 @@ _WORDS: dict[Language, dict[str, str]] = {
 _REASONS_ZH = (
     ("not in queue ", "不在队列 {}"),
     ("not certified for ", "未获 {} 渠道认证"),
+    ("practises on other queues than ", "仅在其他队列实习，不含 {}"),
     ("skill ", "技能不足（{}）"),
     ("language ", "语言不足（{}）"),
     ("kept for ", "因联络为 {} 保留而未询问"),

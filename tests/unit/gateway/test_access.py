@@ -20,6 +20,7 @@ from services.gateway.keys import ROLES
 from services.gateway.service import GatewayService
 from services.im.service import ImService
 from services.routing.service import RoutingService
+from services.training.service import TrainingService
 from shared import clock
 from shared.bus.outbox import UnitOfWork
 from shared.bus.tables import BusTables
@@ -35,7 +36,8 @@ GUARDED = [(endpoint, door) for endpoint, door in ROUTES if not endpoint.public]
 LIMITED = [(endpoint, door) for endpoint, door in GUARDED if endpoint.roles != ("admin",)]
 PLACES = {"ours": ("berlin", "sales"), "theirs": ("cork", "claims")}
 OPEN_TO_ALL = ("customers", "telephony", "me", "sign-out", "events")
-READ_BY_ALL = ("policies", "calendars", "dispositions", "sources", "experts", "ladders")
+READ_BY_ALL = ("policies", "calendars", "dispositions", "sources", "experts", "ladders", "training", "training-plans", "programmes")
+TAUGHT = ("learners", "certifications", "exams", "sessions")
 WHOLE = ("imports", "exports")
 
 
@@ -109,6 +111,25 @@ class Im:
         return ask
 
 
+class Training:
+    """Has a learner, a certificate, an attempt and a session at each of the two places, leaves out what a scope does not see, as its own tests
+    show of the real one, and is content with whatever else it is told."""
+
+    def __init__(self, routing: Routing) -> None:
+        self.routing = routing
+
+    def __getattr__(self, method: str) -> Callable[..., Any]:
+        def ask(deadline: float = 2, **arguments: Any) -> Any:
+            inspect.signature(getattr(TrainingService, method)).bind(None, **arguments)
+            scope = arguments.get("scope")
+            if scope and scope["sites"] == ["berlin"] and "theirs" in (arguments.get("person"), arguments.get("id")):
+                raise NotFound("there is none")
+            self.routing.asked.append(method)
+            return self.routing._answer(method, arguments)
+
+        return ask
+
+
 class House(NamedTuple):
     doors: Doors
     routing: Routing
@@ -122,15 +143,17 @@ class House(NamedTuple):
         path = re.sub(r"\{(\w+)\}", lambda match: named.get(match[1], "agents"), endpoint.path)
         kind, body = next(iter(example.get("request", {}).items()), ("application/json", {}))
         if isinstance(body, dict):
-            body = {name: self._ours(name, value, whose) for name, value in body.items()}
+            body = {name: self._ours(name, value, whose, collection_of(endpoint)) for name, value in body.items()}
             if door in ("put_queue", "put_agent"):
                 body |= dict(zip(("site", "team"), PLACES["ours"], strict=True))
-        asked = {name: self._ours(name, value, whose) for name, value in example.get("query", {}).items()}
+        asked = {name: self._ours(name, value, whose, collection_of(endpoint)) for name, value in example.get("query", {}).items()}
         query = urlencode(asked | ({"wait": 0} if endpoint.query and "wait" in endpoint.query().load_fields else {}))
         return self.doors(endpoint.method, f"{path}?{query}" if query else path, body, key, kind)
 
     @staticmethod
-    def _ours(name: str, value: Any, whose: str) -> Any:
+    def _ours(name: str, value: Any, whose: str, collection: str) -> Any:
+        if name == "person" and collection in TAUGHT:
+            return whose
         return whose if name in ("agent", "queue") else [whose] if name == "queues" else value
 
 
@@ -149,8 +172,9 @@ def furnished(units: UnitOfWork) -> House:
     doors, routing = Doors(units), Routing()
     doors.service.routing = doors.service.core.scopes.routing = routing
     doors.service.im = Im(routing.asked, routing.im_told)
+    doors.service.training = Training(routing)
     objects: dict[str, dict[str, dict[str, str]]] = {
-        kind: {} for kind in ("agents", "queues", "contacts", "recordings", "people", "sites", "teams", "closures", "escalations")
+        kind: {} for kind in ("agents", "queues", "contacts", "recordings", "people", "sites", "teams", "closures", "escalations", *TAUGHT)
     }
     for name, (site, team) in PLACES.items():
         people.put_site(units, site, {"name": site, "zone": "", "active": True})
@@ -180,6 +204,8 @@ def furnished(units: UnitOfWork) -> House:
             objects[kind][name] = {"id": id}
         objects["queues"][name] = {"name": name}
         objects["escalations"][name] = {"id": ROOMS[name]}
+        for kind in TAUGHT:
+            objects[kind][name] = {"id": name, "person": name}
     made = {role: keys.create(units, role, [role])["key"] for role in ROLES}
     made |= {f"{role} of ours": keys.create(units, role, [role], sites=["berlin"])["key"] for role in ROLES if role != "admin"}
     made["expired"] = keys.create(units, "old", ["admin"], expires_at=clock.now() + 0.001)["key"]

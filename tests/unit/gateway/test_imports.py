@@ -275,3 +275,58 @@ def test_a_table_of_many_slices(tables: Tables) -> None:
     assert tables.report("customers", table) == (count, 0, 0, 0)
     assert tables.export("customers").count(b"gold") == count
     assert tables.report("customers", table + "c99999,new\n") == (1, 0, count, 0)
+
+
+# ---- certificates that training is to know
+
+
+class Training:
+    """Keeps certificates as training does."""
+
+    def __init__(self) -> None:
+        self.held: dict[tuple[str, str], dict[str, Any]] = {}
+        self.away = False
+
+    def held_certificates(self, people: list[str] | None = None, after: str = "", limit: int = 1000) -> dict[str, Any]:
+        return {"items": [row for key, row in sorted(self.held.items()) if people is None or key[0] in people], "next": None}
+
+    def import_certificates(self, rows: list[dict[str, Any]], by: str) -> list[str | None]:
+        if self.away:
+            raise Unavailable("away")
+        for row in rows:
+            since = clock.now() if row["certified_at"] is None else row["certified_at"]
+            self.held[row["person"], row["channel"]] = {**row, "certified_at": since}
+        return [None] * len(rows)
+
+
+def test_certificates_from_before_go_to_training_and_come_out_again(tables: Tables) -> None:
+    tables.service.training = training = Training()
+    tables.routing.agents = {id: {"id": id, "name": id.upper(), "site": "berlin", "team": "", "certificates": None} for id in ("a", "b")}
+    table = "agent,channel,certified_at,until,note\na,voice,2026-01-01T00:00:00Z,2030-01-01T00:00:00Z,old system\nb,voice,,,\n"
+    assert tables.report("certifications", table, dry_run="true") == (2, 0, 0, 0) and not training.held
+    assert tables.report("certifications", table) == (2, 0, 0, 0)
+    assert training.held["a", "voice"]["name"] == "A" and training.held["b", "voice"]["expires_at"] is None
+    assert tables.report("certifications", table) == tables.report("certifications", tables.export("certifications")) == (0, 0, 2, 0)
+    assert tables.report("certifications", "agent,channel,until\nb,voice,2031-01-01T00:00:00Z\n") == (0, 1, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("row", "column"),
+    [("nobody,voice,,", "agent"), ("a,voice,,2020-01-01T00:00:00Z", "until"), ("a,voice,2999-01-01T00:00:00Z,", "certified_at"), ("a,,,", "channel"), ("a,voice,,soon", "until")],
+)  # fmt: skip
+def test_a_certificate_that_cannot_be_keeps_all_out(tables: Tables, row: str, column: str) -> None:
+    tables.service.training = training = Training()
+    tables.routing.agents = {"a": {"id": "a", "name": "A", "site": "", "team": "", "certificates": None}}
+    answer = tables.post("certifications", f"agent,channel,certified_at,until\na,chat,,\n{row}\n")
+    assert (answer.status, [one["column"] for one in answer.json["rows"]], training.held) == (422, [column], {})
+
+
+def test_an_import_that_training_was_away_for_goes_on_when_it_is_back(tables: Tables, at: SetClock) -> None:
+    tables.service.training = training = Training()
+    tables.routing.agents = {"a": {"id": "a", "name": "A", "site": "", "team": "", "certificates": None}}
+    training.away = True
+    assert tables.post("certifications", "agent,channel\na,voice\n").status == 503
+    training.away = False
+    at.forward(LEFT_ALONE_SECONDS + 1)
+    assert imports.resume(tables.units, tables.service.kind_of) == 1
+    assert list(training.held) == [("a", "voice")]

@@ -9,6 +9,7 @@ from sqlalchemy import select
 
 from services.routing import handlers, interval_store, reports, rulebook, store
 from services.routing.domain.desk import Desk
+from services.routing.domain.needs import Need
 from services.routing.handlers import FRESH_SECONDS, PARKED_SECONDS
 from services.routing.live import Command, LiveDesk
 from shared.bus.envelope import Event
@@ -666,6 +667,21 @@ def test_who_becomes_an_agent_later_is_what_training_said_before(house: House) -
 def test_a_permit_without_a_supervisor_who_could_be_there_is_kept_and_lets_nobody_practise(house: House, supervisor: str) -> None:
     house.hear(word("practice_permitted", 1, channel="chat", supervisor=supervisor, contacts_a_day=2, until=house.at() + DAY))
     assert channels_of(house, "ann") == {"voice"}
+
+
+def test_a_learner_begins_in_the_queues_that_the_permit_names(house: House) -> None:
+    permitted = word("practice_permitted", 1, channel="chat", supervisor="bob", contacts_a_day=2, until=house.at() + DAY, queues=["easy"])
+    house.do(lambda desk, _now: house.desk.put_agent(desk, "bob", {"channels": ["voice"]}))
+    house.do(lambda desk, now: desk.set_agent_state("bob", "available", now))
+    house.hear(permitted)
+    objections = house.do(
+        lambda desk, _now: [
+            desk.profile_of(desk.agent("ann")).objection(Need(queue, channel)) for queue, channel in (("easy", "chat"), ("hard", "chat"))
+        ]
+    )
+    assert objections == [None, "practises on other queues than hard"]
+    house.hear(certified(house, 2, None, channel="chat"))
+    assert house.do(lambda desk, _now: desk.profile_of(desk.agent("ann")).practice) == frozenset()
 
 
 # ---- what takes several turns

@@ -53,7 +53,7 @@ def test_optional_fields_may_be_added_later(type: str) -> None:
 
 @pytest.mark.parametrize("type", SCHEMAS)
 def test_a_type_names_publisher_fact_and_version(type: str) -> None:
-    assert re.fullmatch(r"(gateway|im|routing|training)\.[a-z]+(_[a-z]+)*\.v[1-9]", type)
+    assert re.fullmatch(r"(gateway|im|qa|routing|training)\.[a-z]+(_[a-z]+)*\.v[1-9]", type)
     assert example(type).envelope()["source"] == f"/answerline/{type.split('.')[0]}"
 
 
@@ -69,8 +69,8 @@ def test_every_subscription_is_of_a_known_type() -> None:
 
 def test_publishers_and_receivers_find_each_other() -> None:
     assert topology.publishers_of("routing") == ["gateway", "training"]
-    assert topology.receivers_of("gateway") == ["gateway", "im", "routing"]
-    assert topology.receivers_of("routing") == ["gateway", "im"]
+    assert topology.receivers_of("gateway") == ["gateway", "im", "routing", "training"]
+    assert topology.receivers_of("routing") == ["gateway", "im", "training"]
     assert topology.publishers_of("nobody") == topology.receivers_of("nobody") == []
 
 

@@ -21,6 +21,8 @@ import services.im.store
 import services.routing
 import services.routing.handlers  # with all tables
 import services.routing.store
+import services.training
+import services.training.store
 from shared.bus.tables import BusTables
 from shared.db import migrate
 from shared.db.engine import Database, is_outage
@@ -32,6 +34,7 @@ SERVICES = {
     "gateway": (services.gateway.definition, services.gateway.store),
     "im": (services.im.definition, services.im.store),
     "routing": (services.routing.definition, services.routing.store),
+    "training": (services.training.definition, services.training.store),
 }
 
 

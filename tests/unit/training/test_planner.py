@@ -1,0 +1,221 @@
+"""Plans: nothing is in two places at once, no team loses too many, courses come in their order, and what is short is named."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from services.training import classes, handlers, planning, store
+from services.training.domain import planner
+from services.training.domain.planner import Equipment, Learner, Plan, Problem, Room, Short, Trainer
+from shared.errors import Conflict, Invalid
+from tests.unit.conftest import MakeUnits, SetClock
+from tests.unit.training.house import House
+
+
+def problem(
+    slots: int = 20, people: int = 12, needs: tuple[str, ...] = ("a", "b"), team: int = 6, share: float = 0.5, rooms: int = 1, trainers: int = 1,
+    capacity: int = 6, **more: Any,
+) -> Problem:  # fmt: skip
+    always = frozenset(range(slots))
+    learners = tuple(Learner(f"p{number:02}", f"t{number // team}", "x", needs) for number in range(people))
+    told: dict[str, Any] = {
+        "slots": slots, "rooms": tuple(Room(f"r{number}", "x", capacity, always) for number in range(rooms)),
+        "trainers": tuple(Trainer(f"k{number}", "", capacity, always) for number in range(trainers)), "equipment": (), "learners": learners, "models": {},
+        "team_sizes": dict(Counter(one.team for one in learners)), "busy": {}, "away_share": share, "least_people": 1, "capacity": capacity,
+    }  # fmt: skip
+    return Problem(**(told | more))
+
+
+def check(asked: Problem, made: Plan) -> None:
+    """What holds for every plan."""
+    there: Counter[tuple[str, int]] = Counter()
+    away: Counter[tuple[str, int]] = Counter()
+    came: dict[str, list[tuple[int, str]]] = {}
+    by_id = {one.id: one for one in asked.learners}
+    open = {one.id: one.open for one in (*asked.rooms, *asked.trainers, *asked.equipment)}
+    for one in made.sessions:
+        there.update((name, one.slot) for name in (one.room, one.trainer, *one.equipment))
+        assert all(one.slot in open[name] for name in (one.room, one.trainer, *one.equipment))
+        assert 0 < len(one.people) <= one.capacity
+        for person in one.people:
+            away[by_id[person].team, one.slot] += 1
+            assert one.slot not in by_id[person].away and by_id[person].site == one.site
+            came.setdefault(person, []).append((one.slot, one.course))
+    assert max(there.values(), default=0) <= 1, "one place at a time"
+    assert all(count <= asked.limit(*key) for key, count in away.items())
+    for person, visits in came.items():
+        assert len({slot for slot, _ in visits}) == len(visits)
+        assert [course for _, course in sorted(visits)] == list(by_id[person].needs[: len(visits)])
+    assert made.placed == sum(map(len, came.values())) == made.needed - sum(map(len, made.unplaced.values()))
+    assert bool(made.short) == bool(made.unplaced)
+
+
+def test_everybody_has_what_they_need_in_its_order() -> None:
+    asked = problem()
+    made = planner.plan(asked)
+    check(asked, made)
+    assert (made.placed, made.unplaced, made.short) == (24, {}, [])
+    assert len(made.sessions) <= 8, "and sessions are well filled: four of six would do"
+
+
+@given(st.integers(2, 14), st.integers(1, 16), st.integers(1, 3), st.floats(0.1, 1), st.integers(1, 2), st.integers(1, 8), st.data())
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_whatever_is_asked_the_rules_hold(
+    slots: int, people: int, needs: int, share: float, rooms: int, capacity: int, data: st.DataObject
+) -> None:
+    asked = problem(slots, people, ("a", "b", "c")[:needs], 5, share, rooms, rooms, capacity)
+    away = data.draw(st.lists(st.sets(st.integers(0, slots - 1), max_size=3), min_size=people, max_size=people))
+    learners = tuple(Learner(one.id, one.team, one.site, one.needs, frozenset(of)) for one, of in zip(asked.learners, away, strict=True))
+    asked = problem(slots, people, ("a", "b", "c")[:needs], 5, share, rooms, rooms, capacity, learners=learners)
+    check(asked, planner.plan(asked))
+
+
+@pytest.mark.parametrize(
+    ("asked", "short"),
+    [
+        (problem(slots=3), [Short("rooms", "x", 1, "room_half_days", True), Short("trainers", "x", 1, "trainer_half_days", True)]),
+        (problem(share=0.1), [Short("team_share", "t0", 1, "people_at_once", True), Short("team_share", "t1", 1, "people_at_once", True)]),
+        (problem(trainers=0), [Short("trainers", "x", 4, "trainer_half_days", True)]),
+        (problem(models={"b": ("box",)}), [Short("equipment", "box x", 12, "seats", True)]),
+        (problem(slots=1, people=1), [Short("calendar", "", 1, "half_days", True)]),
+    ],
+)
+def test_what_counting_proves_to_be_short_is_told_with_its_amount(asked: Problem, short: list[Short]) -> None:
+    made = planner.plan(asked)
+    check(asked, made)
+    assert [one for one in made.short if one in short] == short
+    assert all("proved" in planner.words(one) and "已证明" in planner.words(one, "zh") for one in short)
+
+
+def test_what_only_planning_finds_to_be_short_is_told_with_what_would_be_enough() -> None:
+    """Seats there are, but the trainer is there when the room is not."""
+    room, trainer = Room("r", "x", 12, frozenset(range(0, 6))), Trainer("k", "", 12, frozenset(range(5, 20)))
+    asked = problem(share=1.0, capacity=12)
+    asked = Problem(**{**vars(asked), "rooms": (room,), "trainers": (trainer,)})
+    made = planner.plan(asked)
+    check(asked, made)
+    assert made.placed == 12 and [(one.what, one.by, one.proved) for one in made.short] in ([("rooms", 1, False)], [("trainers", 1, False)])
+
+
+def test_equipment_is_used_by_one_session_at_a_time_and_bounds_its_seats() -> None:
+    box = Equipment("e1", "x", "box", 2, frozenset(range(20)))
+    asked = problem(people=6, needs=("b",), rooms=2, trainers=2, models={"b": ("box",)}, equipment=(box,))
+    made = planner.plan(asked)
+    check(asked, made)
+    assert made.placed == 6 and {one.capacity for one in made.sessions} == {2} and all(one.equipment == ["e1"] for one in made.sessions)
+
+
+def test_progress_is_told_and_ends_at_its_end() -> None:
+    told: list[tuple[int, ...]] = []
+    planner.plan(problem(), lambda *figures: told.append(figures))
+    assert told == sorted(told) and told[-1] == (61, 61, 24, 24)
+
+
+# ---- asked for, made and carried out
+
+
+@pytest.fixture
+def house(make_units: MakeUnits, at: SetClock) -> House:
+    house = House(make_units(store.metadata), at)
+    handlers.put_definition(
+        house.units, "policy", "default", {"zone": "Europe/Berlin", "hours_a_year": 8, "away_share": 0.5, "least_people": 1}, "tom"
+    )
+    return house
+
+
+ASKED = {"from": "2027-02-01", "to": "2027-02-28", "courses": ["empathy", "mail"], "sites": ["berlin"]}
+
+
+def work_off(house: House) -> str:
+    return planning.work_off(house.units, planning.in_this_process)[0]
+
+
+def test_a_plan_fills_everybodys_hours_and_is_carried_out(house: House) -> None:
+    asked = planning.ask(house.units, ASKED, "tom")
+    assert asked["state"] == "waiting"
+    with pytest.raises(Conflict, match="is waiting"):
+        planning.apply(house.units, asked["id"])
+    assert work_off(house) == "ready" and work_off(house) == ""
+    made = house.look(planning.get, asked["id"])
+    result = made["result"]
+    assert (made["state"], result["needed"], result["placed"], result["people"]) == ("ready", 10, 10, 5)
+    assert made["progress"]["of"] == 169
+    assert planning.apply(house.units, asked["id"])["state"] == "accepted"
+    assert work_off(house) == "applied"
+    assert house.look(planning.get, asked["id"])["result"]["refused"] == []
+    for who in ("ann", "bea", "cem", "lee", "tom"):
+        told = house.look(handlers.learner, who)
+        assert [one["course"] for one in told["sessions"]] == ["empathy", "mail"] and told["hours"]["planned"] == 8
+    planning.ask(house.units, ASKED, "tom")
+    work_off(house)
+    assert [row.result["needed"] for row in house.rows(store.plan)] == [10, 0], "what is planned is not planned again"
+
+
+def test_a_plan_works_around_what_is_there_and_is_not_carried_out_over_it(house: House) -> None:
+    taken = house.session(day="2027-02-01")
+    asked = planning.ask(house.units, ASKED, "tom")
+    work_off(house)
+    sessions = house.look(planning.get, asked["id"])["result"]["sessions"]
+    assert (taken["day"], "am") not in {(one["day"], one["half"]) for one in sessions}
+    house.session(day=sessions[0]["day"], half=sessions[0]["half"])
+    with pytest.raises(Conflict, match="taken already: r1"):
+        planning.apply(house.units, asked["id"])
+    assert len(house.rows(store.session)) == 2
+
+
+def test_who_cannot_be_planned_is_told_and_why(house: House) -> None:
+    handlers.put_definition(
+        house.units, "resources", "r1", {"kind": "room", "site": "berlin", "capacity": 2, "weekly": {"mon": ["am"]}}, "tom"
+    )
+    asked = planning.ask(house.units, ASKED, "tom")
+    assert work_off(house) == "short"
+    result = house.look(planning.get, asked["id"])["result"]
+    assert [(one["what"], one["where"], one["by"]) for one in result["short"]] == [("rooms", "berlin", 1)]
+    assert result["short"][0]["words"]["en"].startswith("berlin: 1 more half-days of a room")
+    assert sum(map(len, result["unplaced"].values())) == result["needed"] - result["placed"] == 2
+
+
+def test_an_interrupted_plan_is_taken_up_again(house: House, at: SetClock) -> None:
+    asked = planning.ask(house.units, ASKED, "tom")
+    with house.units() as work:
+        store.change(work.connection, store.plan, asked["id"], state="planning")
+    assert work_off(house) == ""
+    at.forward(61)
+    assert work_off(house) == "ready"
+
+
+def test_a_plan_of_a_process_that_ended_without_one_has_failed(house: House) -> None:
+    asked = planning.ask(house.units, ASKED, "tom")
+    assert planning.work_off(house.units, lambda _: iter([b'{"done": 1}']))[0] == "failed"
+    assert "plan again" in house.look(planning.get, asked["id"])["result"]["error"]
+
+
+def test_the_process_of_its_own_makes_the_same_plan() -> None:
+    text = orjson.dumps(planning.as_json(problem(slots=4)))
+    assert list(planning.in_a_process(text))[-1].strip() == list(planning.in_this_process(text))[-1]
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"to": "2027-01-31"}, {"to": "2028-01-31"}, {"courses": ["none"]}, {"from": "2027-01-01", "to": "2027-12-31"}]
+)
+def test_a_plan_that_makes_no_sense_is_refused(house: House, wrong: dict[str, Any]) -> None:
+    with pytest.raises(Invalid):
+        planning.ask(house.units, ASKED | wrong, "tom")
+
+
+def test_who_is_elsewhere_when_a_plan_is_carried_out_is_left_out(house: House) -> None:
+    asked = planning.ask(house.units, ASKED, "tom")
+    work_off(house)
+    first = house.look(planning.get, asked["id"])["result"]["sessions"][0]
+    other = house.session(day=first["day"], half=first["half"], room="", place="off_site", trainers=[])
+    classes.enrol(house.units, other["id"], first["people"][:1], False)
+    planning.apply(house.units, asked["id"])
+    work_off(house)
+    seats = {one["person"] for one in house.look(classes.get, first["id"])["seats"]}
+    assert seats == set(first["people"][1:])
