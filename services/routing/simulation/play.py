@@ -188,7 +188,13 @@ class _Play:
         call = self.case.calls[index]
         self.seen += 1
         self.desk.arrive(
-            call.id, call.queue, now, required_skills=dict(call.skills), wants=dict(call.wants), facts=dict(call.facts), customer=call.customer
+            call.id,
+            call.queue,
+            now,
+            required_skills=dict(call.skills),
+            wants=dict(call.wants),
+            facts=dict(call.facts),
+            customer=call.customer,
         )
         self.waits[self.kind[index]] += 1
         if math.isfinite(call.patience):
@@ -250,8 +256,6 @@ class _Play:
 def play(case: Case, desk: Desk, tell: Callable[[int], None] = lambda _calls: None) -> Run:
     """Everything that happens in the case, in its order. `tell` is told now and then how many more calls have come."""
     calls, agents = len(case.calls), len(case.agents)
-    run = Run(
-        np.zeros(calls), np.full(calls, NOBODY), np.zeros(calls, dtype=bool), np.zeros(agents), np.zeros(agents)
-    )
+    run = Run(np.zeros(calls), np.full(calls, NOBODY), np.zeros(calls, dtype=bool), np.zeros(agents), np.zeros(agents))
     _Play(case, desk, run, tell).go()
     return run

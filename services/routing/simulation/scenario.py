@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from functools import partial
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -19,6 +20,7 @@ import numpy as np
 import yaml
 
 from services.routing.domain.entities import TOP_LEVEL, Queue
+from services.routing.domain.policy import Policy, Segment
 from services.routing.simulation.play import Call, Case, Shift, Worker
 from services.routing.simulation.survival import Survival, kaplan_meier
 from shared.errors import Invalid
@@ -47,6 +49,7 @@ class Scenario:
     between_calls_at_most_seconds: float = 60.0
     patience_by_type_from: int = 50
     target_seconds: float = 20.0
+    head_start_seconds: float = 90.0
 
     @property
     def zone(self) -> ZoneInfo:
@@ -158,7 +161,9 @@ def staffing(record: Record, scenario: Scenario) -> tuple[list[Worker], list[Shi
         agent: {kind: int((kinds[one.index] == kind).sum()) for kind in sorted(set(kinds[one.index]))} for agent, one in served.items()
     }
     skilled = {
-        agent: [kind for kind, calls in mine.items() if calls >= scenario.least_calls and calls >= scenario.least_share * sum(mine.values())]
+        agent: [
+            kind for kind, calls in mine.items() if calls >= scenario.least_calls and calls >= scenario.least_share * sum(mine.values())
+        ]
         or [max(mine, key=lambda kind: mine[kind])]
         for agent, mine in taken.items()
     }
@@ -235,9 +240,7 @@ def draw(record: Record, scenario: Scenario, agents: Sequence[Worker], shifts: S
     - priority, for the recorded strategy only: that of the customer's other calls or of a queued caller of the same kind where the
       record says nothing, as it does of those who did not queue.
     """
-    chance = {
-        name: np.random.default_rng([seed, number]).random(len(record)) for number, name in enumerate(STREAMS)
-    }
+    chance = {name: np.random.default_rng([seed, number]).random(len(record)) for number, name in enumerate(STREAMS)}
     stay = np.zeros(len(record))
     service = record.service.astype(float).copy()
     kinds = np.array(record.kind, dtype=object)
@@ -291,3 +294,26 @@ def draw(record: Record, scenario: Scenario, agents: Sequence[Worker], shifts: S
         )
     queues = record.extra.get("queues") or [Queue(kind, required_skills={kind: 1}, wrap_up=False) for kind in record.kinds]
     return Case(calls, agents, shifts, queues, scenario.zone)
+
+
+def rules_of_thumb(scenario: Scenario) -> Policy:
+    """What a telephony system would know of a caller: the tier's value as its weight (for strict priority)."""
+    return Policy(
+        "",
+        segments=tuple(
+            Segment(tier.name, weight=tier.value, matches=partial(_is_of_tier, tier.name)) for tier in scenario.tiers if tier.value != 1.0
+        ),
+    )
+
+
+def recorded_strategy(scenario: Scenario) -> Policy:
+    """First come first served, with a head start for priority 2."""
+    return Policy("", segments=(Segment("priority 2", head_start_seconds=scenario.head_start_seconds, matches=_is_second_priority),))
+
+
+def _is_of_tier(tier: str, facts: Mapping[str, Any]) -> bool:
+    return facts.get("tier") == tier
+
+
+def _is_second_priority(facts: Mapping[str, Any]) -> bool:
+    return facts.get("priority") == 2

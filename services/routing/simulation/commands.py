@@ -1,0 +1,230 @@
+"""`answerline simulate` and `answerline replay`."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+
+from shared.errors import Invalid
+
+Table = Mapping[str, Mapping[str, Any]]
+HERE = Path(__file__).parent
+DIGITS = {"service_level_20s": 4, "skill_fit": 4, "occupancy_spread": 4, "offered": 0, "answered": 0, "abandoned": 0}
+COLUMNS = {
+    "service_level_20s": "SL 20 s", "abandoned": "gave up", "average_speed_of_answer_s": "ASA s", "p95_wait_s": "p95 s", "max_wait_s": "max s",
+    "max_wait_staffed_s": "max, staffed s", "value_weighted_wait_s": "by value s", "skill_fit": "fit", "occupancy_spread": "occ. spread",
+    "idle_while_compatible_waiting_s": "idle s",
+}  # fmt: skip
+
+
+@click.command()
+@click.option(
+    "--calls", type=click.Path(dir_okay=False, path_type=Path), required=True, help="CSV: arrival, type, wait_s, outcome, service_s, agent."
+)
+@click.option(
+    "--policy",
+    "names",
+    default="by-value,all",
+    show_default=True,
+    help="Names or files, the first is compared with the others; `all` adds every built-in one.",
+)
+@click.option("--agents", default="from-data", show_default=True, help="`from-data`, or a CSV: agent, skills, since, until.")
+@click.option(
+    "--scenario", type=click.Path(dir_okay=False, path_type=Path), help="What the record lacks; without it the one that is shipped."
+)
+@click.option("--seed", default=1, show_default=True, help="The first.")
+@click.option("--seeds", default=5, show_default=True, type=click.IntRange(1, 1000), help="How many.")
+@click.option("--jobs", default=0, help="Processes at once; 0 = one for each core.")
+@click.option("--save-agents", type=click.Path(dir_okay=False, path_type=Path), help="Write the agents there, to be changed and tried.")
+@click.option("--plot", type=click.Path(dir_okay=False, path_type=Path), help="Draw the results there, as PNG, SVG or PDF.")
+@click.option("--json", "as_json", is_flag=True)
+def simulate(
+    calls: Path, names: str, agents: str, scenario: Path | None, seed: int, seeds: int, jobs: int, save_agents: Path | None,
+    plot: Path | None, as_json: bool,
+) -> None:  # fmt: skip
+    """Recorded calls through policies, by the engine that routes live. All policies meet the same calls."""
+    from services.routing.simulation import bounds, figures, recorded, runner, survival
+    from services.routing.simulation import scenario as scenarios
+
+    draw = _drawing() if plot else None
+    fixed = scenarios.read(_text(scenario or HERE / "scenario.yaml"))
+    tried = _candidates(names)
+    record = recorded.read_calls(calls, fixed.zone)
+    staff, shifts = scenarios.staffing(record, fixed) if agents == "from-data" else recorded.read_agents(Path(agents), fixed.zone)
+    if save_agents:
+        recorded.write_agents(save_agents, staff, shifts, fixed.zone)
+    chosen = range(seed, seed + seeds)
+    workers = jobs or os.cpu_count() or 1
+    with _progress(len(record) * len(tried) * seeds, f"{len(tried)} policies × {seeds} seeds") as tell:
+        found = runner.run_all(record, fixed, staff, shifts, tried, chosen, workers, tell)
+    first = found[tried[0].name]
+    case = scenarios.draw(record, fixed, staff, shifts, seed)
+    rate = survival.exponential_rate(record.waited, ~record.answered)
+    best = {"pooled Erlang A": bounds.pooled(case, rate, fixed.target_seconds)}
+    best["clairvoyant"] = bounds.clairvoyant(case, first[0].as_run(), fixed.target_seconds)
+    told: dict[str, Any] = {
+        "calls": len(record),
+        "seeds": list(chosen),
+        "agents": len(staff),
+        "agent_hours": round(sum(shift.until - shift.since for shift in shifts) / 3600, 1),
+        "patience": {
+            "mean_s": 1 / rate if rate else None,
+            "by_type_mean_s": {k: v.mean for k, v in scenarios.patience(record, fixed).items()},
+        },
+        "policies": runner.summary(found),
+        "bounds": best,
+        "compared": {
+            other.name: figures.compare([one.figures for one in first], [one.figures for one in found[other.name]]) for other in tried[1:]
+        },
+    }
+    if "recorded" in found:
+        told["flow"] = _flow(figures, case, record, found["recorded"])
+    if draw and plot:
+        draw(plot, case, found, best, fixed)
+    if as_json:
+        click.echo(json.dumps(_clean(told)))
+    else:
+        _print(told, tried[0].name)
+
+
+def _candidates(names: str) -> list[Any]:
+    from services.routing.domain.policy import DEFAULT
+    from services.routing.simulation import rivals, runner
+
+    wanted: list[str] = []
+    for name in filter(None, (one.strip() for one in names.split(","))):
+        wanted += [DEFAULT.name, *rivals.RIVALS] if name == "all" else [name]
+    if not wanted:
+        raise Invalid("--policy: name at least one")
+    tried = [runner.candidate(name) for name in dict.fromkeys(wanted)]
+    twice = {one.name for one in tried if sum(other.name == one.name for other in tried) > 1}
+    if twice:
+        raise Invalid(f"--policy: two are called {', '.join(sorted(twice))}; files go by their names")
+    return tried
+
+
+def _flow(figures: Any, case: Any, record: Any, runs: Sequence[Any]) -> list[dict[str, float]]:
+    """Hour by hour, what was recorded and what the recorded strategy gives in the simulation."""
+    was = figures.by_hour(case, record.waited, record.answered)
+    simulated = [figures.by_hour(case, one.waited, one.answered) for one in runs]
+    rows = []
+    for number, row in enumerate(was):
+        told = {"hour": row["hour"], "offered": row["offered"]}
+        for name in ("mean_wait_s", "abandoned"):
+            mean, half = figures.interval([hours[number][name] for hours in simulated])
+            told |= {f"{name}_recorded": row[name], f"{name}_simulated": mean, f"{name}_half": half}
+        rows.append(told)
+    return rows
+
+
+@contextmanager
+def _progress(total: int, what: str) -> Iterator[Callable[[int], None]]:
+    """A bar on the error stream: what is printed stays clean."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task(what, total=total)
+        yield lambda calls: bar.advance(task, calls)
+
+
+def _drawing() -> Callable[..., None]:
+    try:
+        from services.routing.simulation.plot import draw
+    except ImportError as error:
+        raise Invalid("--plot needs matplotlib: install answerline[plot]") from error
+    return draw
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise Invalid(f"{path}: {error}") from error
+
+
+def _clean(value: Any) -> Any:
+    """What JSON has: no infinity, no digits that mean nothing."""
+    if isinstance(value, Mapping):
+        return {str(key): _clean(one) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_clean(one) for one in value]
+    if isinstance(value, float):
+        return round(value, 6) if math.isfinite(value) else None
+    return value
+
+
+def _print(told: Mapping[str, Any], ours: str) -> None:
+    click.echo(
+        f"{told['calls']} calls, {told['agents']} agents, {told['agent_hours']} agent hours, seeds {told['seeds'][0]}-{told['seeds'][-1]}; ± is half a 95 % interval\n"
+    )
+    rows = [["policy", *COLUMNS.values()]]
+    for name, measured in told["policies"].items():
+        rows.append([name, *(_number(figure, measured[figure]) for figure in COLUMNS)])
+    for name, best in told["bounds"].items():
+        shown = {**best, "average_speed_of_answer_s": best.get("mean_wait_s")}
+        rows.append([f"({name})", *("" if shown.get(figure) is None else _plain(figure, shown[figure]) for figure in COLUMNS)])
+    _table(rows)
+    for other, compared in told["compared"].items():
+        verdicts = {name: compared[name]["verdict"] for name in COLUMNS}
+        worse = [
+            f"{COLUMNS[name]} by {_number(name, {'mean': abs(compared[name]['difference']), 'half': compared[name]['half']})}"
+            for name, verdict in verdicts.items()
+            if verdict == "worse"
+        ]
+        better = [COLUMNS[name] for name, verdict in verdicts.items() if verdict == "better"]
+        click.echo(
+            f"{ours} against {other}: better on {', '.join(better) or 'nothing'}" + (f"; WORSE on {', '.join(worse)}" if worse else "")
+        )
+    if flow := told.get("flow"):
+        click.echo("\nthe recorded strategy, by hour: mean wait and share that gave up, as recorded and as simulated")
+        hours = [["hour", "calls", "wait s", "simulated", "gave up", "simulated"]]
+        for row in flow:
+            waits = {"mean": row["mean_wait_s_simulated"], "half": row["mean_wait_s_half"]}
+            left = {"mean": row["abandoned_simulated"], "half": row["abandoned_half"]}
+            hours.append(
+                [
+                    f"{row['hour']:02.0f}",
+                    f"{row['offered']:.0f}",
+                    f"{row['mean_wait_s_recorded']:.1f}",
+                    _number("", waits),
+                    f"{row['abandoned_recorded']:.3f}",
+                    _number("skill_fit", left),
+                ]
+            )
+        _table(hours)
+    click.echo(
+        "slowest policy: "
+        + max(
+            (f"{one['cpu_seconds']:.1f} s of one core ({name})" for name, one in told["policies"].items()),
+            key=lambda text: float(text.split()[0]),
+        )
+    )
+
+
+def _number(figure: str, measured: Mapping[str, float]) -> str:
+    digits = DIGITS.get(figure, 1)
+    half = measured["half"]
+    return f"{measured['mean']:.{digits}f}" + ("" if half is None or math.isnan(half) else f" ±{half:.{digits}f}")
+
+
+def _plain(figure: str, value: float) -> str:
+    return f"{value:.{DIGITS.get(figure, 1)}f}"
+
+
+def _table(rows: Sequence[Sequence[str]]) -> None:
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    for row in rows:
+        cells = (
+            cell.ljust(width) if number == 0 else cell.rjust(width) for number, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        click.echo("  ".join(cells).rstrip())
+    click.echo()
