@@ -16,9 +16,9 @@ def _benches() -> list[Command]:
 
 
 def _commands() -> list[Command]:
-    from services.routing.simulation.commands import simulate
+    from services.routing.simulation.commands import replay, simulate
 
-    return [simulate]
+    return [simulate, replay]
 
 
 definition = Definition(

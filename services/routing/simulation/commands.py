@@ -228,3 +228,144 @@ def _table(rows: Sequence[Sequence[str]]) -> None:
         )
         click.echo("  ".join(cells).rstrip())
     click.echo()
+
+
+@click.command()
+@click.option("--from", "since", required=True, help="2026-11-21 or 2026-11-21T09:00, in the centre's zone, or with a zone of its own.")
+@click.option("--to", "until", required=True, help="Likewise.")
+@click.option("--policy", "path", required=True, type=click.Path(dir_okay=False, path_type=Path), help="The changed policy.")
+@click.option("--as", "name", help="The policy in whose place it is tried; without it, of every policy in the log.")
+@click.option("--seed", default=1, show_default=True, help="The first.")
+@click.option("--seeds", default=5, show_default=True, type=click.IntRange(1, 1000), help="How many.")
+@click.option("--jobs", default=0, help="Processes at once; 0 = one for each core.")
+@click.option("--plot", type=click.Path(dir_okay=False, path_type=Path), help="Draw the results there, as PNG, SVG or PDF.")
+@click.option("--json", "as_json", is_flag=True)
+def replay(
+    since: str, until: str, path: Path, name: str | None, seed: int, seeds: int, jobs: int, plot: Path | None, as_json: bool
+) -> None:
+    """The centre's own contacts through a changed policy: what would have differed.
+
+    Reads the database that ANSWERLINE_DATABASE_URL or ANSWERLINE_DATA names, and changes nothing in it.
+    """
+    from services.routing import policies
+    from services.routing.simulation import figures, log, runner
+    from services.routing.simulation import scenario as scenarios
+    from shared import config
+    from shared.db.engine import Database
+
+    draw = _drawing() if plot else None
+    settings = config.load()
+    document = _text(path)
+    policies.compile(document, path.stem, 0)
+    fixed = log.scenario_of(settings.zone)
+    database = Database(settings.database_of("routing"))
+    try:
+        with database.reading() as connection:
+            found = log.read(connection, _moment(since, fixed.zone), _moment(until, fixed.zone), fixed)
+    finally:
+        database.close()
+    if name is not None and name not in {queue.policy for queue in found.record.queues}:
+        raise Invalid(f"--as: no queue goes by a policy {name}")
+    tried = [
+        runner.Candidate("changed", documents=log.changed(found, document, name)),
+        runner.Candidate("in force", documents=found.policies),
+    ]
+    chosen = range(seed, seed + seeds)
+    with _progress(len(found.record) * 2 * seeds, f"2 policies × {seeds} seeds") as tell:
+        played = runner.run_all(found.record, fixed, found.agents, found.shifts, tried, chosen, jobs or os.cpu_count() or 1, tell)
+    case = scenarios.draw(found.record, fixed, found.agents, found.shifts, seed)
+    told = {
+        "from": since,
+        "to": until,
+        "calls": len(found.record),
+        "left_out": found.left_out,
+        "seeds": list(chosen),
+        "agents": len(found.agents),
+        "agent_hours": round(sum(shift.until - shift.since for shift in found.shifts) / 3600, 1),
+        "policies": runner.summary(played),
+        "bounds": {},
+        "compared": {"in force": figures.compare([one.figures for one in played["changed"]], [one.figures for one in played["in force"]])},
+        "as_it_was": _as_it_was(found.record, fixed.target_seconds),
+        "by_queue": _by(found.record.kind, played, figures),
+        "by_segment": _by(_segments(case, policies.compile(document, path.stem, 0)), played, figures),
+        "another_agent": figures.interval([float((a.agent != b.agent).mean()) for a, b in zip(*played.values(), strict=True)])[0],
+    }
+    if draw and plot:
+        draw(plot, case, played, {}, fixed)
+    if as_json:
+        click.echo(json.dumps(_clean(told)))
+        return
+    _print(told, "changed")
+    was = told["as_it_was"]
+    click.echo(
+        f"as it was: {was['service_level_20s']:.4f} answered within 20 s, {was['abandoned']:.0f} gave up, ASA {was['average_speed_of_answer_s']:.1f} s"
+        f"; {told['left_out']} stays in a queue are left out (overflows, callbacks, not yet over)"
+    )
+    click.echo(f"{told['another_agent']:.1%} of the contacts would have had another agent, or another end\n")
+    for what in ("segment", "queue"):
+        table = [[what, "contacts", "wait s in force", "changed", "difference", "gave up in force", "changed"]]
+        for row in told[f"by_{what}"]:
+            table.append(
+                [
+                    row["name"],
+                    f"{row['contacts']}",
+                    f"{row['wait_s']['in force']:.1f}",
+                    f"{row['wait_s']['changed']:.1f}",
+                    _number("", row["difference"]),
+                    f"{row['abandoned']['in force']:.3f}",
+                    f"{row['abandoned']['changed']:.3f}",
+                ]
+            )
+        _table(table)
+
+
+def _moment(text: str, zone: Any) -> float:
+    from datetime import datetime
+
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise Invalid(f"{text!r} is no time: write 2026-11-21 or 2026-11-21T09:00") from error
+    return (moment if moment.tzinfo else moment.replace(tzinfo=zone)).timestamp()
+
+
+def _as_it_was(record: Any, target: float) -> dict[str, float]:
+    answered, waited = record.answered, record.waited
+    return {
+        "service_level_20s": float((answered & (waited <= target)).mean()),
+        "abandoned": float((~answered).sum()),
+        "average_speed_of_answer_s": float(waited[answered].mean()) if answered.any() else math.nan,
+    }
+
+
+def _segments(case: Any, policy: Any) -> list[str]:
+    """Into which segment of the changed policy each contact falls."""
+    from datetime import datetime
+
+    from services.routing.domain.policy import segment_of
+
+    names = []
+    for call in case.calls:
+        local = datetime.fromtimestamp(call.at, case.zone)
+        told = {"customer": call.customer, "queue": call.queue, "direction": "inbound", "hour": local.hour, "weekday": local.isoweekday()}
+        names.append(segment_of(policy, {**call.facts, **call.wants, **told}).name)
+    return names
+
+
+def _by(groups: Sequence[str], played: Mapping[str, Sequence[Any]], figures: Any) -> list[dict[str, Any]]:
+    rows = []
+    for name in sorted(set(groups)):
+        mine = [index for index, group in enumerate(groups) if group == name]
+        waits = {tried: [float(run.waited[mine].mean()) for run in runs] for tried, runs in played.items()}
+        left = {tried: [float(1 - run.answered[mine].mean()) for run in runs] for tried, runs in played.items()}
+        mean, half = figures.interval([new - old for new, old in zip(waits["changed"], waits["in force"], strict=True)])
+        rows.append(
+            {
+                "name": name,
+                "contacts": len(mine),
+                "wait_s": {tried: figures.interval(numbers)[0] for tried, numbers in waits.items()},
+                "difference": {"mean": mean, "half": half},
+                "abandoned": {tried: figures.interval(numbers)[0] for tried, numbers in left.items()},
+            }
+        )
+    return rows

@@ -16,22 +16,24 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from services.routing import policies
-from services.routing.domain.policy import DEFAULT, Policy
+from services.routing.domain.policy import DEFAULT
 from services.routing.simulation import figures as measures
 from services.routing.simulation.play import Case, Run, Shift, Worker, new_desk, play
 from services.routing.simulation.rivals import RIVALS
 from services.routing.simulation.scenario import Record, Scenario, draw, recorded_strategy, rules_of_thumb
 from shared.errors import Invalid
 
+UNNAMED = ""
+"""The policy of a queue that names none."""
 SAMPLES = Path(__file__).parent.parent / "sample_policies"
 
 
 class Candidate(NamedTuple):
-    """What is tried: a document of ours, the built-in policy (document None), or one of the rivals."""
+    """What is tried: documents of ours by the name under which queues know them, or one of the rivals."""
 
     name: str
     rival: str = ""
-    document: str | None = None
+    documents: Mapping[str, str] = {}
 
 
 class Played(NamedTuple):
@@ -62,16 +64,14 @@ def candidate(name: str) -> Candidate:
     found = path if path.is_file() else sample
     document = found.read_text()
     policies.compile(document, found.stem, 0)  # its mistakes now, not in an hour
-    return Candidate(found.stem, document=document)
+    return Candidate(found.stem, documents={UNNAMED: document})
 
 
 def desk_for(case: Case, tried: Candidate, scenario: Scenario) -> Any:
-    """Queues of a record name no policy: theirs is called ""."""
     if tried.rival:
         base = recorded_strategy(scenario) if tried.rival == "recorded" else rules_of_thumb(scenario)
-        return new_desk(case, {"": base}, RIVALS[tried.rival])
-    policy = Policy("") if tried.document is None else policies.compile(tried.document, tried.name, 0)
-    return new_desk(case, {"": policy})
+        return new_desk(case, {queue.policy: base for queue in case.queues}, RIVALS[tried.rival])
+    return new_desk(case, {name: policies.compile(text, name or tried.name, 0) for name, text in tried.documents.items()})
 
 
 @dataclass

@@ -11,7 +11,7 @@ Of one seed every policy gets the same case.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from functools import partial
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -116,8 +116,7 @@ class Record:
     wants: Sequence[Mapping[str, Any]] = ()
     skills: Sequence[Mapping[str, int]] = ()
     values: np.ndarray | None = None
-    queue_prefix: str = ""
-    extra: dict[str, Any] = field(default_factory=dict)
+    queues: Sequence[Queue] = ()  # none: one for each kind, that asks for the skill of its name
 
     def __len__(self) -> int:
         return len(self.at)
@@ -281,7 +280,7 @@ def draw(record: Record, scenario: Scenario, agents: Sequence[Worker], shifts: S
             Call(
                 record.ids[index] if record.ids else f"c{index:06}",
                 float(record.at[index]),
-                record.queue_prefix + kind,
+                kind,
                 float(stay[index]),
                 float(service[index]),
                 float(wrap_up[index]),
@@ -292,7 +291,7 @@ def draw(record: Record, scenario: Scenario, agents: Sequence[Worker], shifts: S
                 record.skills[index] if record.skills else {},
             )
         )
-    queues = record.extra.get("queues") or [Queue(kind, required_skills={kind: 1}, wrap_up=False) for kind in record.kinds]
+    queues = record.queues or [Queue(kind, required_skills={kind: 1}, wrap_up=False) for kind in record.kinds]
     return Case(calls, agents, shifts, queues, scenario.zone)
 
 
