@@ -31,7 +31,7 @@ COLUMNS = {
 @click.option(
     "--policy",
     "names",
-    default="by-value,all",
+    default="value-and-patience,all",
     show_default=True,
     help="Names or files, the first is compared with the others; `all` adds every built-in one.",
 )
@@ -86,12 +86,12 @@ def simulate(
     }
     if "recorded" in found:
         told["flow"] = _flow(figures, case, record, found["recorded"])
-    if draw and plot:
-        draw(plot, case, found, best, fixed)
     if as_json:
         click.echo(json.dumps(_clean(told)))
     else:
         _print(told, tried[0].name)
+    if draw and plot:
+        draw(plot, case, found, best, fixed)
 
 
 def _candidates(names: str) -> list[Any]:

@@ -62,7 +62,7 @@ class Shift(NamedTuple):
 
 @dataclass(frozen=True)
 class Case:
-    """What is played: calls in the order of their arrival, agents, when they are there, and the queues."""
+    """What is played: calls in the order of their arrival, agents, when they are there (in the order of their beginning), and the queues."""
 
     calls: Sequence[Call]
     agents: Sequence[Worker]
@@ -88,7 +88,7 @@ class Run:
 def new_desk(case: Case, policies: Mapping[str, Policy], engine: Callable[[], Any] = Engine) -> Desk:
     """A desk with the case's queues and agents, who are all away; `engine` makes what decides."""
     desk = Desk(case.zone)
-    desk.now = case.calls[0].at if case.calls else 0.0
+    desk.now = min([call.at for call in case.calls[:1]] + [shift.since for shift in case.shifts[:1]], default=0.0)
     desk.explains = False
     desk.engines = defaultdict(engine)
     desk.policies = dict(policies)

@@ -65,8 +65,8 @@ def test_priorities_keep_the_work_that_waits() -> None:
 # The simulator, against the formulas, within its own intervals
 
 
-def runs_of(engine: object, policy: Policy, **centre_of: object) -> list[tuple[Case, Run]]:
-    cases = [centre.markovian(seed, **centre_of) for seed in range(6)]  # type: ignore[arg-type]
+def runs_of(engine: object, policy: Policy, seeds: int = 6, **centre_of: object) -> list[tuple[Case, Run]]:
+    cases = [centre.markovian(seed, **centre_of) for seed in range(seeds)]  # type: ignore[arg-type]
     return [(case, play(case, new_desk(case, {"": policy}, engine) if engine else new_desk(case, {"": policy}))) for case in cases]
 
 
@@ -105,7 +105,7 @@ def test_a_weight_orders_but_the_bound_ends_it() -> None:
     gold = Segment("gold", weight=5, matches=lambda facts: facts["tier"] == "1")
     of = {"calls": 400, "servers": 3, "rate": 0.029, "service": 100.0, "shares": (0.8, 0.2)}
     (case, plain), (_, ours), (_, bound) = (
-        runs_of(None, policy, **of)[0]
+        runs_of(None, policy, 1, **of)[0]
         for policy in (Policy(""), Policy("", bound_seconds=1e6, segments=(gold,)), Policy("", bound_seconds=0.001, segments=(gold,)))
     )
     worthy = np.array([call.value == 2 for call in case.calls])
@@ -243,7 +243,7 @@ def test_the_clairvoyant_is_right_about_three_calls() -> None:
     best = bounds.clairvoyant(case, run)
     assert best["abandoned"] == 1
     assert best["service_level_20s"] == pytest.approx(1 / 3)
-    assert best["value_weighted_wait_s"] == pytest.approx((0 + 500 + 2 * 48) / 4)  # c3 is worth the moment at 50
+    assert best["value_weighted_wait_s"] == pytest.approx((0 + 49 + 2 * 61) / 4)  # c2 would wait so long that it is given the moment at 50
 
 
 def test_pooled_is_erlang_a() -> None:
@@ -340,7 +340,7 @@ def test_a_policy_goes_by_name_or_file(tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text("bound_seconds: 60")
     assert runner.candidate(str(tmp_path / "mine.yaml")) == runner.Candidate("mine", documents={"": "bound_seconds: 60"})
     assert runner.candidate("longest-idle").rival == "longest-idle"
-    assert runner.candidate("by-value").documents
+    assert runner.candidate("value-and-patience").documents
     with pytest.raises(Invalid, match="there is no policy nothing"):
         runner.candidate("nothing")
 
@@ -348,11 +348,21 @@ def test_a_policy_goes_by_name_or_file(tmp_path: Path) -> None:
 def test_the_command(calls: Path, tmp_path: Path) -> None:
     """Policies and seeds in processes of their own; of one seed every time the same."""
     picture = tmp_path / "picture.png"
-    options = ["--calls", str(calls), "--policy", "by-value,longest-idle,recorded", "--seeds", "2", "--plot", str(picture), "--json"]
+    options = [
+        "--calls",
+        str(calls),
+        "--policy",
+        "value-and-patience,longest-idle,recorded",
+        "--seeds",
+        "2",
+        "--plot",
+        str(picture),
+        "--json",
+    ]
     outcome = CliRunner().invoke(commands.simulate, options, catch_exceptions=False)
     told = json.loads(outcome.stdout)
-    assert set(told["policies"]) == {"by-value", "longest-idle", "recorded"}
-    assert told["policies"]["by-value"]["offered"]["mean"] == told["calls"] == 300
+    assert set(told["policies"]) == {"value-and-patience", "longest-idle", "recorded"}
+    assert told["policies"]["value-and-patience"]["offered"]["mean"] == told["calls"] == 300
     assert set(told["bounds"]) == {"pooled Erlang A", "clairvoyant"}
     assert set(told["compared"]) == {"longest-idle", "recorded"}
     waits = {row["hour"]: (row["mean_wait_s_recorded"], row["mean_wait_s_simulated"]) for row in told["flow"]}
