@@ -15,6 +15,12 @@ def _benches() -> list[Command]:
     return [pipeline, decide, route]
 
 
+def _commands() -> list[Command]:
+    from services.routing.simulation.commands import replay, simulate
+
+    return [simulate, replay]
+
+
 definition = Definition(
     name="routing",
     service="services.routing.service:RoutingService",
@@ -22,4 +28,5 @@ definition = Definition(
     single_active=True,
     shards=lambda settings: settings.shards_of_routing,
     benches=_benches,
+    commands=_commands,
 )

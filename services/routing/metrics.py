@@ -7,7 +7,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import REGISTRY, Collector
 from sqlalchemy import func, select
 
-from services.routing import reports, store
+from services.routing import reports, shadow_store, store
 from shared.db.engine import Database, is_outage
 from shared.runtime.context import Context
 
@@ -47,6 +47,11 @@ class RoutingMetrics(Collector):
             "Waits foretold on arrival against those that followed: mean absolute error, and bias (above 0: less was waited).",
             labels=["queue", "kind"],
         )
+        gap = GaugeMetricFamily(
+            "answerline_routing_shadow_gap",
+            "What a figure of the last day would be more (or less) under the policy's shadow, both simulated.",
+            labels=["policy", "figure"],
+        )
         open_legs = select(store.leg.c.queue, store.leg.c.outcome, func.count()).where(
             store.leg.c.outcome.in_(("waiting", "talking")), store.leg.c.kind != "callback"
         )
@@ -61,6 +66,9 @@ class RoutingMetrics(Collector):
                     for kind, name in ERRORS.items():
                         if row[name] is not None:
                             error.add_metric([row["queue"], kind], row[name])
+                for policy, figures in shadow_store.gaps(connection).items():
+                    for figure, value in figures.items():
+                        gap.add_metric([policy, figure], value)
         except Exception as outage:
             if not is_outage(outage):
                 raise
@@ -68,3 +76,4 @@ class RoutingMetrics(Collector):
         yield contacts
         yield agents
         yield error
+        yield gap

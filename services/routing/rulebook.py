@@ -12,7 +12,7 @@ from typing import Any
 import structlog
 from sqlalchemy import Connection
 
-from services.routing import calendar_store, calendars, disposition_store, policies, policy_store
+from services.routing import calendar_store, calendars, disposition_store, policies, policy_store, shadow_store
 from services.routing.domain.desk import Desk
 from services.routing.domain.entities import Contact
 from services.routing.domain.errors import NotFound
@@ -43,15 +43,19 @@ def prepare_policy(document: str) -> None:
 
 def put_policy(connection: Connection, desk: Desk, name: str, document: str, by: str, note: str, starts_at: float | None) -> Row:
     """A new version, in force at once or from `starts_at` on. The same document again changes nothing."""
-    unknown = policies.queues_of(policies.compile(document, name, 0)) - desk.queues.keys()
-    if unknown:
-        raise Invalid(f"The policy names queues that do not exist: {', '.join(sorted(unknown))}. Create them first.")
+    _require_queues(desk, policies.compile(document, name, 0))
     row, _ = policy_store.put(connection, name, document, by, clock.now(), note)
     if starts_at is not None:
         row = policy_store.schedule(connection, name, row["version"], starts_at, by, clock.now(), note)
     else:
         row = policy_store.activate(connection, name, row["version"], by, clock.now(), note)
     return _policy(row)
+
+
+def _require_queues(desk: Desk, policy: Policy) -> None:
+    unknown = policies.queues_of(policy) - desk.queues.keys()
+    if unknown:
+        raise Invalid(f"The policy names queues that do not exist: {', '.join(sorted(unknown))}. Create them first.")
 
 
 def rollback_policy(connection: Connection, _desk: Desk, name: str, by: str) -> Row:
@@ -76,6 +80,18 @@ def start_due(connection: Connection) -> None:
         except Invalid as stricter:
             log.error("scheduled policy not understood any more", policy=name, version=version, error=stricter.detail)
             policy_store.unschedule(connection, name, version, "schedule", clock.now(), "not understood any more")
+
+
+def put_shadow(connection: Connection, desk: Desk, name: str, document: str, by: str) -> Row:
+    """Tried on what happens from now on, beside the policy in force, which may be the built-in one."""
+    if name != DEFAULT.name and policy_store.active(connection, name) is None:
+        raise NotFound(f"there is no policy {name}")
+    _require_queues(desk, policies.compile(document, name, 0))
+    return shadow_store.put(connection, name, document, by, clock.now())
+
+
+def end_shadow(connection: Connection, _desk: Desk, name: str) -> Row:
+    return shadow_store.end(connection, name)
 
 
 def get_policy(connection: Connection, name: str) -> Row:

@@ -6,13 +6,14 @@ from typing import Any
 
 import structlog
 
-from services.routing import handlers, interval_reports, reports, rulebook, shard_store, sharding, store
+from services.routing import handlers, interval_reports, reports, rulebook, shadow_store, shard_store, sharding, store
 from services.routing import scope as scopes
 from services.routing.domain.desk import Desk
 from services.routing.domain.entities import Permit, Presence
 from services.routing.domain.errors import RoutingError
 from services.routing.live import Command, LiveDesk, translated
 from services.routing.metrics import DECISIONS, IDLE_WHILE_WAITING, TURN_SECONDS, RoutingMetrics
+from services.routing.shadows import Shadows
 from services.routing.shard_store import DEFAULT_POOL
 from services.routing.sharding import Shard
 from shared import clock
@@ -31,6 +32,7 @@ log = structlog.get_logger()
 LONGEST_WAIT = 0.5
 BOOKS_SECONDS = 30.0
 WATCH_SECONDS = 1.0
+SHADOW_SECONDS = 1.0
 
 
 class RoutingCore:
@@ -47,6 +49,7 @@ class RoutingCore:
         self.commands: GroupCommit[Command, Any] = GroupCommit(self.desk.execute)
         self.metrics = None if context.shard else RoutingMetrics(context)  # they tell of all shards
         self.desk.on_turn = self._measure
+        self.shadows = Shadows(context.units, context.settings.database_of(context.name), self.zone)
 
     def _measure(self, seconds: float, rules: Sequence[str]) -> None:
         TURN_SECONDS.observe(seconds)
@@ -54,6 +57,7 @@ class RoutingCore:
             DECISIONS.labels(rule).inc()
 
     def close(self) -> None:
+        self.shadows.close()
         if self.metrics:
             self.metrics.close()
 
@@ -143,6 +147,11 @@ class RoutingService:
         """Intervals become final, and old decision records go."""
         handlers.close_the_books(self.core.desk.units)
 
+    @continuously(every=SHADOW_SECONDS, first_shard_only=True)
+    def follow_shadows(self) -> None:
+        """Each policy with a shadow is compared with it again and again, by a process of its own."""
+        self.core.shadows.step()
+
     # Queues and rules
 
     @rpc
@@ -196,6 +205,19 @@ class RoutingService:
             return rulebook.dry_run_policy(name, document, running, waiting)
         except RoutingError as refused:
             raise translated(refused) from refused
+
+    @rpc
+    def put_shadow(self, name: str, document: str, by: str) -> dict[str, Any]:
+        rulebook.prepare_policy(document)
+        return self.core.rule(rulebook.put_shadow, name, document, by)
+
+    @rpc
+    def get_shadow(self, name: str) -> dict[str, Any]:
+        return self.core.report(shadow_store.get, name)
+
+    @rpc
+    def end_shadow(self, name: str) -> dict[str, Any]:
+        return self.core.rule(rulebook.end_shadow, name)
 
     @rpc
     def put_calendar(self, name: str, document: dict[str, Any], by: str) -> dict[str, Any]:

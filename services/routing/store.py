@@ -262,14 +262,14 @@ def open_desk(connection: Connection, shard: int) -> int:
 
 def desk_rows(connection: Connection, remember_seconds: float, now: float, shard: int) -> tuple[list[Row], list[Row], list[Row], list[Row]]:
     """All queues, and the shard's agents, contacts and offers: what `Desk.load` wants."""
-    agents = _rows(connection, select(*AGENT_FIELDS).where(agent.c.shard == shard))
+    agents = fetch(connection, select(*AGENT_FIELDS).where(agent.c.shard == shard))
     at_work = {id for row in agents for id in row["work"]}
     recent = or_(contact.c.ended_at.is_(None), contact.c.ended_at > now - remember_seconds)
     held = contact.c.id.in_(at_work) if at_work else recent
     ours = contact.c.shard == shard, or_(recent, held)
-    contacts = _rows(connection, select(*CONTACT_FIELDS).where(*ours))
-    offers = _rows(connection, select(offer).where(offer.c.contact.in_(select(contact.c.id).where(*ours))))
-    return _rows(connection, select(queue)), agents, contacts, offers
+    contacts = fetch(connection, select(*CONTACT_FIELDS).where(*ours))
+    offers = fetch(connection, select(offer).where(offer.c.contact.in_(select(contact.c.id).where(*ours))))
+    return fetch(connection, select(queue)), agents, contacts, offers
 
 
 def still_ours(connection: Connection, shard: int, epoch: int) -> bool:
@@ -307,7 +307,7 @@ def decisions_on(connection: Connection, contact_id: str) -> list[Row]:
         .where(decision.c.contact == contact_id)
         .order_by(decision.c.at, decision.c.id)
     )
-    return [{**row, "record": orjson.loads(zlib.decompress(b64decode(row["record"])))} for row in _rows(connection, query)]
+    return [{**row, "record": orjson.loads(zlib.decompress(b64decode(row["record"])))} for row in fetch(connection, query)]
 
 
 def prune_decisions(connection: Connection, before: float) -> None:
@@ -405,9 +405,9 @@ def page(connection: Connection, table: Table, after: str, limit: int, among: Co
     key = next(iter(table.primary_key))
     by_name = key.collate("C") if connection.dialect.name == "postgresql" else key
     columns = [column for column in table.c if column.name != "shard"]
-    rows = _rows(connection, select(*columns).where(by_name > after, among).order_by(by_name).limit(limit + 1))
+    rows = fetch(connection, select(*columns).where(by_name > after, among).order_by(by_name).limit(limit + 1))
     return {"items": rows[:limit], "next": rows[limit - 1][key.name] if len(rows) > limit else None}
 
 
-def _rows(connection: Connection, query: Any) -> list[Row]:
+def fetch(connection: Connection, query: Any) -> list[Row]:
     return [dict(row) for row in connection.execute(query).mappings()]

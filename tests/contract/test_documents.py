@@ -70,7 +70,7 @@ def test_every_door_is_in_the_document(system: System) -> None:
         ("post", "/v1/contacts/{id}/requeue"), ("post", "/v1/contacts/{id}/conference"), ("post", "/v1/contacts/{id}/pending"),
         ("post", "/v1/contacts/{id}/resume"), ("post", "/v1/contacts/{id}/wrap-up"), ("post", "/v1/contacts/{id}/callback"),
         ("post", "/v1/contacts/{id}/callback/dialled"), ("delete", "/v1/contacts/{id}/callback"), ("put", "/v1/policies/{name}"),
-        ("get", "/v1/policies/{name}/diff"), ("post", "/v1/policies/{name}/rollback"), ("put", "/v1/calendars/{name}"),
+        ("get", "/v1/policies/{name}/diff"), ("post", "/v1/policies/{name}/rollback"), ("put", "/v1/policies/{name}/shadow"), ("put", "/v1/calendars/{name}"),
         ("post", "/v1/closures"), ("delete", "/v1/closures/{id}"), ("put", "/v1/dispositions/{name}"),
         ("get", "/v1/reports/queues/intervals"), ("get", "/v1/reports/agents/intervals"), ("get", "/v1/reports/callbacks"),
         ("get", "/v1/reports/estimates"),

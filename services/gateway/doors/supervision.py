@@ -79,6 +79,21 @@ class SupervisionDoors(Doors):
         """What was to start later does not: it is a draft again."""
         return self.routing.unschedule_policy(name=request.parameters["name"], by=request.principal.name)
 
+    @endpoint("PUT", "/v1/policies/{name}/shadow", answer=answers.Shadow, roles=OPERATING, tag="policies", takes=WRITTEN)
+    def put_policy_shadow(self, request: Request) -> dict[str, Any]:
+        """A document to be tried beside the policy that runs, on what happens from now on; it changes nobody's waiting."""
+        return self.routing.put_shadow(name=request.parameters["name"], document=text_of(request), by=request.principal.name)
+
+    @endpoint("GET", "/v1/policies/{name}/shadow", answer=answers.Shadow, roles=STAFF, tag="policies")
+    def get_policy_shadow(self, request: Request) -> dict[str, Any]:
+        """What the shadow would have made of the last day, against the policy that runs."""
+        return self.routing.get_shadow(name=request.parameters["name"])
+
+    @endpoint("DELETE", "/v1/policies/{name}/shadow", answer=answers.Shadow, roles=OPERATING, tag="policies")
+    def delete_policy_shadow(self, request: Request) -> dict[str, Any]:
+        """The shadow is no longer tried; the answer is what it came to."""
+        return self.routing.end_shadow(name=request.parameters["name"])
+
     # Hours
 
     @endpoint("PUT", "/v1/calendars/{name}", body=Document, answer=answers.Calendar, roles=OPERATING, tag="hours")

@@ -223,6 +223,27 @@ class PolicyDiff(Data):
     changes = fields.List(fields.Dict(), **told("path, before, after"))
 
 
+class ShadowFigure(Data):
+    live = fields.Float()
+    shadow = fields.Float()
+    gap = fields.Float(**told("shadow less live"))
+    half = fields.Float(**told("half the 95 % interval of the gap", **OR_NULL))
+
+
+class Shadow(Data):
+    """A document that is tried beside the policy that runs. Both are simulated on the contacts of the last day, as far as they came
+    since the shadow began, every five minutes."""
+
+    name = fields.String()
+    document = fields.String(**told("as it was written"))
+    created_by = fields.String()
+    since = Time()
+    compared_at = Time(**OR_NULL)
+    contacts = fields.Integer(**told("how many were compared"))
+    figures = fields.Dict(keys=fields.String(), values=fields.Nested(ShadowFigure))
+    problem = fields.String(**told("why nothing could be compared yet", **OR_NULL))
+
+
 class Calendar(Data):
     name = fields.String()
     version = fields.Integer()

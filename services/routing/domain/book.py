@@ -94,6 +94,7 @@ class Book:
         self.now = 0.0
         self.stopwatch: Callable[[], float] = lambda: 0.0  # seconds, from any moment on; standing still, a slice has no end
         self.departed: set[str] = set()  # people who have left, whether agents of ours or not
+        self.explains = True  # whether decisions are recorded; who decides is the same
         # Where there are other shards:
         self.is_ours: Callable[[str], bool] = every_pool
         self.colleagues: dict[str, str] = {}  # agents of other shards -> presence
@@ -168,6 +169,10 @@ class Book:
             getattr(changes, table).append(entity.to_row())
         self._changed = {}
         return changes
+
+    def forget_changes(self) -> None:
+        """Nobody writes them down: a simulation."""
+        self._changes, self._changed = Changes(), {}
 
     def forget(self, before: float) -> None:
         """Drop contacts that finished before then, with their offers; the database keeps them."""

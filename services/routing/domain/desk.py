@@ -300,7 +300,7 @@ class Desk(Moves):
         made: list[Offer] = []
         for engine in self.engines.values():
             if engine.pending and len(made) < BATCH:
-                for decision in engine.decide(now, BATCH - len(made)):
+                for decision in engine.decide(now, BATCH - len(made), self.explains):
                     if decision.contact in self._to_leave:
                         self._see_off(decision.contact, now)
                         self._seat(self.agents[decision.agent])
@@ -424,7 +424,8 @@ class Desk(Moves):
         contact.state, contact.offer = "offered", offer.id
         self._save_contact(contact)
         record = decision.record
-        self._changes.decisions.append({"id": offer.id, "contact": contact.id, "agent": agent.id, "at": now, "record": record})
+        if record:
+            self._changes.decisions.append({"id": offer.id, "contact": contact.id, "agent": agent.id, "at": now, "record": record})
         self._tell(
             "offer_made",
             contact,
@@ -434,7 +435,7 @@ class Desk(Moves):
             address=agent.address,
             expires_at=offer.expires_at,
             waited_seconds=contact.waited(now),
-            decision=_brief(record),
+            decision=_brief(record) if record else None,
         )
         if contact.id in agent.work:  # in wrap-up of an earlier leg, and the contact is back
             self._finish_wrap_up(agent, contact, None, now)

@@ -86,7 +86,7 @@ class Engine:
         self._demand.service(need, seconds)
 
     def reprice(self, now: float) -> None:
-        """Price the agents' groups anew by the demand of the last half hour."""
+        """Price the agents' groups anew by the demand of the last half hour. It is worked out when a decision asks for it."""
         demand = self._demand.erlangs(now)
         slots = self.floor.staff.present()
         fits: dict[Need, np.ndarray] = {}
@@ -98,8 +98,12 @@ class Engine:
                     continue  # its turn is at the next pricing
                 compared += len(slots)
             fits[need] = self.floor.fit_of_need.row(slot)[slots] >= 0.0
-        found = scarcity.prices(demand, self.floor.staff.signed_in[slots], fits)
-        self.prices = {self.floor.staff.profiles.keys[slot]: float(price) for slot, price in zip(slots, found, strict=True)}
+        profiles, heads = [self.floor.staff.profiles.keys[slot] for slot in slots], self.floor.staff.signed_in[slots]
+
+        def find() -> dict[Profile, float]:
+            return dict(zip(profiles, scarcity.prices(demand, heads, fits).tolist(), strict=True))
+
+        self.floor.price_by(find)
 
     # Decisions
 

@@ -44,7 +44,8 @@ class Floor:
         self.new_benches: dict[int, None] = {}
         self.new_personal: dict[str, None] = {}
         self.again: dict[str, None] = {}  # contacts whose passers may be asked again
-        self.prices: dict[Profile, float] = {}
+        self._prices: dict[Profile, float] = {}
+        self._find_prices: Callable[[], dict[Profile, float]] | None = None
         self._price = np.zeros(0)  # by slot of profiles
         self._priced = -1
         self._pricings = 0
@@ -230,8 +231,18 @@ class Floor:
         overdue[(scores == -math.inf) | (overdue < 0.0)] = -math.inf
         return scores, overdue
 
+    @property
+    def prices(self) -> dict[Profile, float]:
+        if self._find_prices is not None:
+            self._prices, self._find_prices = self._find_prices(), None
+        return self._prices
+
     def price(self, prices: Mapping[Profile, float]) -> None:
-        self.prices = dict(prices)
+        self.price_by(lambda: dict(prices))
+
+    def price_by(self, find: Callable[[], dict[Profile, float]]) -> None:
+        """Prices that hold from now on, worked out when first asked for: until the next pricing nobody may."""
+        self._find_prices = find
         self._pricings += 1
         self._priced = -1
 
@@ -239,7 +250,8 @@ class Floor:
         profiles = self.staff.profiles
         if self._priced != profiles.logged:
             self._price = np.zeros(profiles.capacity)
-            self._price[: len(profiles.keys)] = [self.prices.get(profile, 0.0) for profile in profiles.keys]
+            prices = self.prices
+            self._price[: len(profiles.keys)] = [prices.get(profile, 0.0) for profile in profiles.keys]
             self._priced = profiles.logged
         return self._price
 

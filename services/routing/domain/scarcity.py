@@ -16,6 +16,10 @@ REMEMBERED_NEEDS = 2048
 CELLS = 40_000  # needs × groups weighed at one pricing: 10 ms at most
 COMPARED = 2000  # pairs of need and group compared for the first time at one pricing
 ROUNDS, STEPS = 12, 10
+AT_REST = 1e-9
+"""A round that moved the utilisations less than this share of the highest is the last."""
+DIGITS = 6
+"""Of a price: groups that are equally busy cost the same, however the sums were rounded."""
 
 
 class Demand:
@@ -63,14 +67,21 @@ def utilisations(demand: np.ndarray, agents: np.ndarray, fits: np.ndarray) -> np
     served = able.any(axis=1)
     able, load = able[served], demand[served]
     heads = np.maximum(agents, 1e-9)
-    shares, busy = able * agents, np.zeros(len(agents))
+    shares, busy, before = able * agents, np.zeros(len(agents)), np.zeros(len(agents))
+    weights, asked = np.ones(len(agents)), np.zeros(len(load))
     for _ in range(ROUNDS if len(load) else 0):
         shares /= shares.sum(axis=1, keepdims=True)
-        weights = np.ones(len(agents))
+        per_head = shares / heads
+        weights.fill(1.0)
         for _ in range(STEPS):  # in between the weights alone move: two products with a vector each
-            busy = weights * ((load / (shares @ weights)) @ shares) / heads
-            weights /= np.maximum(busy / busy.max(), 1e-6)
-        shares = np.maximum(shares * weights, able * 1e-12)
+            np.divide(load, np.dot(shares, weights, out=asked), out=asked)
+            np.dot(asked, per_head, out=busy)
+            busy *= weights
+            weights /= np.maximum(busy, 1e-6 * np.maximum.reduce(busy))
+        if np.abs(busy - before).max() <= AT_REST * np.maximum.reduce(busy):
+            break
+        before = busy.copy()
+        shares = np.maximum(shares * (weights / weights.min()), able * 1e-12)
     return busy
 
 
@@ -83,7 +94,7 @@ def prices(demand: Mapping[Need, float], agents: np.ndarray, fits: Mapping[Need,
     if not known or not len(agents):
         return np.zeros(len(agents))
     busy = utilisations(np.array([demand[need] for need in known]), agents, np.stack([fits[need] for need in known]))
-    return busy / max(1.0, float(busy.max()))
+    return np.round(busy / max(1.0, float(busy.max())), DIGITS)
 
 
 def most(demand: Mapping[Need, float], groups: int) -> list[Need]:

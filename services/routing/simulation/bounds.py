@@ -1,0 +1,121 @@
+"""How good it could have been: what no rule of assignment can beat, to measure the distance from."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from itertools import pairwise
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+
+from services.routing.domain.entities import TOP_LEVEL
+from services.routing.simulation.play import Case, Run
+from services.routing.simulation.queueing import ErlangA, erlang_a
+
+INTERVAL = 1800.0
+GAP = 1800.0
+"""Nobody waits over a pause so long between arrivals and answers: the days are assigned one by one."""
+
+
+def pooled(case: Case, abandon_rate: float, target: float = 20.0) -> dict[str, float]:
+    """If every agent could serve everybody: Erlang A for each half hour, with its arrivals, its agents and its mean handling time.
+
+    An estimate, not a proof: each half hour is taken in equilibrium, talk and patience as exponential.
+    """
+    if not case.calls:
+        return {}
+    at = np.array([call.at for call in case.calls])
+    work = np.array([call.service + call.wrap_up for call in case.calls])
+    first = math.floor(at[0] / INTERVAL)
+    slot = np.floor(at / INTERVAL).astype(int) - first
+    heads = np.zeros(int(slot[-1]) + 1)
+    for shift in case.shifts:
+        edges = (np.arange(len(heads) + 1) + first) * INTERVAL
+        heads += np.maximum(np.minimum(edges[1:], shift.until) - np.maximum(edges[:-1], shift.since), 0.0) / INTERVAL
+    overall = float(work.mean()) or 1.0
+    level = abandoned = waited = 0.0
+    for number in np.unique(slot).tolist():
+        mine = slot == number
+        calls, seconds = int(mine.sum()), float(work[mine].mean()) or overall
+        share, lost, wait = _between(float(heads[number]), calls / INTERVAL, 1.0 / seconds, abandon_rate, target)
+        level, abandoned, waited = level + calls * share, abandoned + calls * lost, waited + calls * wait
+    total = len(case.calls)
+    return {"service_level_20s": level / total, "abandoned": abandoned, "mean_wait_s": waited / total}
+
+
+def _between(heads: float, arrivals: float, serve: float, leave: float, target: float) -> tuple[float, float, float]:
+    """Part of an agent is there part of the time: the figures of the whole numbers on both sides, mixed."""
+    low = math.floor(heads)
+    mixed = np.zeros(3)
+    for servers, share in ((low, 1.0 - (heads - low)), (low + 1, heads - low)):
+        if share > 0:
+            mixed += share * np.array(_erlang_a(servers, arrivals, serve, leave, target))
+    return float(mixed[0]), float(mixed[1]), float(mixed[2])
+
+
+def _erlang_a(servers: int, arrivals: float, serve: float, leave: float, target: float) -> tuple[float, float, float]:
+    if not servers:
+        return 0.0, 1.0, 1.0 / leave
+    found: ErlangA = erlang_a(servers, arrivals, serve, leave)
+    return found.answered_within(target), found.abandoned, found.mean_wait
+
+
+def clairvoyant(case: Case, run: Run, target: float = 20.0) -> dict[str, float]:
+    """Of all ways to give the same agents, at the same moments at which this run had them begin a call, to callers who were there and still
+    patient and whose skill they have, the best for each figure by itself, by somebody who knows who will call and when each gives up.
+
+    Exact (an assignment problem a day), but each figure has its own optimum: no policy reaches all at once. The moments are those of
+    the run: who is served when changes them a little, which nobody could use without knowing the future.
+    """
+    required = {queue.name: queue.required_skills for queue in case.queues}
+    at = np.array([call.at for call in case.calls])
+    stay = np.array([call.patience for call in case.calls])
+    value = np.array([call.value for call in case.calls])
+    taken = np.flatnonzero(run.answered)
+    start, agent = (at + run.waited)[taken], run.agent[taken]
+    order = np.argsort(start, kind="stable")
+    start, agent = start[order], agent[order]
+    asked = [tuple(sorted({**required[call.queue], **call.skills}.items())) for call in case.calls]
+    kinds = {one: number for number, one in enumerate(sorted(set(asked)))}
+    kind = np.array([kinds[one] for one in asked])
+    fit = np.array([[_fit(worker.skills, one) for worker in case.agents] for one in kinds])
+    totals = dict.fromkeys(("level", "answered", "wait", "fit"), 0.0)
+    for calls, moments in _days(at, at + run.waited, start):
+        waits = start[moments][None, :] - at[calls][:, None]
+        fits = fit[kind[calls]][:, agent[moments]]
+        may = (waits >= -1e-6) & (waits <= stay[calls][:, None] + 1e-6) & (fits >= 0.0)
+        patience = np.minimum(stay[calls], 1e6)[:, None]
+        totals["level"] += _best(np.where(may & (waits <= target), 1.0, 0.0))
+        totals["answered"] += _best(np.where(may, 1.0, 0.0))
+        unanswered = float((value[calls] * patience[:, 0]).sum())
+        totals["wait"] += unanswered - _best(np.where(may, value[calls][:, None] * (patience - waits), 0.0))
+        totals["fit"] += _best(np.where(may, 1.0 + fits, 0.0)) - _best(np.where(may, 1.0, 0.0))
+    offered = len(case.calls)
+    return {
+        "service_level_20s": totals["level"] / offered,
+        "abandoned": offered - totals["answered"],
+        "value_weighted_wait_s": totals["wait"] / float(value.sum()),
+        "skill_fit": totals["fit"] / max(1.0, totals["answered"]),
+    }
+
+
+def _fit(skills: Mapping[str, int], asked: tuple[tuple[str, int], ...]) -> float:
+    if any(skills.get(name, 0) < level for name, level in asked):
+        return -1.0
+    return sum(skills[name] for name, _ in asked) / (TOP_LEVEL * len(asked)) if asked else 1.0
+
+
+def _best(worth: np.ndarray) -> float:
+    rows, columns = linear_sum_assignment(worth, maximize=True)
+    return float(worth[rows, columns].sum())
+
+
+def _days(at: np.ndarray, ended: np.ndarray, start: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Calls and moments in parts between which nobody waits."""
+    cuts = np.flatnonzero(at[1:] - np.maximum.accumulate(ended)[:-1] > GAP) + 1
+    edges = [-math.inf, *at[cuts].tolist(), math.inf]
+    parts = []
+    for since, until in pairwise(edges):
+        parts.append((np.flatnonzero((at >= since) & (at < until)), np.flatnonzero((start >= since) & (start < until))))
+    return parts
