@@ -8,10 +8,10 @@ from typing import Any
 import orjson
 from marshmallow import Schema, ValidationError
 
-from shared.contracts import gateway, im, routing, training
+from shared.contracts import gateway, im, qa, routing, training
 from shared.contracts.compile import Loader, compile_loader, compile_writer
 
-SCHEMAS: dict[str, type[Schema]] = {**gateway.EVENTS, **im.EVENTS, **routing.EVENTS, **training.EVENTS}
+SCHEMAS: dict[str, type[Schema]] = {**gateway.EVENTS, **im.EVENTS, **qa.EVENTS, **routing.EVENTS, **training.EVENTS}
 
 
 EXAMPLES = Path(__file__).parent / "examples"

@@ -53,7 +53,7 @@ def test_optional_fields_may_be_added_later(type: str) -> None:
 
 @pytest.mark.parametrize("type", SCHEMAS)
 def test_a_type_names_publisher_fact_and_version(type: str) -> None:
-    assert re.fullmatch(r"(gateway|im|routing|training)\.[a-z]+(_[a-z]+)*\.v[1-9]", type)
+    assert re.fullmatch(r"(gateway|im|qa|routing|training)\.[a-z]+(_[a-z]+)*\.v[1-9]", type)
     assert example(type).envelope()["source"] == f"/answerline/{type.split('.')[0]}"
 
 
