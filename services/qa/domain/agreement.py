@@ -50,7 +50,7 @@ class Ratings:
 
     def pairable(self) -> Ratings:
         """Without units that one alone has marked, which say nothing about agreement; units numbered from 0."""
-        present, unit, counts = np.unique(self.unit, return_inverse=True, return_counts=True)
+        _, unit, counts = np.unique(self.unit, return_inverse=True, return_counts=True)
         paired = counts[unit] > 1
         number = np.cumsum(counts > 1) - 1
         return Ratings(
