@@ -207,7 +207,7 @@ def propose(data: Evaluated, outcome: str, current: Sequence[float], seed: int =
     weights = np.asarray(current, dtype=float)[used]
     parts = np.random.default_rng(seed).permutation(n) % FOLDS
     grams = [_gram(x[parts == fold], y[parts == fold]) for fold in range(FOLDS)]
-    whole = tuple(sum(part[place] for part in grams) for place in range(3))
+    whole = _gram(x, y)
     scale = float(np.trace(whole[0])) / len(used)
     if scale <= 0:
         return None
@@ -218,7 +218,6 @@ def propose(data: Evaluated, outcome: str, current: Sequence[float], seed: int =
     best = min(losses, key=lambda penalty: float(losses[penalty].sum()))
     chosen = _with_one_error(losses, best)
     gains = losses[math.inf] - losses[chosen]
-    total = float(whole[2])
     found = _fit(whole[0], whole[1], weights, chosen * scale)
     sum_found = float(found.sum())
     if sum_found <= 0:
@@ -232,8 +231,8 @@ def propose(data: Evaluated, outcome: str, current: Sequence[float], seed: int =
         n,
         proposed,
         all_weights,
-        1 - float(losses[math.inf].sum()) / total,
-        1 - float(losses[chosen].sum()) / total,
+        1 - float(losses[math.inf].sum()) / whole[2],
+        1 - float(losses[chosen].sum()) / whole[2],
         chosen,
         bool(gains.sum() > gains.std(ddof=1) * math.sqrt(FOLDS)),
     )
@@ -266,7 +265,7 @@ def _gram(x: Floats, y: Floats) -> Gram:
     return x.T @ x, x.T @ y, float(y @ y)
 
 
-def _less(whole: tuple, part: Gram) -> tuple[Floats, Floats]:
+def _less(whole: Gram, part: Gram) -> tuple[Floats, Floats]:
     return whole[0] - part[0], whole[1] - part[1]
 
 
@@ -278,7 +277,7 @@ def _fit(xx: Floats, xy: Floats, weights: Floats, penalty: float) -> Floats:
     """The least of |y - Xb|² + penalty |b - s w|² over b >= 0 and s >= 0. An endless penalty leaves s alone to be found."""
     unit = weights / np.linalg.norm(weights)
     if math.isinf(penalty):
-        return unit * max(0.0, float(unit @ xy / max(unit @ xx @ unit, 1e-12)))
+        return unit * max(0.0, float(unit @ xy) / max(float(unit @ xx @ unit), 1e-12))
     size = len(weights)
     joint = np.zeros((size + 1, size + 1))
     joint[:size, :size] = xx + penalty * np.eye(size)

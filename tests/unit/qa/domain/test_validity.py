@@ -125,18 +125,18 @@ def test_marks_and_outcomes_that_are_not_known_are_left_out():
 
 
 def test_contacts_of_one_agent_count_less_than_as_many_of_many():
-    """A criterion that goes with the agent, as does the outcome: taking contacts as independent would find an effect in one run of three."""
+    """A criterion that goes with the agent, as does the outcome: taking contacts as independent would find an effect in every third run."""
     rng = np.random.default_rng(1)
     found = {"clustered": 0, "alone": 0}
     for _ in range(150):
         agent = np.repeat(np.arange(30), 40)
         x = (rng.random(1200) < rng.uniform(0.05, 0.95, 30)[agent]).astype(float)
-        y = (rng.random(1200) < np.clip(0.5 + rng.normal(0, 0.2, 30)[agent], 0, 1)).astype(float)
+        y = (rng.random(1200) < np.clip(0.5 + rng.normal(0, 0.4, 30)[agent], 0, 1)).astype(float)
         same = np.zeros(1200, dtype=int)
         for name, cluster in (("clustered", agent), ("alone", np.arange(1200))):
             effect, error, degrees = adjusted_difference(x, y, same, np.full(1200, NAN), cluster)
             found[name] += stats.t.sf(abs(effect) / error, degrees) * 2 < 0.05
-    assert found["alone"] > 45
+    assert found["alone"] > 40
     assert found["clustered"] < 20
 
 
