@@ -65,7 +65,7 @@ def compile(text: str, name: str, version: int) -> Scorecard:
     """The scorecard that a document describes. Raises Invalid: `errors` is a list of {path, detail}."""
     problems: Problems = []
     told = _fields(load(text), "", CARD, ("kind", "title", "sections"), problems)
-    sections = []
+    sections: list[Section] = []
     known: dict[str, Criterion] = {}
     for number, one in enumerate(told.get("sections", ())):
         at = f"sections[{number}]"

@@ -54,13 +54,15 @@ contact = Table(
     Column("currency", Text),
     Column("next_at", Moment),
     Column("is_repeat", Boolean, nullable=False, server_default="0"),
+    Column("check_at", Moment),
     Column("routing_sequence", Integer, nullable=False, server_default="0"),
     Column("gateway_sequence", Integer, nullable=False, server_default="0"),
 )
 """One row a contact: `agent`, `queue` and `ended_by` of its last leg. `matter`: by which a repeat is known. `amount`: sold; for figures, so a
 float. `resolved`: the agent's word. `next_at`: the arrival of the customer's next contact about the same matter; `is_repeat`: it is itself such a
-one. `routing_sequence`, `gateway_sequence`: of the newest word of each."""
+one. `check_at`: when the automatic checks are due; null: they are not. `routing_sequence`, `gateway_sequence`: of the newest word of each."""
 Index("contact_ended", contact.c.ended_at)
+Index("contact_check", contact.c.check_at, postgresql_where=contact.c.check_at.is_not(None), sqlite_where=contact.c.check_at.is_not(None))
 Index("contact_of_customer", contact.c.customer, contact.c.matter, contact.c.arrived_at)
 Index("contact_of_agent", contact.c.agent, contact.c.ended_at)
 
@@ -235,12 +237,16 @@ automatic = Table(
     Column("channel", Text, nullable=False),
     Column("score", Float),
     Column("failed", Document, nullable=False),
+    Column("risk", Float, nullable=False),
+    Column("reasons", Document, nullable=False),
     Column("results", Document, nullable=False),
+    Column("contact_at", Moment, nullable=False),
     Column("checked_at", Moment, nullable=False),
     Column("sequence", Integer, nullable=False),
 )
-"""What the automatic checks say of a contact, one row for each set of rules; never mixed with what people say."""
-Index("automatic_checked", automatic.c.checked_at)
+"""What the automatic checks say of a contact, one row for each set of rules; never mixed with what people say.
+`risk` and `reasons`: for choosing what to listen to."""
+Index("automatic_figures", *(automatic.c[name] for name in ("contact_at", "ruleset", "agent", "queue", "channel", "score")))
 
 sample = Table(
     "sample",
@@ -353,7 +359,9 @@ finding = Table(
     Column("sequence", Integer, nullable=False),
 )
 """A finding and its plan: neither is without the other. `planned_at`: from when on evidence counts."""
-Index("finding_open", finding.c.criterion, finding.c.agent, postgresql_where=finding.c.state == "open", sqlite_where=finding.c.state == "open")
+Index(
+    "finding_open", finding.c.criterion, finding.c.agent, postgresql_where=finding.c.state == "open", sqlite_where=finding.c.state == "open"
+)
 Index("finding_of_agent", finding.c.agent, finding.c.id)
 
 flag = Table(
@@ -460,8 +468,15 @@ def note_repeats(connection: Connection, rows: Sequence[Row]) -> None:
     """The contact before, of the same customer about the same matter, learns when the next arrived, and this one whether it is a repeat and
     what came after it: in whatever order they are told. How long after is still the same is the report's to ask."""
     table = contact
-    for row in sorted((row for row in rows if row["customer"] and row["matter"] and row["arrived_at"] is not None), key=lambda row: row["id"]):
-        of = (table.c.customer == row["customer"], table.c.matter == row["matter"], table.c.id != row["id"], table.c.arrived_at.is_not(None))
+    for row in sorted(
+        (row for row in rows if row["customer"] and row["matter"] and row["arrived_at"] is not None), key=lambda row: row["id"]
+    ):
+        of = (
+            table.c.customer == row["customer"],
+            table.c.matter == row["matter"],
+            table.c.id != row["id"],
+            table.c.arrived_at.is_not(None),
+        )
         earlier = select(table.c.id).where(*of, table.c.arrived_at <= row["arrived_at"])
         before = connection.scalar(earlier.order_by(table.c.arrived_at.desc(), table.c.id.desc()).limit(1))
         after = connection.execute(
@@ -505,7 +520,9 @@ def marks_of(connection: Connection, ids: Sequence[str]) -> dict[str, list[Row]]
     return found
 
 
-def save_evaluation(connection: Connection, one: Evaluation, values: Mapping[str, float | None], missed: Iterable[str], **more: Any) -> None:
+def save_evaluation(
+    connection: Connection, one: Evaluation, values: Mapping[str, float | None], missed: Iterable[str], **more: Any
+) -> None:
     """The row as it is now, and its marks in place of those before."""
     row = {name: getattr(one, name) for name in EVALUATION_FIELDS if name != "id"}
     row |= {"failed": list(one.failed), **{f"fails_{kind}": kind in one.failed for kind in ("customer", "business", "compliance")}, **more}
@@ -543,7 +560,9 @@ def all_newest(connection: Connection, table: Table) -> list[Row]:
 
 def rule_for(connection: Connection, queue: str) -> Rule:
     """The queue's own rule, else the default one."""
-    rows = {row["queue"]: row for row in connection.execute(select(survey_rule).where(survey_rule.c.queue.in_((queue, "default")))).mappings()}
+    rows = {
+        row["queue"]: row for row in connection.execute(select(survey_rule).where(survey_rule.c.queue.in_((queue, "default")))).mappings()
+    }
     row = rows.get(queue) or rows.get("default")
     return as_rule(row) if row else Rule()
 

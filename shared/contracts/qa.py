@@ -162,7 +162,7 @@ class CriterionValidityComputed(Data):
     scorecard = fields.String(required=True)
     scorecard_version = fields.Integer(required=True)
     criterion = fields.String(required=True)
-    outcome = fields.String(required=True, validate=validate.OneOf(("satisfied", "resolved")))
+    outcome = fields.String(required=True, validate=validate.OneOf(("satisfied", "resolved", "one_call")))
     verdict = fields.String(required=True, validate=validate.OneOf(("serves", "ritual", "harms", "unclear", "not_enough_data")))
     contacts = fields.Integer(required=True)
     effect = fields.Float(allow_none=True)

@@ -16,7 +16,7 @@ from typing import Any, Literal
 from services.qa.domain.errors import Conflict, Denied, Invalid
 from services.qa.domain.scorecard import Marked, Result, Scorecard, judge, read_marks
 
-State = Literal["draft", "submitted", "acknowledged", "disputed", "second_opinion", "final", "withdrawn"]
+State = Literal["draft", "submitted", "acknowledged", "disputed", "second_opinion", "final"]
 Purpose = Literal["quality", "practice", "double", "second_opinion", "calibration"]
 """quality: counts for its agent. practice: a learner's contact, for their trainers. double: scored blind by another, to see how far two agree.
 second_opinion: asked for in a dispute. calibration: in a session of evaluators."""
@@ -104,7 +104,7 @@ class Evaluation:
     def mark_of(self, criterion: str) -> Marked:
         return next(mark for mark in self.marks if mark.criterion == criterion)
 
-    def acknowledge(self, by: str, now: float) -> None:
+    def acknowledge(self, by: str) -> None:
         """The agent has read it and lets it stand; another step makes it final."""
         self._require_agent(by)
         self._require("submitted", doing="acknowledged")

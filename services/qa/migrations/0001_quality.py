@@ -48,6 +48,7 @@ def upgrade() -> None:
         sa.Column("currency", sa.Text),
         sa.Column("next_at", Moment),
         sa.Column("is_repeat", sa.Boolean, nullable=False, server_default="0"),
+        sa.Column("check_at", Moment),
         sa.Column("routing_sequence", sa.Integer, nullable=False, server_default="0"),
         sa.Column("gateway_sequence", sa.Integer, nullable=False, server_default="0"),
     )
@@ -184,7 +185,10 @@ def upgrade() -> None:
         sa.Column("channel", sa.Text, nullable=False),
         sa.Column("score", sa.Float),
         sa.Column("failed", Document, nullable=False),
+        sa.Column("risk", sa.Float, nullable=False),
+        sa.Column("reasons", Document, nullable=False),
         sa.Column("results", Document, nullable=False),
+        sa.Column("contact_at", Moment, nullable=False),
         sa.Column("checked_at", Moment, nullable=False),
         sa.Column("sequence", sa.Integer, nullable=False),
     )
@@ -316,6 +320,7 @@ def upgrade() -> None:
         sa.Column("error", sa.Text),
         sa.Column("result", Document),
     )
+    op.create_index("contact_check", "contact", ["check_at"], postgresql_where=sa.text("check_at is not null"), sqlite_where=sa.text("check_at is not null"))
     op.create_index("contact_ended", "contact", ["ended_at"])
     op.create_index("contact_of_agent", "contact", ["agent", "ended_at"])
     op.create_index("contact_of_customer", "contact", ["customer", "matter", "arrived_at"])
@@ -328,7 +333,7 @@ def upgrade() -> None:
     op.create_index("evaluation_of_evaluator", "evaluation", ["evaluator", "id"])
     op.create_index("evaluation_other", "evaluation", ["other"])
     op.create_index("evaluation_submitted", "evaluation", ["submitted_at"])
-    op.create_index("automatic_checked", "automatic", ["checked_at"])
+    op.create_index("automatic_figures", "automatic", ["contact_at", "ruleset", "agent", "queue", "channel", "score"])
     op.create_index("sampled_contact", "sampled", ["contact"])
     op.create_index("survey_contact_at", "survey", ["contact_at"])
     op.create_index("survey_due", "survey", ["ask_at"], postgresql_where=sa.text("ask_at is not null"), sqlite_where=sa.text("ask_at is not null"))
