@@ -42,7 +42,7 @@ from tests.stack import Broker, Database
 from tests.stack.process import port
 
 MODES = ("embedded", "deployed")
-SERVICES = ("gateway", "im", "routing")
+SERVICES = ("gateway", "im", "qa", "routing")
 ADMIN_KEY = "al_" + secrets.token_urlsafe(32)
 SECRET_KEY = secrets.token_urlsafe(32)
 START_SECONDS = 60.0

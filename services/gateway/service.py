@@ -26,6 +26,7 @@ from services.gateway.doors.freeswitch import FreeswitchDoors
 from services.gateway.doors.freeswitch_routed import FreeswitchRoutedDoors
 from services.gateway.doors.imports import ImportDoors
 from services.gateway.doors.people import PeopleDoors
+from services.gateway.doors.quality import QualityDoors
 from services.gateway.doors.recordings import RecordingDoors
 from services.gateway.doors.reports import ReportDoors
 from services.gateway.doors.sources import SourceDoors
@@ -156,6 +157,7 @@ class GatewayService(
     RecordingDoors,
     ImportDoors,
     EscalationDoors,
+    QualityDoors,
     ChatDoors,
 ):
     name = "gateway"
@@ -165,6 +167,7 @@ class GatewayService(
     web = WebServer()
     routing = Client("routing")
     im = Client("im")
+    qa = Client("qa")
 
     def authenticate(self, environ: Mapping[str, Any]) -> Principal | None:
         return self.core.keyring.authenticate(environ)

@@ -32,7 +32,9 @@ class QualityMetrics(Collector):
         return []
 
     def collect(self) -> Iterator[Metric]:
-        open_ones = GaugeMetricFamily("answerline_qa_open", "What waits for somebody: evaluations by state, findings, flags.", labels=["what"])
+        open_ones = GaugeMetricFamily(
+            "answerline_qa_open", "What waits for somebody: evaluations by state, findings, flags.", labels=["what"]
+        )
         finding, flag, evaluation = store.finding, store.flag, store.evaluation
         counts = {
             "findings": select(func.count()).where(finding.c.state == "open"),

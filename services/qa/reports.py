@@ -17,6 +17,7 @@ from services.qa import store
 from services.qa.domain import intervals, resolution, sampling
 from services.qa.domain.intervals import Interval
 from services.qa.domain.scorecard import CLASSES, NO_TARGET
+from shared import clock
 
 Row = dict[str, Any]
 
@@ -44,10 +45,10 @@ def quality(connection: Connection, asked: Mapping[str, Any]) -> Row:
     for (name, kind, card), rows in sorted(found.items()):
         groups[name][kind].append({"scorecard": card, **_scores(rows, asked["within"])})
     if by != "evaluator":
-        for name, told in _automatic(connection, by, asked).items():
-            groups[name]["automatic"] = told
-        for name, told in _said(connection, getattr(store.survey.c, by), asked).items():
-            groups[name]["customers_said"] = told
+        for name, checked in _automatic(connection, by, asked).items():
+            groups[name]["automatic"] = checked
+        for name, said in _said(connection, store.survey.c[by], asked).items():
+            groups[name]["customers_said"] = said
     return {"by": by, "within": asked["within"], "groups": [{by: name, **groups[name]} for name in sorted(groups)]}
 
 
@@ -85,7 +86,14 @@ def criteria(connection: Connection, asked: Mapping[str, Any]) -> Row:
     one, mark = store.evaluation, store.mark
     value = mark.c.value
     query = (
-        select(mark.c.criterion, func.count(), func.count(value), func.sum(value), func.sum(value * value), func.sum(cast(mark.c.missed, Integer)))
+        select(
+            mark.c.criterion,
+            func.count(),
+            func.count(value),
+            func.sum(value),
+            func.sum(value * value),
+            func.sum(cast(mark.c.missed, Integer)),
+        )
         .join(one, one.c.id == mark.c.evaluation)
         .where(one.c.contact_at >= asked["from"], one.c.contact_at < asked["to"], one.c.submitted_at.is_not(None), one.c.counts)
         .where(one.c.scorecard == asked["scorecard"])
@@ -164,7 +172,7 @@ def one_call(connection: Connection, asked: Mapping[str, Any]) -> Row:
     for row in connection.execute(_narrowed(query, table, asked).group_by(table.c[by], "again", "over", "hours")):
         groups[row[0] or ""].append(row)
     told = [{by: name, **_resolution(groups[name], asked["days"])} for name in sorted(groups)]
-    return {"by": by, "days": asked["days"], "known_until": known_until, "groups": told}
+    return {"by": by, "days": asked["days"], "known_until": clock.to_text(known_until), "groups": told}
 
 
 def _resolution(rows: Sequence[Any], days: float) -> Row:
@@ -185,7 +193,9 @@ def value(connection: Connection, asked: Mapping[str, Any]) -> Row:
     """Value created for each contact (R71), by currency, with its interval; never a total, which rewards hanging up on hard customers. Contacts in
     which nothing was sold count too. Handle time stands beside it to be seen; it is nobody's target."""
     by, table = asked["by"], store.contact
-    where = and_(table.c.ended_at >= asked["from"], table.c.ended_at < asked["to"], table.c.agent.is_not(None), table.c.outcome == "completed")
+    where = and_(
+        table.c.ended_at >= asked["from"], table.c.ended_at < asked["to"], table.c.agent.is_not(None), table.c.outcome == "completed"
+    )
     amount = table.c.amount
     handled = func.coalesce(table.c.talk_seconds, 0.0) + func.coalesce(table.c.wrap_up_seconds, 0.0)
     query = select(
@@ -201,7 +211,11 @@ def value(connection: Connection, asked: Mapping[str, Any]) -> Row:
         rows = groups[name]
         contacts = sum(row[1] for row in rows)
         per_contact = [
-            {"currency": row[0], "sales": row[2], "value": _interval(intervals.of_moments(contacts, row[3] or 0.0, row[4] or 0.0, row[5] or 0.0))}
+            {
+                "currency": row[0],
+                "sales": row[2],
+                "value": _interval(intervals.of_moments(contacts, row[3] or 0.0, row[4] or 0.0, row[5] or 0.0)),
+            }
             for row in sorted((row for row in rows if row[2] and row[0]), key=lambda row: str(row[0]))
         ]
         timed, seconds, held, holds = (sum(row[number] or 0 for row in rows) for number in (6, 7, 8, 9))

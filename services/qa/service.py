@@ -89,7 +89,7 @@ class QaService:
         """Analyses that were asked for run one after the other, each in a process of its own."""
         core = self.core
         time.sleep(IDLE_SECONDS)
-        if core.child is not None and core.child.poll() is None or not core.context.lease.acquire():
+        if (core.child is not None and core.child.poll() is None) or not core.context.lease.acquire():
             return
         core.child = None
         with core.units() as work:

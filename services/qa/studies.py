@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-import orjson
 from sqlalchemy import Connection, func, or_, select, update
 
 from services.qa import handlers, scorecards, store
@@ -53,12 +52,9 @@ def draw_sample(units: UnitOfWork, told: Mapping[str, Any], by: str, viewer: Vie
     now, id = clock.now(), new_id()
     rows = [_sampled(id, contacts[one.id], "stratified", one.stratum, one.probability) for one in drawn]
     rows += [_sampled(id, contacts[one.id], "risk", "", None, one) for one in chosen if one.id in contacts]
-    evaluators = told["evaluators"]
-    turn = 0
-    for row in sorted(rows, key=lambda row: row["contact"]):
-        able = [name for name in evaluators if name != row["agent"]]
+    for turn, row in enumerate(sorted(rows, key=lambda row: row["contact"])):
+        able = [name for name in told["evaluators"] if name != row["agent"]]
         row["evaluator"] = able[turn % len(able)] if able else None
-        turn += 1
     strata: dict[str, list[float]] = {}
     for one in drawn:
         strata.setdefault(one.stratum, []).append(one.probability)
@@ -97,7 +93,9 @@ def _wanted(told: Mapping[str, Any], viewer: Viewer) -> list[Any]:
 
 def _frame(connection: Connection, told: Mapping[str, Any], viewer: Viewer) -> list[tuple[Candidate, float]]:
     table = store.contact
-    query = select(table.c.id, table.c.agent, table.c.channel, table.c.queue, table.c.new_staff, table.c.ended_at).where(*_wanted(told, viewer))
+    query = select(table.c.id, table.c.agent, table.c.channel, table.c.queue, table.c.new_staff, table.c.ended_at).where(
+        *_wanted(told, viewer)
+    )
     rows = connection.execute(query.order_by(table.c.id))
     return [(Candidate(row.id, row.agent, row.channel, row.queue, bool(row.new_staff)), row.ended_at) for row in rows]
 
@@ -106,7 +104,13 @@ def _risky(connection: Connection, told: Mapping[str, Any], viewer: Viewer) -> l
     table, automatic = store.contact, store.automatic
     query = (
         select(
-            table.c.id, table.c.transfers, table.c.self_service_failed, table.c.next_at, table.c.escalations, automatic.c.risk, automatic.c.reasons
+            table.c.id,
+            table.c.transfers,
+            table.c.self_service_failed,
+            table.c.next_at,
+            table.c.escalations,
+            automatic.c.risk,
+            automatic.c.reasons,
         )
         .outerjoin(automatic, automatic.c.contact == table.c.id)
         .where(*_wanted(told, viewer))
@@ -208,7 +212,12 @@ def list_rules(connection: Connection) -> Row:
 
 def _shown_rules(row: Row) -> Row:
     document, _ = read_rules(row["document"])
-    return {**shown(row), "queues": document.get("queues", []), "channels": document.get("channels", []), "library": document.get("library", [])}
+    return {
+        **shown(row),
+        "queues": document.get("queues", []),
+        "channels": document.get("channels", []),
+        "library": document.get("library", []),
+    }
 
 
 class Checker:
@@ -435,7 +444,9 @@ def list_analyses(connection: Connection, kind: str, subject: str, after: str, l
 
 def newest_result(connection: Connection, kind: str, subject: str) -> Row | None:
     table = store.analysis
-    query = select(table).where(table.c.kind == kind, table.c.subject == subject, table.c.state == "done").order_by(table.c.id.desc()).limit(1)
+    query = (
+        select(table).where(table.c.kind == kind, table.c.subject == subject, table.c.state == "done").order_by(table.c.id.desc()).limit(1)
+    )
     row = connection.execute(query).mappings().first()
     return shown(store.plain(row)) if row else None
 
@@ -471,8 +482,16 @@ def announce(work: Work, id: str, kind: str, result: Mapping[str, Any]) -> None:
             work.announce(Event("qa.criterion_validity_computed.v1", result["scorecard"], data, now, int(now * 1000)))
         for proposed in (result.get("proposals") or {}).values():
             if proposed and proposed.get("weights"):
-                row = {"id": new_id(), "scorecard": result["scorecard"], "version": result["version"], "analysis": id, "weights": proposed["weights"]}
-                store.add(work.connection, store.proposal, {**row, "created_at": now, "decided_at": None, "decided_by": None, "accepted": None})
+                row = {
+                    "id": new_id(),
+                    "scorecard": result["scorecard"],
+                    "version": result["version"],
+                    "analysis": id,
+                    "weights": proposed["weights"],
+                }
+                store.add(
+                    work.connection, store.proposal, {**row, "created_at": now, "decided_at": None, "decided_by": None, "accepted": None}
+                )
                 break  # one proposal at a time: of the outcome that stands first
     if kind == "gaming":
         for told in result["flags"]:
@@ -541,10 +560,8 @@ def forget(units: UnitOfWork, keep_seconds: float) -> int:
     """What was said, and what customers wrote, goes when its time is up; figures stay. Returns how many transcripts went."""
     before = clock.now() - keep_seconds
     with units() as work:
-        work.connection.execute(update(store.survey).where(store.survey.c.contact_at < before, store.survey.c.text.is_not(None)).values(text=None))
+        work.connection.execute(
+            update(store.survey).where(store.survey.c.contact_at < before, store.survey.c.text.is_not(None)).values(text=None)
+        )
         gone = work.connection.execute(store.transcript.delete().where(store.transcript.c.stored_at < before))
         return int(gone.rowcount)
-
-
-def as_json(value: Any) -> str:
-    return orjson.dumps(value).decode()

@@ -33,6 +33,7 @@ class Doors:
     core: GatewayCore
     routing: Any
     im: Any
+    qa: Any
 
     def authenticate(self, environ: Mapping[str, Any]) -> Principal | None:
         """Who a request comes from; None: nobody we know."""

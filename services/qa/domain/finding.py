@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from services.qa.domain.errors import Conflict, Invalid
-from services.qa.domain.scorecard import HANDLE_TIME, HANDLE_TIME_FACTS, NO_TARGET
+from services.qa.domain.scorecard import HANDLE_TIME, NO_TARGET
 
 Cause = Literal["process", "knowledge", "tool", "training", "workload", "customer"]
 CAUSES = get_args(Cause)
@@ -31,8 +31,6 @@ class Check:
 
 def read_check(told: Mapping[str, Any], cause: str, agent: str | None, channel: str) -> Check:
     """Raises Invalid."""
-    if told.get("fact") in HANDLE_TIME_FACTS:
-        raise Invalid(NO_TARGET)
     check = Check(told["kind"], int(told.get("evaluations", 5)), float(told.get("at_least", 0.8)), told.get("channel") or channel)
     if check.kind == "certificate" and not agent:
         raise Invalid("a certificate is somebody's: this finding names no agent")

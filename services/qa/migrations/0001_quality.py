@@ -320,7 +320,13 @@ def upgrade() -> None:
         sa.Column("error", sa.Text),
         sa.Column("result", Document),
     )
-    op.create_index("contact_check", "contact", ["check_at"], postgresql_where=sa.text("check_at is not null"), sqlite_where=sa.text("check_at is not null"))
+    op.create_index(
+        "contact_check",
+        "contact",
+        ["check_at"],
+        postgresql_where=sa.text("check_at is not null"),
+        sqlite_where=sa.text("check_at is not null"),
+    )
     op.create_index("contact_ended", "contact", ["ended_at"])
     op.create_index("contact_of_agent", "contact", ["agent", "ended_at"])
     op.create_index("contact_of_customer", "contact", ["customer", "matter", "arrived_at"])
@@ -336,9 +342,17 @@ def upgrade() -> None:
     op.create_index("automatic_figures", "automatic", ["contact_at", "ruleset", "agent", "queue", "channel", "score"])
     op.create_index("sampled_contact", "sampled", ["contact"])
     op.create_index("survey_contact_at", "survey", ["contact_at"])
-    op.create_index("survey_due", "survey", ["ask_at"], postgresql_where=sa.text("ask_at is not null"), sqlite_where=sa.text("ask_at is not null"))
+    op.create_index(
+        "survey_due", "survey", ["ask_at"], postgresql_where=sa.text("ask_at is not null"), sqlite_where=sa.text("ask_at is not null")
+    )
     op.create_index("survey_of_customer", "survey", ["customer", "sent_at"])
     op.create_index("finding_of_agent", "finding", ["agent", "id"])
-    op.create_index("finding_open", "finding", ["criterion", "agent"], postgresql_where=sa.text("state = 'open'"), sqlite_where=sa.text("state = 'open'"))
+    op.create_index(
+        "finding_open",
+        "finding",
+        ["criterion", "agent"],
+        postgresql_where=sa.text("state = 'open'"),
+        sqlite_where=sa.text("state = 'open'"),
+    )
     op.create_index("flag_of", "flag", ["agent", "measure", "state"])
     op.create_index("analysis_newest", "analysis", ["kind", "subject", "id"])

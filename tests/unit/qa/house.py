@@ -45,12 +45,22 @@ class House:
             intake.receive(work, [Event(type, subject, data, self.at(), sequence)])
 
     def route(self, what: str, contact: str, sequence: int = 1, **data: Any) -> None:
-        base = {"contact": contact, "leg": 1, "queue": "support", "channel": "voice", "customer": "k1", "direction": "inbound", "at": self.at()}
+        base = {
+            "contact": contact,
+            "leg": 1,
+            "queue": "support",
+            "channel": "voice",
+            "customer": "k1",
+            "direction": "inbound",
+            "at": self.at(),
+        }
         self.hear(f"routing.contact_{what}.v1", contact, base | data, sequence)
 
     def gate(self, what: str, contact: str, sequence: int = 1, leg: dict[str, Any] | None = None, **data: Any) -> None:
         whole = {"number": 1, "queue": "support", "outcome": "completed"} | (leg or {})
-        self.hear(f"gateway.contact_{what}.v1", contact, {"contact": contact, "channel": "voice", "facts": {}} | data | {"leg": whole}, sequence)
+        self.hear(
+            f"gateway.contact_{what}.v1", contact, {"contact": contact, "channel": "voice", "facts": {}} | data | {"leg": whole}, sequence
+        )
 
     def call(self, agent: str = "anna", contact: str = "", **data: Any) -> str:
         """A contact that an agent had, and that is over."""

@@ -60,7 +60,7 @@ def test_what_was_missed_says_where(house: House) -> None:
     id = house.evaluate(house.call())["id"]
     told = [{"criterion": "solved", "answer": "no"}, {"criterion": "clear", "answer": 5}]
     handlers.write_evaluation(house.units, id, {"marks": told}, "eve", EVE)
-    with pytest.raises(Invalid, match="say where it shows.*solved"):
+    with pytest.raises(Invalid, match=r"say where it shows.*solved"):
         handlers.submit_evaluation(house.units, id, "eve", 1, True, EVE)
     handlers.write_evaluation(house.units, id, {"marks": [{**told[0], "message": 3}, told[1]]}, "eve", EVE)
     assert handlers.submit_evaluation(house.units, id, "eve", 1, True, EVE)["marks"][0]["message"] == 3

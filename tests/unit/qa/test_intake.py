@@ -13,13 +13,17 @@ DAY = 86400.0
 def test_a_contact_has_its_facts_from_routing_and_the_gateway(house: House) -> None:
     id = house.call(waited_seconds=7.0, talk_seconds=90.0)
     house.gate("ended", id, thread="m-1", facts={"self_service_failed": True}, leg={"arrived_at": house.at() - 97, "hold_seconds": 12.0})
-    house.route("wrapped_up", id, 11, agent="anna", disposition="sold", resolved=True, amount="129.90", currency="EUR", wrap_up_seconds=20.0)
+    house.route(
+        "wrapped_up", id, 11, agent="anna", disposition="sold", resolved=True, amount="129.90", currency="EUR", wrap_up_seconds=20.0
+    )
     house.hear("im.escalation_opened.v1", new_id(), {"contact": id})
     house.hear("im.question_answered.v1", new_id(), {"contact": id})
     for sequence in (1, 2):
         house.hear("gateway.recording_available.v1", "recording", {"contact": id}, sequence)
     row = house.contact(id)
-    told = {name: row[name] for name in ("agent", "outcome", "ended_by", "waited_seconds", "hold_seconds", "thread", "matter", "disposition")}
+    told = {
+        name: row[name] for name in ("agent", "outcome", "ended_by", "waited_seconds", "hold_seconds", "thread", "matter", "disposition")
+    }
     assert told == {
         "agent": "anna", "outcome": "completed", "ended_by": "customer", "waited_seconds": 7.0, "hold_seconds": 12.0, "thread": "m-1",
         "matter": "m-1", "disposition": "sold",
@@ -83,7 +87,9 @@ def test_another_matter_or_customer_is_no_repeat(house: House) -> None:
 def test_new_staff_and_learners_under_a_permit_are_known(house: House) -> None:
     person = {"person": "anna", "team": "t", "site": "s", "roles": ["agent"], "active": True, "name": "Anna", "language": ""}
     house.hear("gateway.person_changed.v1", "anna", person)
-    house.hear("training.practice_permitted.v1", "anna", {"person": "anna", "channel": "voice", "supervisor": "lea", "until": house.at() + DAY})
+    house.hear(
+        "training.practice_permitted.v1", "anna", {"person": "anna", "channel": "voice", "supervisor": "lea", "until": house.at() + DAY}
+    )
     learning = house.contact(house.call())
     assert (bool(learning["new_staff"]), bool(learning["practice"]), learning["supervisor"]) == (True, True, "lea")
     assert not house.contact(house.call(channel="chat"))["practice"]
