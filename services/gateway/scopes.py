@@ -81,7 +81,12 @@ def acts_alone(principal: Principal) -> bool:
 def sees_own_rooms(principal: Principal) -> bool:
     """A person who neither supervises nor administers: of questions to experts they see those that concern them, wherever those belong,
     and no other."""
-    return bool(principal.person) and not principal.roles & {"supervisor", "admin"}
+    return bool(principal.person) and not leads(principal)
+
+
+def leads(principal: Principal) -> bool:
+    """Whether they supervise or administer: what names nobody who may see it, such as what a customer said, is for them alone."""
+    return bool(principal.roles & {"supervisor", "admin"})
 
 
 class Scopes:

@@ -26,7 +26,7 @@ from sqlalchemy import ColumnElement, Connection, or_
 
 from services.gateway import stream_log
 from services.gateway.metrics import STREAM_CUT_OFF, STREAM_DELIVERED, WAITING_REQUESTS
-from services.gateway.scopes import Scopes, is_limited, sees_own_rooms
+from services.gateway.scopes import Scopes, is_limited, leads, sees_own_rooms
 from services.gateway.stream_log import Entry, Extent, stream_event
 from shared import clock, contracts
 from shared.bus.envelope import Event
@@ -283,6 +283,8 @@ class Stream:
             subscriber.checking = False
 
     def sees(self, principal: Principal, entry: Entry) -> bool:
+        if entry.people is not None and not entry.people and not leads(principal):
+            return False
         if entry.people is not None and sees_own_rooms(principal):
             return principal.person in entry.people
         return self.scopes.sees(principal, queue=entry.queue or "", agent=entry.agent or "")
@@ -421,7 +423,7 @@ class Stream:
 
 def _is_checked(principal: Principal) -> bool:
     """Whether each event has to be looked at before this one may have it."""
-    return is_limited(principal) or sees_own_rooms(principal)
+    return is_limited(principal) or not leads(principal)
 
 
 # ---- the wallboard's figures

@@ -30,7 +30,6 @@ Row = dict[str, Any]
 DAY = 86400.0
 SCORED_DAYS = 90.0
 """An agent's score is that of so many days."""
-EVALUATE_WITHIN_DAYS = 7.0
 DUE_AT_ONCE = 200
 MOMENTS = frozenset(
     (
@@ -271,7 +270,7 @@ def open_evaluation(units: UnitOfWork, told: Mapping[str, Any], viewer: Viewer) 
     the same, neither seeing the other's)."""
     with units() as work, refusals():
         connection = work.connection
-        contact = _evaluable(connection, told["contact"], viewer)
+        contact = evaluable(connection, told["contact"], viewer)
         agent = told.get("agent") or contact["agent"]
         others = select(store.handover.c.agent).where(store.handover.c.contact == contact["id"])
         if agent != contact["agent"] and agent not in set(connection.scalars(others)):
@@ -281,17 +280,18 @@ def open_evaluation(units: UnitOfWork, told: Mapping[str, Any], viewer: Viewer) 
             raise errors.Invalid(f"{card.name} is for {', '.join(card.channels)}, and this contact came by {contact['channel']}")
         evaluating.require_evaluator(told["evaluator"], agent)
         purpose = "practice" if told.get("practice") else "quality"
-        first = _open(connection, contact, agent, card, told["evaluator"], told.get("role") or "", purpose)
+        first = begin(connection, contact, agent, card, told["evaluator"], told.get("role") or "", purpose)
         if other := told.get("blind"):
             evaluating.require_evaluator(other, agent)
             if other == told["evaluator"]:
                 raise errors.Invalid("two who score the same blindly are two")
-            _open(connection, contact, agent, card, other, "", "double", other=first, blind=True)
+            begin(connection, contact, agent, card, other, "", "double", other=first, blind=True)
             store.change(connection, store.evaluation, first, blind=True)
         return _shown(connection, first, viewer)
 
 
-def _evaluable(connection: Connection, id: str, viewer: Viewer) -> Row:
+def evaluable(connection: Connection, id: str, viewer: Viewer) -> Row:
+    """The contact's row. Raises NotFound or Conflict."""
     contact = _required(store.find(connection, store.contact, id), "contact", id)
     if not viewer.sees(contact["queue"]):
         raise errors.NotFound(f"there is no contact {id}")
@@ -300,7 +300,7 @@ def _evaluable(connection: Connection, id: str, viewer: Viewer) -> Row:
     return contact
 
 
-def _open(
+def begin(
     connection: Connection, contact: Row, agent: str, card: Scorecard, evaluator: str, role: str, purpose: str, *,
     other: str | None = None, blind: bool = False, calibration: str | None = None,
 ) -> str:  # fmt: skip
@@ -345,9 +345,6 @@ def _open(
             .values(evaluation=id)
         )
     return id
-
-
-Change = Callable[[Connection, Evaluation, Row], None]
 
 
 def _changed(units: UnitOfWork, id: str, viewer: Viewer, do: Callable[[Work, Evaluation, Row, Scorecard], None]) -> Row:
@@ -487,7 +484,7 @@ def ask_second_opinion(units: UnitOfWork, id: str, evaluator: str, viewer: Viewe
     def do(work: Work, one: Evaluation, _row: Row, card: Scorecard) -> None:
         one.ask_second(evaluator)
         contact = _required(store.find(work.connection, store.contact, one.contact), "contact", one.contact)
-        _open(work.connection, contact, one.agent, card, evaluator, "", "second_opinion", other=one.id, blind=True)
+        begin(work.connection, contact, one.agent, card, evaluator, "", "second_opinion", other=one.id, blind=True)
 
     return _changed(units, id, viewer, do)
 
@@ -591,7 +588,7 @@ def _shown(connection: Connection, id: str, viewer: Viewer) -> Row:
     card = card_of(connection, row["scorecard"], row["version"])
     result = carding.judge(card, store.evaluation_of(row, marks).marks)
     by_id = {mark["criterion"]: mark for mark in marks}
-    answers = {name: store._answer(mark["answer"]) for name, mark in by_id.items()}
+    answers = {name: store.answer_of(mark["answer"]) for name, mark in by_id.items()}
     told = _told(row, viewer)
     told["marks"] = [
         {
@@ -632,7 +629,7 @@ def open_finding(units: UnitOfWork, told: Mapping[str, Any], by: str, viewer: Vi
         source = _evaluation_row(connection, told["evaluation"], viewer) if told.get("evaluation") else None
         if source and source["submitted_at"] is None:
             raise errors.Conflict("the evaluation is a draft: submit it first")
-        contact = _evaluable(connection, source["contact"] if source else told["contact"], viewer)
+        contact = evaluable(connection, source["contact"] if source else told["contact"], viewer)
         card = card_of(connection, source["scorecard"] if source else told["scorecard"], source["version"] if source else None)
         criterion = card.criteria.get(told["criterion"])
         if criterion is None:

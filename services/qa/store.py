@@ -499,13 +499,13 @@ def evaluation_of(row: Row, marks: Sequence[Row] = ()) -> Evaluation:
     values = {name: row[name] for name in EVALUATION_FIELDS}
     values |= {name: bool(row[name]) for name in ("blind", "live", "counts")}
     made = [
-        Marked(one["criterion"], _answer(one["answer"]), one["second"], one["message"], one["note"])
+        Marked(one["criterion"], answer_of(one["answer"]), one["second"], one["message"], one["note"])
         for one in marks
     ]  # fmt: skip
     return Evaluation(**values, failed=tuple(row["failed"]), marks=made)
 
 
-def _answer(text: str) -> str | float:
+def answer_of(text: str) -> str | float:
     try:
         return float(text)
     except ValueError:

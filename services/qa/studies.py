@@ -339,7 +339,7 @@ def open_calibration(units: UnitOfWork, told: Mapping[str, Any], by: str, viewer
     with units() as work, refusals():
         connection = work.connection
         card = handlers.card_of(connection, told["scorecard"])
-        contacts = [handlers._evaluable(connection, id, viewer) for id in dict.fromkeys(told["contacts"])]
+        contacts = [handlers.evaluable(connection, id, viewer) for id in dict.fromkeys(told["contacts"])]
         evaluators = list(dict.fromkeys(told["evaluators"]))
         if len(evaluators) < 2:
             raise errors.Invalid("a calibration needs two evaluators or more")
@@ -352,7 +352,7 @@ def open_calibration(units: UnitOfWork, told: Mapping[str, Any], by: str, viewer
         store.add(connection, store.calibration, row)
         for contact in contacts:
             for evaluator in evaluators:
-                handlers._open(connection, contact, contact["agent"], card, evaluator, "", "calibration", blind=True, calibration=row["id"])
+                handlers.begin(connection, contact, contact["agent"], card, evaluator, "", "calibration", blind=True, calibration=row["id"])
         return _shown_calibration(connection, row)
 
 

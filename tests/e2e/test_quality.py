@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from shared import clock
 from tests.e2e.centre import Centre
 from tests.system import System, eventually
 
@@ -18,7 +19,7 @@ sections:
       - {id: clear, title: {en: Clear}, answering: scale, low: 1, high: 5}
 """
 TURNS = [{"speaker": "agent", "text": "Good morning.", "start": 0.0}, {"speaker": "customer", "text": "It is broken.", "start": 2.0}]
-PLAN = {"owner": "lea", "action": "Half an hour beside Bob.", "check": {"kind": "certificate"}, "due_at": "2999-01-01T00:00:00Z"}
+PLAN = {"owner": "lea", "action": "Half an hour beside Bob.", "check": {"kind": "certificate"}}
 
 
 def test_a_contact_is_surveyed_evaluated_and_its_gap_told(system: System, name: str) -> None:
@@ -46,7 +47,10 @@ def test_a_contact_is_surveyed_evaluated_and_its_gap_told(system: System, name: 
     assert "have not opened it" in system.post(f"/v1/evaluations/{one}/submit", {"person": "eve"}).problem(409)["detail"]
     system.get(f"/v1/contacts/{contact}/transcript").ok()
     assert system.post(f"/v1/evaluations/{one}/submit", {"person": "eve"}).ok()["failed"] == ["customer"]
-    finding = system.post("/v1/findings", {"evaluation": one, "criterion": "solved", "cause": "knowledge", **PLAN}).ok()
+    finding = system.post(
+        "/v1/findings",
+        {"evaluation": one, "criterion": "solved", "cause": "knowledge", "due_at": clock.to_text(clock.now() + 864000), **PLAN},
+    ).ok()
     assert (finding["agent"], finding["state"]) == (anna, "open")
     assert "when training certifies" in system.post(f"/v1/findings/{finding['id']}/close", {"person": "max"}).problem(409)["detail"]
     types = [row[0] for row in system.sql("qa", "select type from outbox where subject = :id", id=finding["id"])]

@@ -10,7 +10,7 @@ from services.gateway.doors.escalations import acting
 from services.gateway.doors.supervision import WRITTEN
 from services.gateway.schemas import Page
 from services.gateway.schemas import quality as schemas
-from services.gateway.scopes import acts_alone
+from services.gateway.scopes import acts_alone, leads
 from shared import clock
 from shared.bus.envelope import Event
 from shared.errors import Invalid
@@ -19,7 +19,6 @@ from shared.http.wsgi import Request
 
 EVALUATING = ("evaluator", "supervisor", "trainer")
 CONCERNED = ("agent", *EVALUATING)
-LEADING = ("supervisor", "admin")
 TELLING = ("telephony", "supervisor")
 RANKS = ("admin", "supervisor", "trainer", "evaluator", "agent")
 
@@ -336,7 +335,7 @@ def viewer(doors: Doors, request: Request) -> dict[str, Any]:
         "person": principal.person,
         "principal": principal.id,
         "role": role_of(request),
-        "leads": not principal.person or bool(principal.roles & set(LEADING)),
+        "leads": not principal.person or leads(principal),
         "agent": alone,
         "queues": None if alone else doors.core.scopes.queues(principal),
     }
