@@ -187,9 +187,9 @@ def _card(connection: Connection, name: str, version: int | None) -> Scorecard:
 
 
 def _known_until(connection: Connection) -> float:
-    """The time of the newest contact that was heard of: what customers did later is not known yet."""
-    newest = connection.scalar(select(func.max(store.contact.c.arrived_at)))
-    return min(clock.now(), float(newest or 0.0))
+    """The time of the newest that was heard of any contact: what customers did later is not known yet."""
+    newest = connection.execute(select(func.max(store.contact.c.arrived_at), func.max(store.contact.c.ended_at))).one()
+    return min(clock.now(), max((float(moment) for moment in newest if moment is not None), default=0.0))
 
 
 def _marks(names: Sequence[str], of: Any) -> Select[Any]:
