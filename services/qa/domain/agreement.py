@@ -279,6 +279,17 @@ def cusum(z: Sequence[float], reference: float = REFERENCE, limit: float = LIMIT
     return up, down, None, None
 
 
+def self_starting(x: Floats) -> Floats:
+    """Each observation from the third on as it stands to those before it: independent standard normal values, where nothing changes (Hawkins 1987)."""
+    n = np.arange(1, len(x) + 1)
+    sums, squares = np.cumsum(x), np.cumsum(x**2)
+    before = n[2:] - 1
+    average = sums[1:-1] / before
+    variance = np.maximum((squares[1:-1] - before * average**2) / (before - 1), SMALLEST_SPREAD**2)
+    t = (x[2:] - average) / np.sqrt(variance) * np.sqrt(before / (before + 1))
+    return special.ndtri(np.clip(special.stdtr(before - 1, t), 1e-12, 1 - 1e-12))
+
+
 def drift(differences: Sequence[float], reference: float = REFERENCE, limit: float = LIMIT) -> Drift:
     """Whether an evaluator's distance from the others (their score of a contact less the others' mean, in order of time) has moved.
 
@@ -288,17 +299,10 @@ def drift(differences: Sequence[float], reference: float = REFERENCE, limit: flo
     x = np.asarray(differences, dtype=float)
     if len(x) < FEWEST_FOR_DRIFT:
         return Drift(False, None, None, len(x))
-    n = np.arange(1, len(x) + 1)
-    sums, squares = np.cumsum(x), np.cumsum(x**2)
-    before = n[2:] - 1
-    average = sums[1:-1] / before
-    variance = np.maximum((squares[1:-1] - before * average**2) / (before - 1), SMALLEST_SPREAD**2)
-    t = (x[2:] - average) / np.sqrt(variance) * np.sqrt(before / (before + 1))
-    z = special.ndtri(np.clip(special.stdtr(before - 1, t), 1e-12, 1 - 1e-12))
-    _, _, alarm, began = cusum(z.tolist(), reference, limit)
+    _, _, alarm, began = cusum(self_starting(x).tolist(), reference, limit)
     if alarm is None or began is None:
         return Drift(False, None, None, len(x))
-    since = began + 2
+    since = began + 2  # the first two have nothing to stand to
     return Drift(True, since, float(x[since:].mean() - x[:since].mean()), len(x))
 
 

@@ -160,15 +160,21 @@ class Watched:
 def watch(served: Served, short_seconds: float = SHORT_SECONDS, tail: float = TAIL) -> list[Watched]:
     """All measures in all groups."""
     found = []
+    keys, of = _pairs(served.group, served.agent)
     for measure, (opportunity, case, control_opportunity, control_case, wanted) in _measures(served, short_seconds).items():
-        keys, of = np.unique(np.column_stack((served.group, served.agent)), axis=0, return_inverse=True)
-        of = of.reshape(-1)
         counts = [np.bincount(of[rows], minlength=len(keys)) for rows in (case, opportunity, control_case, control_opportunity)]
         for group in np.unique(keys[:, 0]):
             here = (keys[:, 0] == group) & (counts[1] > 0)
             if here.any():
                 found.append(_watched(int(group), measure, keys[here, 1], [count[here] for count in counts], wanted, tail))
     return found
+
+
+def _pairs(first: Ints, second: Ints) -> tuple[Ints, Ints]:
+    """The different pairs of two numbers, and which of them each row is."""
+    width = int(second.max(initial=0)) + 1
+    codes, of = np.unique(first * width + second, return_inverse=True)
+    return np.column_stack((codes // width, codes % width)), of.astype(np.int64)
 
 
 def cases_of(served: Served, measure: Measure, short_seconds: float = SHORT_SECONDS) -> Bools:
@@ -232,8 +238,7 @@ def _watched(group: int, measure: Measure, agents: Ints, counts: Sequence[Ints],
 def hardness(matter: Ints, talk: Floats, passed_on: Bools, burdened: Bools, group: Ints) -> Bools:
     """Which contacts are hard: the customer had tried before (`burdened`: self-service failed, or a repeat), or their matter is among the
     third of the group's contacts whose matters take longest when somebody keeps them. Who served it does not enter, only what it was about."""
-    kinds, of = np.unique(np.column_stack((group, matter)), axis=0, return_inverse=True)
-    of = of.reshape(-1)
+    kinds, of = _pairs(group, matter)
     kept = ~passed_on & ~np.isnan(talk)
     counts = np.bincount(of[kept], minlength=len(kinds))
     typical = np.bincount(of[kept], talk[kept], len(kinds)) / np.maximum(counts, 1)

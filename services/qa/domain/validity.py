@@ -180,7 +180,7 @@ class Proposal:
     """Weights that would follow the customers' outcome better. For a person to accept: nothing here changes a scorecard.
 
     `skill_*`: the share of the outcome's variation (within cells) that the score explains in contacts that were not used to find the weights.
-    `worth_it`: the gain is more than its own standard error.
+    `worth_it`: the gain is beyond chance (of ten folds, Student's t at 95 %).
     """
 
     outcome: str
@@ -234,7 +234,7 @@ def propose(data: Evaluated, outcome: str, current: Sequence[float], seed: int =
         1 - float(losses[math.inf].sum()) / whole[2],
         1 - float(losses[chosen].sum()) / whole[2],
         chosen,
-        bool(gains.sum() > gains.std(ddof=1) * math.sqrt(FOLDS)),
+        bool(gains.sum() > student_quantile(CONFIDENCE, FOLDS - 1) * gains.std(ddof=1) * math.sqrt(FOLDS)),
     )
 
 

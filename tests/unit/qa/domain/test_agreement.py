@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from scipy import stats
 
-from services.qa.domain.agreement import Ratings, agreement, alpha, cusum, differences, drift
+from services.qa.domain.agreement import Ratings, agreement, alpha, cusum, differences, drift, self_starting
 
 NAN = np.nan
 FOUR_OBSERVERS = np.array(
@@ -127,6 +128,20 @@ def test_drift_is_found_soon_and_seldom_where_there_is_none():
     assert sum(one.alarm for one in late) >= 95
     assert np.median([one.since for one in late if one.alarm]) == pytest.approx(40, abs=3)
     assert np.median([one.shift for one in late if one.alarm]) == pytest.approx(0.2, abs=0.04)
+
+
+def test_where_nothing_changes_observations_are_standard_normal_from_the_third_on():
+    rng = np.random.default_rng(9)
+    z = np.array([self_starting(rng.normal(3.0, 2.0, 8)) for _ in range(1500)])
+    for column in z.T:
+        assert stats.kstest(column, "norm").pvalue > 0.001
+    assert abs(np.corrcoef(z.T) - np.eye(6)).max() < 0.1
+
+
+def test_drift_says_when_it_began():
+    found = drift([0.1 * ((number + 1) % 2) for number in range(40)] + [0.5] * 20)
+    assert (found.alarm, found.since) == (True, 40)
+    assert found.shift == pytest.approx(0.45)
 
 
 def test_of_few_contacts_no_drift_is_claimed():

@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy import stats
 
 from services.qa.domain import intervals
@@ -56,3 +58,12 @@ def test_amounts_of_a_few_sales_are_covered_where_students_interval_misses_above
     assert students_too_low > 0.07
     assert too_low < 0.05
     assert np.mean([one.low <= truth <= one.high for one in halls]) > np.mean(np.abs(amounts.mean(axis=1) - truth) <= half)
+
+
+@given(t=st.floats(-4, 4), skewness=st.floats(-3, 8), n=st.integers(30, 5000))
+@settings(max_examples=40, deadline=None)
+def test_the_transformation_is_halls(t, skewness, n):
+    """g(t) = t + γt²/(3√n) + γ²t³/(27n) + γ/(6√n): Hall (1992), as in Zhou and Gao (2000)."""
+    root = np.sqrt(n)
+    told = t + skewness * t**2 / (3 * root) + skewness**2 * t**3 / (27 * n) + skewness / (6 * root)
+    assert intervals._unskewed(told, skewness, n) == pytest.approx(t, abs=1e-4)

@@ -98,6 +98,14 @@ def test_what_matters_serves_what_does_not_is_a_ritual_and_a_queue_does_not_dece
     assert -0.05 < greeting.low < greeting.high < 0.05
 
 
+def test_all_criteria_and_outcomes_are_corrected_together():
+    data = centre(n=800)
+    data.outcomes["resolved"] = data.outcomes["satisfied"][::-1].copy()
+    found = validities(data)
+    assert [one.p_adjusted for one in found] == benjamini_hochberg([one.p for one in found])
+    assert len(found) == 6
+
+
 def test_what_annoys_customers_harms():
     assert validities(centre(effects=(0.25, -0.15, 0.0)))[1].verdict == "harms"
 
@@ -163,6 +171,11 @@ def test_weights_stay_where_the_contacts_do_not_insist():
     assert not none.worth_it
     assert none.weights == pytest.approx({"understood": 3.0, "used_the_name": 1.0, "greeting": 1.0}, abs=1e-3)
     assert propose(centre(n=60), "satisfied", (1.0, 1.0, 1.0)) is None
+
+
+def test_by_chance_hardly_any_new_weights_are_proposed():
+    worth = [propose(centre(n=1200, seed=seed, effects=(0.0, 0.0, 0.0)), "satisfied", (1.0, 1.0, 1.0)).worth_it for seed in range(30)]
+    assert sum(worth) <= 3
 
 
 def test_what_has_no_weight_gets_none_and_what_does_not_vary_keeps_its_own():
