@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from sqlalchemy import Connection, Float, Integer, Select, Table, and_, case, cast, func, literal, select
@@ -24,7 +24,9 @@ Row = dict[str, Any]
 DAY = 86400.0
 SATISFIED = 4
 """Of five."""
-HOUR = 3600.0
+STEP = 6 * 3600.0
+"""How finely it is looked at when somebody came again."""
+OVER, AGAIN = 10_000, 20_000
 
 
 def quality(connection: Connection, asked: Mapping[str, Any]) -> Row:
@@ -32,18 +34,16 @@ def quality(connection: Connection, asked: Mapping[str, Any]) -> Row:
     customers said. A mean is of contacts that chance chose, weighted by their probabilities; what was picked stands beside it. `needed`:
     evaluations of that kind for a mean known to ±`within`."""
     by, table = asked["by"], store.evaluation
-    names = ("scorecard", "scorecard_kind", "score", "probability", "method", *(f"fails_{kind}" for kind in CLASSES))
-    query = select(table.c[by], *(table.c[name] for name in names)).where(
+    query = select(table.c[by], table.c.scorecard_kind, table.c.scorecard, *_sums(table)).where(
         table.c.contact_at >= asked["from"], table.c.contact_at < asked["to"], table.c.submitted_at.is_not(None), table.c.counts
     )
     if asked.get("scorecard"):
         query = query.where(table.c.scorecard == asked["scorecard"])
-    found: defaultdict[tuple[str, str, str], list[Any]] = defaultdict(list)
-    for row in connection.execute(_narrowed(query, table, asked)):
-        found[row[0], row.scorecard_kind, row.scorecard].append(row)
+    grouped = _narrowed(query, table, asked).group_by(table.c[by], table.c.scorecard_kind, table.c.scorecard)
+    found = sorted(connection.execute(grouped).mappings(), key=lambda row: (row[by], row["scorecard"]))
     groups: defaultdict[str, Row] = defaultdict(lambda: {"internal": [], "customer": [], "automatic": [], "customers_said": None})
-    for (name, kind, card), rows in sorted(found.items()):
-        groups[name][kind].append({"scorecard": card, **_scores(rows, asked["within"])})
+    for row in found:
+        groups[row[by]][row["scorecard_kind"]].append({"scorecard": row["scorecard"], **_scores(row, asked["within"])})
     if by != "evaluator":
         for name, checked in _automatic(connection, by, asked).items():
             groups[name]["automatic"] = checked
@@ -52,18 +52,54 @@ def quality(connection: Connection, asked: Mapping[str, Any]) -> Row:
     return {"by": by, "within": asked["within"], "groups": [{by: name, **groups[name]} for name in sorted(groups)]}
 
 
-def _scores(rows: Sequence[Any], within: float) -> Row:
-    drawn = [(row.score, row.probability) for row in rows if row.method == "stratified" and row.score is not None and row.probability]
-    picked = [row.score for row in rows if row.method != "stratified" and row.score is not None]
-    spread = float(np.std([score for score, _ in drawn], ddof=1)) if len(drawn) > 2 else None
+def _sums(table: Table) -> list[Any]:
+    """Of each group: what the weighted mean of `sampling.weighted_mean` and its variance are made of, so that no row travels."""
+    y, p = table.c.score, table.c.probability
+    drawn = and_(table.c.method == "stratified", y.is_not(None), p.is_not(None))
+    picked = and_(table.c.method != "stratified", y.is_not(None))
+    terms = {
+        "weight": 1 / p, "y_weight": y / p, "left": 1 - p, "left_w": (1 - p) / p, "left_yw": (1 - p) * y / p, "left_ww": (1 - p) / p / p,
+        "left_yww": (1 - p) * y / p / p, "left_yyww": (1 - p) * y * y / p / p, "total": y, "squares": y * y,
+    }  # fmt: skip
+    return [
+        func.count().label("evaluations"),
+        func.count(case((drawn, 1))).label("drawn"),
+        func.min(case((drawn, y))).label("lowest"),
+        func.max(case((drawn, y))).label("highest"),
+        func.count(case((picked, 1))).label("picked"),
+        func.avg(case((picked, y))).label("picked_mean"),
+        *(func.sum(case((drawn, term))).label(name) for name, term in terms.items()),
+        *(func.sum(cast(table.c[f"fails_{kind}"], Integer)).label(f"fails_{kind}") for kind in CLASSES),
+    ]
+
+
+def weighted_mean(sums: Mapping[Any, Any]) -> Interval:
+    """`sampling.weighted_mean` from sums: Hájek's mean with Deville's variance, each square written out."""
+    n = sums["drawn"]
+    if not n:
+        return Interval(None, None, None, 0)
+    mean = sums["y_weight"] / sums["weight"]
+    if sums["lowest"] == sums["highest"]:
+        reach = intervals.wilson(mean * n, n)
+        return Interval(mean, reach.low, reach.high, n)
+    variance = 0.0
+    if sums["left"] > 0:
+        error = (sums["left_yw"] - mean * sums["left_w"]) / sums["weight"]
+        squared = (sums["left_yyww"] - 2 * mean * sums["left_yww"] + mean * mean * sums["left_ww"]) / sums["weight"] ** 2
+        variance = max(0.0, n / (n - 1) * (squared - error * error / sums["left"]))
+    half = intervals.student_quantile(intervals.CONFIDENCE, n - 1) * variance**0.5
+    return Interval(mean, max(0.0, mean - half), min(1.0, mean + half), n)
+
+
+def _scores(sums: Mapping[Any, Any], within: float) -> Row:
+    n, count = sums["drawn"], sums["evaluations"]
+    spread = max(0.0, (sums["squares"] - sums["total"] ** 2 / n) / (n - 1)) ** 0.5 if n > 2 else None
     return {
-        "evaluations": len(rows),
-        "score": _interval(sampling.weighted_mean(drawn)),
-        "picked": {"evaluations": len(picked), "mean": _rounded(float(np.mean(picked)) if picked else None)},
+        "evaluations": count,
+        "score": _interval(weighted_mean(sums)),
+        "picked": {"evaluations": sums["picked"], "mean": _rounded(sums["picked_mean"])},
         "needed": sampling.needed(spread or None, within),
-        "class_accuracy": {
-            kind: _interval(intervals.wilson(sum(not getattr(row, f"fails_{kind}") for row in rows), len(rows))) for kind in CLASSES
-        },
+        "class_accuracy": {kind: _interval(intervals.wilson(count - sums[f"fails_{kind}"], count)) for kind in CLASSES},
     }
 
 
@@ -163,24 +199,33 @@ def one_call(connection: Connection, asked: Mapping[str, Any]) -> Row:
     limit = case((table.c.ended_at + days < until, table.c.ended_at + days), else_=until)
     repeated = case((and_(table.c.next_at.is_not(None), table.c.next_at <= limit), 1), else_=0)
     watched = case((repeated == 1, table.c.next_at), else_=limit) - table.c.ended_at
-    hours = func.floor(watched / HOUR).label("hours")
     over = case((table.c.ended_at + days <= until, 1), else_=0)
-    query = select(table.c[by], repeated.label("again"), over.label("over"), hours, func.count().label("n")).where(
+    code = cast(func.floor(watched / STEP), Integer) + over * OVER + repeated * AGAIN  # one expression: the planner then counts groups well
+    query = select(table.c[by], code.label("code"), func.count().label("n")).where(
         table.c.ended_at >= asked["from"], table.c.ended_at < asked["to"], table.c.outcome == "completed", table.c.customer.is_not(None)
     )
-    groups: defaultdict[str, list[Any]] = defaultdict(list)
-    for row in connection.execute(_narrowed(query, table, asked).group_by(table.c[by], "again", "over", "hours")):
-        groups[row[0] or ""].append(row)
+    groups: defaultdict[str, list[Watched]] = defaultdict(list)
+    for row in connection.execute(_narrowed(query, table, asked).group_by(table.c[by], "code")):
+        groups[row[0] or ""].append(Watched(row.code // AGAIN, row.code % AGAIN // OVER, row.code % OVER, row.n))
     told = [{by: name, **_resolution(groups[name], asked["days"])} for name in sorted(groups)]
     return {"by": by, "days": asked["days"], "known_until": clock.to_text(known_until), "groups": told}
 
 
-def _resolution(rows: Sequence[Any], days: float) -> Row:
+class Watched(NamedTuple):
+    """`n` contacts that were watched for so many steps: whether the customer came again, and whether their days are over."""
+
+    again: int
+    over: int
+    steps: int
+    n: int
+
+
+def _resolution(rows: Sequence[Watched], days: float) -> Row:
     def total(again: int, over: int) -> int:
         return sum(row.n for row in rows if row.again == again and row.over == over)
 
     good, mature, early = total(0, 1), total(1, 1), total(1, 0)
-    times = np.repeat([(float(row.hours) + 0.5) * HOUR if row.again else float(row.hours) * HOUR for row in rows], [row.n for row in rows])
+    times = np.repeat([(float(row.steps) + 0.5) * STEP if row.again else float(row.steps) * STEP for row in rows], [row.n for row in rows])
     events = np.repeat([bool(row.again) for row in rows], [row.n for row in rows])
     curve = resolution.survival(times, events, days * DAY)
     return {

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from services.qa import handlers, reports, store
+from services.qa.domain import sampling
 from tests.unit.qa.house import CARD, House
 
 DAY = 86400.0
@@ -42,6 +46,21 @@ def test_a_mean_is_of_contacts_that_chance_chose(house: House) -> None:
     assert figures["picked"] == {"evaluations": 1, "mean": 0.0}
     assert figures["needed"] > 3
     assert picked["method"] == "chosen"
+
+
+@given(st.lists(st.tuples(st.floats(0, 1), st.floats(0.01, 1)), min_size=1, max_size=30))
+def test_the_mean_from_sums_is_the_mean_of_the_sample(drawn: list[tuple[float, float]]) -> None:
+    y, p = (np.array(column) for column in zip(*drawn, strict=True))
+    left, w = 1 - p, 1 / p
+    terms = {
+        "weight": w, "y_weight": y * w, "left": left, "left_w": left * w, "left_yw": left * y * w, "left_ww": left * w * w,
+        "left_yww": left * y * w * w, "left_yyww": left * y * y * w * w,
+    }  # fmt: skip
+    sums = {name: float(term.sum()) for name, term in terms.items()} | {"drawn": len(y), "lowest": y.min(), "highest": y.max()}
+    told, wanted = reports.weighted_mean(sums), sampling.weighted_mean(drawn)
+    assert told.count == wanted.count
+    for name in ("value", "low", "high"):
+        assert getattr(told, name) == pytest.approx(getattr(wanted, name), abs=1e-5), name
 
 
 def test_what_is_superseded_or_a_calibration_is_in_no_figure(house: House) -> None:
