@@ -187,3 +187,12 @@ def test_hard_is_what_takes_long_whoever_has_it_and_customers_who_tried_before()
     assert hard[5]
     alike = hardness(np.zeros(300, dtype=np.int64), talk, passed_on, burdened, np.zeros(300, dtype=np.int64))
     assert alike.sum() == 1
+
+
+def test_a_matter_that_came_a_few_times_is_not_called_hard():
+    matter = np.concatenate((np.zeros(100, dtype=np.int64), np.ones(60, dtype=np.int64), np.full(5, 2)))
+    talk = np.concatenate((np.full(100, 60.0), np.full(60, 300.0), np.full(5, 3000.0)))
+    none = np.zeros(165, dtype=bool)
+    hard = hardness(matter, talk, none, none, np.zeros(165, dtype=np.int64))
+    assert hard[100:160].all()
+    assert not hard[160:].any()
