@@ -13,13 +13,13 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Connection, MetaData, Select, and_, func, or_, select, update
+from sqlalchemy import Connection, MetaData, Select, and_, func, or_, select, text, update
 from sqlalchemy.exc import OperationalError
 
 from services.qa import scorecards, store
@@ -157,27 +157,55 @@ def _finish(connection: Connection, id: str, **values: Any) -> bool:
 # ---- reading
 
 
-def _columns(blocks: Iterator[Sequence[Any]], count: int) -> list[list[Any]]:
-    columns: list[list[Any]] = [[] for _ in range(count)]
+def _columns(blocks: Iterator[Sequence[Any]], kinds: str) -> list[Any]:
+    """The columns of a query's rows, turned block by block into what is computed with (a million rows as Python objects would fill the memory).
+
+    `kinds`, a letter a column: f numbers (NaN: null), b truth (null: no), k whether it is known, n names (numbers for them, and the names), o as it is."""
+    parts: list[list[Any]] = [[] for _ in kinds]
+    names: list[dict[Any, int]] = [{} for _ in kinds]
     for block in blocks:
-        for column, values in zip(columns, zip(*block, strict=True), strict=True):
-            column.extend(values)
-    return columns
+        for place, values in enumerate(zip(*block, strict=True)):
+            parts[place].append(_part(kinds[place], values, names[place]))
+    return [_whole(kind, part, list(known)) for kind, part, known in zip(kinds, parts, names, strict=True)]
+
+
+def _part(kind: str, values: Sequence[Any], known: dict[Any, int]) -> Any:
+    match kind:
+        case "f":
+            return np.array([math.nan if value is None else value for value in values], dtype=float)
+        case "b":
+            return np.array([bool(value) for value in values], dtype=bool)
+        case "k":
+            return np.array([value is not None for value in values], dtype=bool)
+        case "n":
+            return np.array([known.setdefault(value, len(known)) for value in values], dtype=np.int64)
+    return values
+
+
+def _whole(kind: str, parts: Sequence[Any], names: list[Any]) -> Any:
+    if kind == "o":
+        return [value for part in parts for value in part]
+    types = {"f": float, "n": np.int64}
+    column = np.concatenate(parts) if parts else np.empty(0, dtype=types.get(kind, bool))
+    return (column, names) if kind == "n" else column
 
 
 def _floats(values: Sequence[Any]) -> Floats:
     return np.array([math.nan if value is None else value for value in values], dtype=float)
 
 
-def _truths(values: Sequence[Any]) -> NDArray[np.bool_]:
-    return np.array([bool(value) for value in values], dtype=bool)
+def _together(*codes: NDArray[np.int64]) -> NDArray[np.int64]:
+    """One number for each combination."""
+    return np.unique(np.column_stack(codes), axis=0, return_inverse=True)[1].reshape(-1).astype(np.int64)
 
 
-def _codes(values: Sequence[Any]) -> tuple[NDArray[np.int64], list[Any]]:
-    """Numbers for names, and the names by number."""
-    known: dict[Any, int] = {}
-    codes = np.array([known.setdefault(value, len(known)) for value in values], dtype=np.int64)
-    return codes, list(known)
+@contextmanager
+def _roomy(database: Database) -> Iterator[Connection]:
+    """For queries that sort and group a million rows."""
+    with database.reading() as connection:
+        if connection.dialect.name == "postgresql":
+            connection.execute(text("set work_mem = '128MB'"))
+        yield connection
 
 
 def _card(connection: Connection, name: str, version: int | None) -> Scorecard:
@@ -211,7 +239,7 @@ def compute_validity(database: Database, told: Mapping[str, Any], progress: Prog
     """`told`: from, to (epoch seconds; of the contact), scorecard, version (None: the newest card, and marks of all versions for its criteria),
     margin (of a share), days (within which a repeat undoes a resolution)."""
     days, margin = float(told.get("days") or REPEAT_DAYS), float(told.get("margin") or validity.MARGIN)
-    with database.reading() as connection:
+    with _roomy(database) as connection:
         card = _card(connection, told["scorecard"], told.get("version"))
         names = list(card.criteria)
         known_until = _known_until(connection)
@@ -282,31 +310,29 @@ def _evaluated(
         .order_by(evaluation.c.submitted_at, evaluation.c.id)
     )
     result = connection.execution_options(stream_results=True).execute(query)
-    columns = _columns(progress.reading(result, "reads", 0.05, 0.55, expected), len(facts) + len(names))
-    ids, agents, queues, channels, methods, scores, waits, failed, repeats, customers, ended, following, csat, resolved, *rest = columns
-    newest = np.array(sorted({id: number for number, id in enumerate(ids)}.values()), dtype=np.int64)  # one row a contact: the last
-    ended_at, next_at = _floats(ended), _floats(following)
-    satisfied = _floats(csat)
-    repeated = next_at <= ended_at + days * DAY
-    over = ended_at + days * DAY <= known_until
-    one_call = np.where(over, np.where(repeated, 0.0, 1.0), math.nan)
-    one_call[np.array([customer is None for customer in customers], dtype=bool)] = math.nan
+    blocks = progress.reading(result, "reads", 0.05, 0.55, expected)
+    ids, agents, queues, channels, methods, scores, waits, failed, repeats, customers, ended_at, next_at, csat, resolved, *marked = (
+        _columns(blocks, "nnnnnffbbkffff" + "f" * len(names))
+    )
+    newest = np.sort(len(ids[0]) - 1 - np.unique(ids[0][::-1], return_index=True)[1])  # one row a contact: the last
+    one_call = np.where(next_at <= ended_at + days * DAY, 0.0, 1.0)
+    one_call[(ended_at + days * DAY > known_until) | ~customers] = math.nan
     outcomes = {
-        "satisfied": np.where(np.isnan(satisfied), math.nan, satisfied >= SATISFIED),
-        "resolved": _floats(resolved),
+        "satisfied": np.where(np.isnan(csat), math.nan, csat >= SATISFIED),
+        "resolved": resolved,
         "one_call": one_call,
     }
-    cell, _ = _codes(list(zip(queues, channels, map(bool, failed), map(bool, repeats), (one == "risk" for one in methods), strict=True)))
-    marked = np.column_stack([_floats(column) for column in rest]) if ids else np.empty((0, len(names)))
+    by_risk = np.array([name == "risk" for name in methods[1]], dtype=np.int64)[methods[0]] if len(methods[0]) else methods[0]
+    cell = _together(queues[0], channels[0], failed.astype(np.int64), repeats.astype(np.int64), by_risk)
     data = Evaluated(
         tuple(names),
-        marked[newest],
+        np.column_stack(marked)[newest],
         {name: values[newest] for name, values in outcomes.items()},
         cell[newest],
-        _floats(waits)[newest],
-        _codes(agents)[0][newest],
+        waits[newest],
+        agents[0][newest],
     )
-    return data, _floats(scores)[newest]
+    return data, scores[newest]
 
 
 # ---- calibration
@@ -316,25 +342,21 @@ def compute_calibration(database: Database, told: Mapping[str, Any], progress: P
     """`told`: scorecard, version (None: the newest), from, to (epoch seconds; of the submission), session (None: all of them, and contacts that
     were scored twice blind), resamples. Agreement is of the session; drift is over all the time."""
     resamples = int(told.get("resamples") or agreement.RESAMPLES)
-    with database.reading() as connection:
+    with _roomy(database) as connection:
         card = _card(connection, told["scorecard"], told.get("version"))
         names = list(card.criteria)
         columns = _scored_together(connection, card, told, progress)
-    contacts, evaluators, sessions, at, scores, *marks = columns
-    unit, _ = _codes(list(zip(contacts, sessions, strict=True)))
-    rater, people = _codes(evaluators)
-    moments = _floats(at)
+    (contacts, _), (rater, people), (sessions, known_sessions), moments, scores, *marks = columns
+    unit = _together(contacts, sessions)
+    here = np.ones(len(unit), dtype=bool)
     if told.get("session"):
-        here = np.array([one == told["session"] for one in sessions], dtype=bool)
-    else:
-        here = np.ones(len(contacts), dtype=bool)
+        here = sessions == (known_sessions.index(told["session"]) if told["session"] in known_sessions else -1)
     rng = np.random.default_rng(20_07)
     found = []
     for number, (name, values) in enumerate(zip(["", *names], [scores, *marks], strict=True)):
         progress.at(f"compares {name}".strip(), 0.5 + 0.4 * number / (len(names) + 1))
-        value = _floats(values)
-        known = here & ~np.isnan(value)
-        ratings = _once(Ratings(unit[known], rater[known], value[known], moments[known]))
+        known = here & ~np.isnan(values)
+        ratings = _once(Ratings(unit[known], rater[known], values[known], moments[known]))
         criterion = card.criteria.get(name)
         level = LEVELS[criterion.answering] if criterion else "interval"
         one = agreement.agreement(ratings, level, _step(criterion), rng, resamples)
@@ -355,7 +377,7 @@ def compute_calibration(database: Database, told: Mapping[str, Any], progress: P
         "evaluations": int(here.sum()),
         "whole": found[0],
         "criteria": found[1:],
-        "drift": _drifts(unit, rater, people, moments, _floats(scores)),
+        "drift": _drifts(unit, rater, people, moments, scores),
     }
 
 
@@ -389,7 +411,7 @@ def _drifts(unit: NDArray[np.int64], rater: NDArray[np.int64], people: Sequence[
     return sorted(found, key=lambda told: (not told["alarm"], told["evaluator"]))
 
 
-def _scored_together(connection: Connection, card: Scorecard, told: Mapping[str, Any], progress: Progress) -> list[list[Any]]:
+def _scored_together(connection: Connection, card: Scorecard, told: Mapping[str, Any], progress: Progress) -> list[Any]:
     """Evaluations of sessions, and those that were scored twice blind with the ones that they stand beside."""
     evaluation = store.evaluation
     doubles = select(evaluation.c.other).where(evaluation.c.purpose == "double", evaluation.c.other.is_not(None))
@@ -412,7 +434,7 @@ def _scored_together(connection: Connection, card: Scorecard, told: Mapping[str,
         .order_by(evaluation.c.submitted_at, evaluation.c.id)
     )
     result = connection.execution_options(stream_results=True).execute(query)
-    return _columns(progress.reading(result, "reads", 0.05, 0.5, expected), len(facts) + len(names))
+    return _columns(progress.reading(result, "reads", 0.05, 0.5, expected), "nnnff" + "f" * len(names))
 
 
 # ---- gaming
@@ -422,7 +444,7 @@ def compute_gaming(database: Database, told: Mapping[str, Any], progress: Progre
     """`told`: from, to (epoch seconds; of the contact's end), queues (None: all), short_seconds, tail, days."""
     short, tail = float(told.get("short_seconds") or gaming.SHORT_SECONDS), float(told.get("tail") or gaming.TAIL)
     days = float(told.get("days") or REPEAT_DAYS)
-    with database.reading() as connection:
+    with _roomy(database) as connection:
         served, ids, ended, groups, agents = _served(connection, told, days, progress)
     progress.at("compares", 0.85)
     watched = gaming.watch(served, short, tail) if len(ids) else []
@@ -504,33 +526,44 @@ def _served(
     ]  # fmt: skip
     query = select(*facts).outerjoin(survey, survey.c.contact == contact.c.id).where(*wanted)
     result = connection.execution_options(stream_results=True).execute(query)
-    columns = _columns(progress.reading(result, "reads", 0.05, 0.7, expected), len(facts))
-    ids, agents, queues, channels, talks, ended_by, passed, failed, repeats, matters, resolved, ended, following, sent, until, answered = (
-        columns
-    )
-    ended_at, next_at = _floats(ended), _floats(following)
-    passed_on, talk = _truths(passed), _floats(talks)
-    burdened = _truths(failed) | _truths(repeats)
-    heard_of = np.array([one is not None for one in answered], dtype=bool)
-    asked = np.array([one is not None for one in sent], dtype=bool)
-    surveyable = asked & (heard_of | (_floats(until) <= clock.now()))
+    columns = _columns(progress.reading(result, "reads", 0.05, 0.7, expected), "onnnfnbbbnfffkfk")
+    (
+        ids,
+        (agents, known_agents),
+        (queues, known_queues),
+        (channels, known_channels),
+        talk,
+        (ended_by, enders),
+        passed_on,
+        failed,
+        repeats,
+    ) = columns[:9]
+    (matter, _), resolved, ended_at, next_at, asked, until, heard_of = columns[9:]
+    burdened = failed | repeats
+    surveyable = asked & (heard_of | (until <= clock.now()))
     repeated = next_at <= np.minimum(ended_at + days * DAY, known_until)
-    unresolved = np.array([one is not None and not one for one in resolved], dtype=bool)
+    by_agent = ended_by == (enders.index("agent") if "agent" in enders else -1)
 
     progress.at("reads handovers", 0.7)
-    by_contact = {id: number for number, id in enumerate(ids)}
     legs = select(handover.c.contact, handover.c.agent, handover.c.queue, handover.c.channel, handover.c.talk_seconds, handover.c.at)
     legs = legs.where(handover.c.at >= told["from"] - DAY, handover.c.at < told["to"])
     if told.get("queues"):
         legs = legs.where(handover.c.queue.in_(told["queues"]))
-    rows = [row for row in connection.execute(legs) if row.contact in by_contact]
+    rows = list(connection.execute(legs))
+    wanted_ids = {row.contact for row in rows}
+    by_contact = {id: number for number, id in enumerate(ids) if id in wanted_ids}
     # the last leg's own transfer is in `contact.transferred` already
-    rows = [row for row in rows if not (passed_on[by_contact[row.contact]] and agents[by_contact[row.contact]] == row.agent)]
+    rows = [
+        row
+        for row in rows
+        if (at := by_contact.get(row.contact)) is not None and not (passed_on[at] and known_agents[agents[at]] == row.agent)
+    ]
     of = np.array([by_contact[row.contact] for row in rows], dtype=np.int64)
-
-    group, groups = _codes([*zip(queues, channels, strict=True), *((row.queue, row.channel) for row in rows)])
-    agent, names = _codes([*agents, *(row.agent for row in rows)])
-    matter, _ = _codes(matters)
+    agent, names = _longer(agents, known_agents, [row.agent for row in rows])
+    queue, queue_names = _longer(queues, known_queues, [row.queue for row in rows])
+    channel, channel_names = _longer(channels, known_channels, [row.channel for row in rows])
+    pairs, group = np.unique(queue * len(channel_names) + channel, return_inverse=True)
+    groups = [(queue_names[pair // len(channel_names)], channel_names[pair % len(channel_names)]) for pair in pairs]
     progress.at("tells hard from easy", 0.75)
     hard = gaming.hardness(matter, talk, passed_on, burdened, group[: len(ids)])
     none = np.zeros(len(rows), dtype=bool)
@@ -538,14 +571,21 @@ def _served(
         group=group,
         agent=agent,
         talk=np.concatenate((talk, _floats([row.talk_seconds for row in rows]))),
-        by_agent=np.concatenate((np.array([one == "agent" for one in ended_by], dtype=bool), none)),
+        by_agent=np.concatenate((by_agent, none)),
         passed_on=np.concatenate((passed_on, ~none)),
         hard=np.concatenate((hard, hard[of])) if len(ids) else none,
-        bad=np.concatenate((gaming.went_badly(repeated, passed_on, unresolved), none)),
+        bad=np.concatenate((gaming.went_badly(repeated, passed_on, resolved == 0), none)),
         surveyable=np.concatenate((surveyable, none)),
         heard_of=np.concatenate((heard_of, none)),
     )
     return served, [*ids, *(row.contact for row in rows)], np.concatenate((ended_at, _floats([row.at for row in rows]))), groups, names
+
+
+def _longer(codes: NDArray[np.int64], names: Sequence[str], more: Sequence[str]) -> tuple[NDArray[np.int64], list[str]]:
+    """Names' numbers with those of more names at the end."""
+    known = {name: number for number, name in enumerate(names)}
+    added = np.array([known.setdefault(name, len(known)) for name in more], dtype=np.int64)
+    return np.concatenate((codes, added)), list(known)
 
 
 ANALYSES: Mapping[str, Callable[[Database, Mapping[str, Any], Progress], Row]] = {

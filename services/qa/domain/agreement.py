@@ -260,8 +260,11 @@ LIMIT = 5.0
 """In standard deviations: a shift of one is found within about ten observations, and a false alarm comes once in about 465 (Montgomery, Introduction
 to Statistical Quality Control, 6th ed. 2009, §9.1)."""
 FEWEST_FOR_DRIFT = 20
-SMALLEST_SPREAD = 0.01
-"""Scores are between 0 and 1; who always agreed exactly does not drift by a thousandth."""
+SMALLEST_SPREAD = 0.05
+"""Scores are between 0 and 1; who always agreed exactly does not drift by a hundredth."""
+FARTHEST = 2.0
+"""Standard deviations that one contact counts, however far it is off (a robust CUSUM: Lucas and Crosier, Communications in Statistics A 11, 1982,
+p. 2669). Scores come in steps, and one odd contact is no drift."""
 
 
 def cusum(z: Sequence[float], reference: float = REFERENCE, limit: float = LIMIT) -> tuple[Floats, Floats, int | None, int | None]:
@@ -279,13 +282,13 @@ def cusum(z: Sequence[float], reference: float = REFERENCE, limit: float = LIMIT
     return up, down, None, None
 
 
-def self_starting(x: Floats) -> Floats:
+def self_starting(x: Floats, smallest: float = 1e-9) -> Floats:
     """Each observation from the third on as it stands to those before it: independent standard normal values, where nothing changes (Hawkins 1987)."""
     n = np.arange(1, len(x) + 1)
     sums, squares = np.cumsum(x), np.cumsum(x**2)
     before = n[2:] - 1
     average = sums[1:-1] / before
-    variance = np.maximum((squares[1:-1] - before * average**2) / (before - 1), SMALLEST_SPREAD**2)
+    variance = np.maximum((squares[1:-1] - before * average**2) / (before - 1), smallest**2)
     t = (x[2:] - average) / np.sqrt(variance) * np.sqrt(before / (before + 1))
     return special.ndtri(np.clip(special.stdtr(before - 1, t), 1e-12, 1 - 1e-12))
 
@@ -299,7 +302,7 @@ def drift(differences: Sequence[float], reference: float = REFERENCE, limit: flo
     x = np.asarray(differences, dtype=float)
     if len(x) < FEWEST_FOR_DRIFT:
         return Drift(False, None, None, len(x))
-    _, _, alarm, began = cusum(self_starting(x).tolist(), reference, limit)
+    _, _, alarm, began = cusum(np.clip(self_starting(x, SMALLEST_SPREAD), -FARTHEST, FARTHEST).tolist(), reference, limit)
     if alarm is None or began is None:
         return Drift(False, None, None, len(x))
     since = began + 2  # the first two have nothing to stand to

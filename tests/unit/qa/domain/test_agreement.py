@@ -138,6 +138,18 @@ def test_where_nothing_changes_observations_are_standard_normal_from_the_third_o
     assert abs(np.corrcoef(z.T) - np.eye(6)).max() < 0.1
 
 
+def test_scores_in_coarse_steps_do_not_look_like_drift():
+    """Three evaluators, five steps, one of them always stricter: their distances have a few values, and long runs of one."""
+    rng = np.random.default_rng(12)
+    alarms = 0
+    for _ in range(60):
+        truth = rng.integers(0, 5, 40) / 4
+        scores = np.array([truth, truth, np.clip(truth - 0.5, 0, 1)])
+        apart = [scores[one] - np.delete(scores, one, 0).mean(0) for one in range(3)]
+        alarms += any(drift(one).alarm for one in apart)
+    assert alarms <= 9
+
+
 def test_drift_says_when_it_began():
     found = drift([0.1 * ((number + 1) % 2) for number in range(40)] + [0.5] * 20)
     assert (found.alarm, found.since) == (True, 40)
