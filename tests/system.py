@@ -45,7 +45,7 @@ from tests.stack.process import folder, port
 from tests.zygote import Forked
 
 MODES = ("embedded", "deployed")
-SERVICES = ("gateway", "im", "routing", "training")
+SERVICES = ("gateway", "im", "qa", "routing", "training")
 ADMIN_KEY = "al_" + secrets.token_urlsafe(32)
 SECRET_KEY = secrets.token_urlsafe(32)
 START_SECONDS = 60.0

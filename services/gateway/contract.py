@@ -33,6 +33,8 @@ TAGS = {
     "dispositions": "The outcomes that a wrap-up chooses from.",
     "experts": "Questions in the middle of a contact, whom they go to, and the room in which they are answered.",
     "training": "Who may serve which channel and how they come to it: courses, sessions, exams, practice, certificates, hours.",
+    "quality": "Scorecards, evaluations and their disputes, findings with plans, samples, automatic checks, calibrations, and what the figures hide.",
+    "surveys": "What customers say: whom to ask, and their answers.",
     "customers": "The directory of customers.",
     "people": "The directory of people, sites and teams.",
     "reports": "Figures: by queue, by agent, by interval of a site's clock.",

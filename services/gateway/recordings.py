@@ -6,7 +6,7 @@ and from then on worked out anew with every further word (domain/recordings.py):
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Boolean, Column, Connection, Float, Index, Integer, Table, Text, and_, delete, insert, or_, select, update
@@ -364,6 +364,17 @@ def note_access(units: UnitOfWork, id: str, principal: Principal, first: int, la
     }  # fmt: skip
     with units() as work:
         work.connection.execute(insert(recording_access).values(**row))
+
+
+def heard_by(units: UnitOfWork, contact: str, principal: str, source_of: Callable[[str], Source]) -> tuple[int, bool]:
+    """Of a contact's recordings: how many can be heard, and whether this one was given any part of one."""
+    with units.database.reading() as connection:
+        found = connection.execute(select(recording).where(recording.c.contact == contact)).mappings()
+        rows: list[dict[str, Any]] = [{str(name): value for name, value in row.items()} for row in found]
+        audible = [row["id"] for row in rows if row["consent"] != "refused" and state_of(row, source_of(row["source"])) == "available"]
+        table = recording_access
+        heard = select(table.c.seq).where(table.c.recording.in_([row["id"] for row in rows]), table.c.principal == principal).limit(1)
+        return len(audible), connection.scalar(heard) is not None
 
 
 def accesses(units: UnitOfWork, id: str, after: str, limit: int) -> dict[str, Any]:

@@ -38,9 +38,16 @@ COMMON = (
     "certifications",
     "exams",
     "sessions",
+    "evaluations",
+    "findings",
+    "flags",
+    "surveys",
 )
 """What a principal with a scope may change too, as far as it sees it. All else holds for the whole organisation, and such a principal
 reads it alone."""
+
+PLACED = {"evaluations": "evaluation", "findings": "finding", "flags": "flag"}
+"""What belongs to a queue and concerns somebody; qa says which."""
 
 OWN_PRESENCE = "/v1/experts/{id}/presence"
 
@@ -48,6 +55,7 @@ NOWHERE = {
     "contacts": "no contact {}; a contact is named by its id or by <source>:<call id>",
     "recordings": "no recording {}",
     "escalations": "there is no escalation {}",
+    **{collection: f"there is no {kind} {{}}" for collection, kind in PLACED.items()},
 }
 """As for those that do not exist."""
 
@@ -78,7 +86,12 @@ def acts_alone(principal: Principal) -> bool:
 def sees_own_rooms(principal: Principal) -> bool:
     """A person who neither supervises nor administers: of questions to experts they see those that concern them, wherever those belong,
     and no other."""
-    return bool(principal.person) and not principal.roles & {"supervisor", "admin"}
+    return bool(principal.person) and not leads(principal)
+
+
+def leads(principal: Principal) -> bool:
+    """Whether they supervise or administer: what names nobody who may see it, such as what a customer said, is for them alone."""
+    return bool(principal.roles & {"supervisor", "admin"})
 
 
 class Scopes:
@@ -204,6 +217,11 @@ class Scopes:
                 self._require_contact(principal, NOWHERE[collection].format(request.parameters["id"]), story_of())
             case "escalations" if named:
                 if not any(self.sees(principal, queue=queue) for queue in story_of()["queues"]):
+                    raise NotFound(NOWHERE[collection].format(request.parameters["id"]))
+            case "evaluations" | "findings" | "flags" if named:
+                story = story_of()
+                seen = any(self.sees(principal, queue=queue) for queue in story["queues"])
+                if not (principal.person in story["agents"] if acts_alone(principal) else seen):
                     raise NotFound(NOWHERE[collection].format(request.parameters["id"]))
             case "escalations" if endpoint.method == "POST" and told.get("person"):
                 self._require(principal, f"no agent is called {told['person']}", agent=told["person"])

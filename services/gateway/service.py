@@ -26,6 +26,7 @@ from services.gateway.doors.freeswitch import FreeswitchDoors
 from services.gateway.doors.freeswitch_routed import FreeswitchRoutedDoors
 from services.gateway.doors.imports import ImportDoors
 from services.gateway.doors.people import PeopleDoors
+from services.gateway.doors.quality import QualityDoors
 from services.gateway.doors.recordings import RecordingDoors
 from services.gateway.doors.reports import ReportDoors
 from services.gateway.doors.sources import SourceDoors
@@ -157,6 +158,7 @@ class GatewayService(
     RecordingDoors,
     ImportDoors,
     EscalationDoors,
+    QualityDoors,
     ChatDoors,
     TrainingDoors,
 ):
@@ -168,6 +170,7 @@ class GatewayService(
     routing = Client("routing")
     im = Client("im")
     training = Client("training")
+    qa = Client("qa")
 
     def authenticate(self, environ: Mapping[str, Any]) -> Principal | None:
         return self.core.keyring.authenticate(environ)

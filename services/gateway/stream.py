@@ -26,7 +26,7 @@ from sqlalchemy import ColumnElement, Connection, or_
 
 from services.gateway import stream_log
 from services.gateway.metrics import STREAM_CUT_OFF, STREAM_DELIVERED, WAITING_REQUESTS
-from services.gateway.scopes import Scopes, acts_alone, is_limited, sees_own_rooms, within
+from services.gateway.scopes import Scopes, acts_alone, is_limited, leads, sees_own_rooms, within
 from services.gateway.stream_log import Entry, Extent, stream_event
 from shared import clock, contracts
 from shared.bus.envelope import Event
@@ -284,6 +284,8 @@ class Stream:
             subscriber.checking = False
 
     def sees(self, principal: Principal, entry: Entry) -> bool:
+        if entry.people is not None and not entry.people and not leads(principal):
+            return False
         if entry.people is not None and sees_own_rooms(principal):
             return principal.person in entry.people
         if entry.type == PERSON_CHANGED and not acts_alone(principal):  # they need not be an agent, of whom routing says where they belong
@@ -425,7 +427,7 @@ class Stream:
 
 def _is_checked(principal: Principal) -> bool:
     """Whether each event has to be looked at before this one may have it."""
-    return is_limited(principal) or sees_own_rooms(principal)
+    return is_limited(principal) or not leads(principal)
 
 
 # ---- the wallboard's figures

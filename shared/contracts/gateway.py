@@ -185,7 +185,21 @@ class RecordingResumed(RecordingPaused):
     """The contact is recorded again."""
 
 
+class SurveyAnswered(Data):
+    """A customer said how it went."""
+
+    survey = fields.String(allow_none=True, metadata={"description": "the one that was asked; null: nobody had asked"})
+    answer = fields.String(required=True)
+    contact = fields.String(required=True)
+    satisfied = fields.Integer(allow_none=True, validate=validate.Range(min=1, max=5), metadata={"description": "from 1 to 5"})
+    resolved = fields.Boolean(allow_none=True)
+    text = fields.String(allow_none=True, metadata={"description": "as the customer wrote it"})
+    people = fields.List(fields.String(), load_default=list, metadata={"description": "none but those who lead"})
+    at = Time(required=True)
+
+
 EVENTS = {
+    "gateway.survey_answered.v1": SurveyAnswered,
     "gateway.recording_available.v1": RecordingAvailable,
     "gateway.recording_paused.v1": RecordingPaused,
     "gateway.recording_resumed.v1": RecordingResumed,

@@ -34,6 +34,24 @@ SUBSCRIPTIONS: dict[str, tuple[str, ...]] = {
         "qa.gap_found.v1",
         "routing.contact_completed.v1",
     ),
+    "qa": (
+        "gateway.contact_abandoned.v1",
+        "gateway.contact_corrected.v1",
+        "gateway.contact_ended.v1",
+        "gateway.contact_transferred.v1",
+        "gateway.person_changed.v1",
+        "gateway.recording_available.v1",
+        "gateway.survey_answered.v1",
+        "im.escalation_opened.v1",
+        "im.question_answered.v1",
+        "routing.contact_abandoned.v1",
+        "routing.contact_completed.v1",
+        "routing.contact_transferred.v1",
+        "routing.contact_wrapped_up.v1",
+        "training.certification_lapsed.v1",
+        "training.certified.v1",
+        "training.practice_permitted.v1",
+    ),
     "gateway": tuple(sorted(SCHEMAS)),  # all there are, for streams and webhooks
 }
 """receiver -> types of event"""

@@ -32,6 +32,9 @@ def main() -> int:
         environment["ANSWERLINE_DATABASE_URL"] = database.removesuffix("im") + "{service}"
         print("im (RabbitMQ, PostgreSQL)", file=sys.stderr)
         failed |= subprocess.run([ANSWERLINE, "bench", "im", *options], env=environment, check=False).returncode
+        stack.database.create("bench_qa")
+        print("qa (PostgreSQL)", file=sys.stderr)
+        failed |= subprocess.run([ANSWERLINE, "bench", "qa", *options], env=environment, check=False).returncode
     return failed
 
 

@@ -34,6 +34,7 @@ class Doors:
     routing: Any
     im: Any
     training: Any
+    qa: Any
 
     def authenticate(self, environ: Mapping[str, Any]) -> Principal | None:
         """Who a request comes from; None: nobody we know."""

@@ -16,6 +16,7 @@ from services.gateway.doors import Doors, as_json
 from services.gateway.oidc import Attempt, Provider
 from services.gateway.schemas import Page
 from services.gateway.schemas import access as schemas
+from services.gateway.scopes import PLACED
 from services.gateway.store import person
 from shared import clock
 from shared.errors import Conflict, NotFound, Unauthenticated
@@ -37,11 +38,14 @@ class AccessDoors(Doors):
         self.core.scopes.permit(endpoint, request, partial(self._story, endpoint, request))
 
     def _story(self, endpoint: Endpoint, request: Request) -> dict[str, set[str]]:
-        """Of the contact that the path names, or whose recording it names: the queues it was in, the agents it was with or is offered to. Of a question: its queue and
-        whom it concerns. Raises NotFound."""
+        """Of the contact that the path names, or whose recording it names: the queues it was in, the agents it was with or is offered to. Of a question, an
+        evaluation, a finding or a flag: its queue and whom it concerns. Raises NotFound."""
         if endpoint.path.startswith("/v1/escalations/"):
             room = self.im.get_room(id=request.parameters["id"])
             return {"queues": {room["queue"]}, "agents": set(room["people"])}
+        if kind := PLACED.get(endpoint.path.split("/")[2]):
+            place = self.qa.place_of(kind=kind, id=request.parameters["id"])
+            return {"queues": {place["queue"]}, "agents": set(place["people"])}
         if endpoint.path.startswith("/v1/recordings/"):
             contact = recordings.find(self.core.units, request.parameters["id"])["contact"]
         else:

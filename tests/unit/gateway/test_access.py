@@ -17,8 +17,10 @@ from sqlalchemy import MetaData, insert
 from services.gateway import handlers, keys, people, recordings, store
 from services.gateway.contract import ABOUT
 from services.gateway.keys import ROLES
+from services.gateway.scopes import PLACED
 from services.gateway.service import GatewayService
 from services.im.service import ImService
+from services.qa.service import QaService
 from services.routing.service import RoutingService
 from services.training.service import TrainingService
 from shared import clock
@@ -36,7 +38,10 @@ GUARDED = [(endpoint, door) for endpoint, door in ROUTES if not endpoint.public]
 LIMITED = [(endpoint, door) for endpoint, door in GUARDED if endpoint.roles != ("admin",)]
 PLACES = {"ours": ("berlin", "sales"), "theirs": ("cork", "claims")}
 OPEN_TO_ALL = ("customers", "telephony", "me", "sign-out", "events")
-READ_BY_ALL = ("policies", "calendars", "dispositions", "sources", "experts", "ladders", "training", "training-plans", "programmes")
+READ_BY_ALL = (
+    "policies", "calendars", "dispositions", "sources", "experts", "ladders", "training", "training-plans", "programmes", "scorecards", "samples",
+    "checks", "calibrations", "analyses", "survey-rules",
+)  # fmt: skip
 TAUGHT = ("learners", "certifications", "exams", "sessions")
 WHOLE = ("imports", "exports")
 
@@ -130,6 +135,25 @@ class Training:
         return ask
 
 
+class Qa:
+    """Has an evaluation, a finding and a flag in each of the two queues, which concern the agent there."""
+
+    def __init__(self, asked: list[str], told: list[dict[str, Any]]) -> None:
+        self.asked, self.told = asked, told
+
+    def __getattr__(self, method: str) -> Callable[..., Any]:
+        def ask(deadline: float = 2, **arguments: Any) -> Any:
+            inspect.signature(getattr(QaService, method)).bind(None, **arguments)
+            if method == "place_of":
+                queue = next(name for name, id in ROOMS.items() if id == arguments["id"])
+                return {"queue": queue, "people": [queue]}
+            self.asked.append(method)
+            self.told.append(arguments)
+            return {"fine": True, "items": [], "next": None, "contact": ""}
+
+        return ask
+
+
 class House(NamedTuple):
     doors: Doors
     routing: Routing
@@ -173,8 +197,10 @@ def furnished(units: UnitOfWork) -> House:
     doors.service.routing = doors.service.core.scopes.routing = routing
     doors.service.im = Im(routing.asked, routing.im_told)
     doors.service.training = Training(routing)
+    doors.service.qa = Qa(routing.asked, routing.im_told)
     objects: dict[str, dict[str, dict[str, str]]] = {
-        kind: {} for kind in ("agents", "queues", "contacts", "recordings", "people", "sites", "teams", "closures", "escalations", *TAUGHT)
+        kind: {}
+        for kind in ("agents", "queues", "contacts", "recordings", "people", "sites", "teams", "closures", "escalations", *PLACED, *TAUGHT)
     }
     for name, (site, team) in PLACES.items():
         people.put_site(units, site, {"name": site, "zone": "", "active": True})
@@ -203,7 +229,8 @@ def furnished(units: UnitOfWork) -> House:
         for kind, id in ids.items():
             objects[kind][name] = {"id": id}
         objects["queues"][name] = {"name": name}
-        objects["escalations"][name] = {"id": ROOMS[name]}
+        for kind in ("escalations", *PLACED):
+            objects[kind][name] = {"id": ROOMS[name]}
         for kind in TAUGHT:
             objects[kind][name] = {"id": name, "person": name}
     made = {role: keys.create(units, role, [role])["key"] for role in ROLES}
@@ -260,7 +287,7 @@ def test_anothers_object_is_not_there_and_ones_own_is(house: House, route: Endpo
 ALONE = [
     (route, door)
     for route, door in LIMITED
-    if "agent" in route.roles and collection_of(route) in ("agents", "offers", "contacts", "recordings") and "{" in route.path
+    if "agent" in route.roles and collection_of(route) in ("agents", "offers", "contacts", "recordings", *PLACED) and "{" in route.path
 ]
 
 
@@ -317,12 +344,15 @@ def test_what_is_about_everything_needs_to_see_everything(house: House, route: E
         assert house.ask(route, door, house.keys[f"{role} of ours"]).status == 403
 
 
-QUESTION_FIGURES = ("/v1/reports/escalations", "/v1/reports/experts", "/v1/reports/escalation-effect")
+QUESTION_FIGURES = tuple(
+    f"/v1/reports/{name}"
+    for name in ("escalations", "experts", "escalation-effect", "quality", "criteria", "surveys", "resolution", "value")
+)
 REPORTS = [route for route in LIMITED if collection_of(route[0]) == "reports" and route[0].path not in QUESTION_FIGURES]
 
 
 @each([(route, door) for route, door in LIMITED if route.path in QUESTION_FIGURES])
-def test_questions_are_counted_within_the_queues_in_sight(house: House, route: Endpoint, door: str) -> None:
+def test_questions_and_quality_are_counted_within_the_queues_in_sight(house: House, route: Endpoint, door: str) -> None:
     assert house.ask(route, door, house.keys["supervisor of ours"]).status == 200
     assert house.routing.im_told[-1]["filters"]["queues"] == ["ours"]
     assert house.ask(route, door, house.keys["supervisor"]).status == 200

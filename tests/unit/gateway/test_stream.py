@@ -432,6 +432,18 @@ def test_a_person_hears_of_the_questions_that_concern_them_wherever_those_belong
     assert heard(house.listen("im.*", 0, person("eve", "expert")), 6) == [2, 4, 6], "from the log too"
 
 
+def test_what_names_nobody_is_for_those_who_lead(house: House) -> None:
+    """What a customer said, or whose figures are odd."""
+    house.listen("queue:nobody")
+    desk, telephony = (house.listen("im.*", principal=Principal(role, frozenset([role]))) for role in ("agent", "telephony"))
+    lead = house.listen("im.*", principal=Principal("lead", frozenset(["supervisor"])))
+    asks(house)
+    asks(house, "anna")
+    house.follow()
+    assert heard(desk, 2) == heard(telephony, 2) == [2]
+    assert heard(lead, 2) == [1, 2]
+
+
 @pytest.mark.parametrize("kept", [1, 1000])
 def test_a_persons_topic_is_all_that_concerns_them(house: House, kept: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stream, "KEPT_EVENTS", kept)

@@ -18,6 +18,8 @@ import services.gateway
 import services.gateway.store
 import services.im
 import services.im.store
+import services.qa
+import services.qa.store
 import services.routing
 import services.routing.handlers  # with all tables
 import services.routing.store
@@ -33,6 +35,7 @@ from tests.unit.conftest import MakeUrl
 SERVICES = {
     "gateway": (services.gateway.definition, services.gateway.store),
     "im": (services.im.definition, services.im.store),
+    "qa": (services.qa.definition, services.qa.store),
     "routing": (services.routing.definition, services.routing.store),
     "training": (services.training.definition, services.training.store),
 }

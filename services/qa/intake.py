@@ -1,0 +1,231 @@
+"""What is heard becomes contacts with their facts, surveys to send, and evidence: a batch of events in one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, func, select
+
+from services.qa import store
+from services.qa.domain import survey as asking
+from services.qa.domain.survey import DAY
+from shared import clock
+from shared.bus.envelope import Event
+from shared.bus.outbox import Work
+from shared.db import bulk
+from shared.ids import is_id, new_id
+
+Row = dict[str, Any]
+
+NEW_STAFF_DAYS = 90.0
+CHECK_AFTER_SECONDS = 60.0
+"""So long after its end a contact is checked: its disposition, and perhaps its transcript, have come by then."""
+ENDED_BY = {"caller": "customer"}
+CONTACTS = ("routing.contact_", "gateway.contact_", "gateway.recording_available", "im.")
+
+
+def receive(work: Work, events: Sequence[Event]) -> None:
+    """Events in any order, late or again: of each publisher the newest word on a contact holds."""
+    about_contacts = [event for event in events if event.type.startswith(CONTACTS) and is_id(event.data.get("contact") or "")]
+    for event in sorted((event for event in events if not event.type.startswith(CONTACTS)), key=lambda event: event.sequence):
+        match event.type:
+            case "gateway.person_changed.v1":
+                know_person(work.connection, event.data, event.sequence)
+            case "gateway.survey_answered.v1":
+                answer_survey(work.connection, event.data)
+            case _ if event.type.startswith("training."):
+                know_permit(work.connection, event.type, event.data, event.sequence)
+    if about_contacts:
+        _contacts(work, sorted(about_contacts, key=lambda event: event.sequence))
+
+
+# ---- contacts
+
+
+def _contacts(work: Work, events: Sequence[Event]) -> None:
+    connection = work.connection
+    known = store.contacts(connection, (event.data["contact"] for event in events), lock=True)
+    rows: dict[str, Row] = {}
+    completed: set[str] = set()
+    matters = {id: _matter_of(row) for id, row in known.items()}
+    handovers = [_handover(event) for event in events if event.type == "routing.contact_transferred.v1" and event.data.get("agent")]
+    for event in events:
+        id = event.data["contact"]
+        row = rows.setdefault(id, known.get(id) or {**store.EMPTY_CONTACT, "id": id})
+        if event.type.startswith("routing."):
+            if _from_routing(row, event) and event.type == "routing.contact_completed.v1":
+                completed.add(id)
+        elif event.type.startswith("im."):
+            row["escalations" if event.type.startswith("im.escalation_opened") else "answered_inside"] += 1
+        elif event.type == "gateway.recording_available.v1":
+            row["recordings"] += event.sequence == 1  # announced again when what is known of it changed
+        else:
+            _from_gateway(row, event)
+    bulk.insert(
+        connection, store.handover, handovers, key=("contact", "leg"), update=("agent", "queue", "channel", "target", "talk_seconds", "at")
+    )
+    if handovers:
+        _count_handovers(connection, rows)
+    _know_staff(connection, [rows[id] for id in completed])
+    for row in rows.values():
+        row["matter"] = row["thread"] or (f"queue {row['queue']}" if row["queue"] else None)
+    store.save_contacts(connection, list(rows.values()))
+    moved = [row for id, row in rows.items() if row["outcome"] not in (None, "void") and _matter_of(row) != matters.get(id)]
+    store.note_repeats(connection, moved)
+    plan_surveys(connection, [rows[id] for id in sorted(completed)])
+
+
+def _matter_of(row: Row) -> tuple[Any, ...]:
+    return row["customer"], row["matter"], row["arrived_at"]
+
+
+def _handover(event: Event) -> Row:
+    data = event.data
+    return {
+        "contact": data["contact"], "leg": data["leg"], "agent": data["agent"], "queue": data["queue"], "channel": data["channel"],
+        "target": data.get("target"), "talk_seconds": data.get("talk_seconds"), "at": data["at"],
+    }  # fmt: skip
+
+
+def _count_handovers(connection: Connection, rows: Mapping[str, Row]) -> None:
+    table = store.handover
+    query = select(table.c.contact, func.count()).where(table.c.contact.in_(sorted(rows))).group_by(table.c.contact)
+    for id, count in connection.execute(query):
+        rows[id]["transfers"] = count
+
+
+def _from_routing(row: Row, event: Event) -> bool:
+    """Whether it is news."""
+    data = event.data
+    if event.type == "routing.contact_wrapped_up.v1":
+        amount = data.get("amount")
+        row |= {name: data.get(name) for name in ("disposition", "resolved", "currency", "wrap_up_seconds")}
+        row["amount"] = float(amount) if amount is not None else None
+        return True
+    if row["outcome"] == "void" or event.sequence <= row["routing_sequence"]:
+        return False
+    row |= {name: data.get(name) or row[name] for name in ("queue", "channel", "customer", "direction")}
+    row |= {
+        "routing_sequence": event.sequence,
+        "ended_at": data["at"],
+        "outcome": event.type.split(".")[1].removeprefix("contact_"),
+        "agent": data.get("agent"),
+        "ended_by": ENDED_BY.get(data.get("ended_by") or "", data.get("ended_by")),
+        "talk_seconds": data.get("talk_seconds"),
+        "transferred": event.type == "routing.contact_transferred.v1",
+        "check_at": clock.now() + CHECK_AFTER_SECONDS if data.get("agent") else None,
+    }
+    if data.get("waited_seconds") is not None:
+        row["waited_seconds"] = data["waited_seconds"]
+    if row["arrived_at"] is None:
+        row["arrived_at"] = data["at"] - (data.get("talk_seconds") or 0.0) - (data.get("waited_seconds") or 0.0)
+    return True
+
+
+def _from_gateway(row: Row, event: Event) -> None:
+    data, leg = event.data, event.data["leg"]
+    if event.sequence <= row["gateway_sequence"]:
+        return
+    row["gateway_sequence"] = event.sequence
+    if event.type == "gateway.contact_corrected.v1" and (data.get("merged_into") or (leg["outcome"] == "void" and leg["number"] == 1)):
+        row |= {"outcome": "void", "agent": None, "ended_at": None, "check_at": None}
+        return
+    row["thread"] = data.get("thread") or row["thread"]
+    row["customer"] = row["customer"] or data.get("customer")
+    row["channel"] = row["channel"] or data.get("channel") or ""
+    row["queue"] = row["queue"] or leg["queue"]
+    row["self_service_failed"] = bool((data.get("facts") or {}).get("self_service_failed", row["self_service_failed"]))
+    if leg["number"] == 1 and leg.get("arrived_at") is not None:
+        row["arrived_at"] = leg["arrived_at"]
+    if leg.get("hold_seconds") is not None:
+        row["hold_seconds"] = leg["hold_seconds"]
+
+
+def _know_staff(connection: Connection, rows: Sequence[Row]) -> None:
+    """Whether an agent was new then, or practised under a permit."""
+    agents = sorted({row["agent"] for row in rows if row["agent"]})
+    if not agents:
+        return
+    known = connection.execute(select(store.staff.c.person, store.staff.c.since).where(store.staff.c.person.in_(agents)))
+    since: dict[str, float] = {row.person: row.since for row in known}
+    table = store.permit
+    permits = {(row.person, row.channel): row for row in connection.execute(select(table).where(table.c.person.in_(agents)))}
+    for row in rows:
+        if row["agent"] in since:
+            row["new_staff"] = row["ended_at"] - since[row["agent"]] < NEW_STAFF_DAYS * DAY
+        permit = permits.get((row["agent"], row["channel"]))
+        row["practice"] = bool(permit and permit.certified_at is None and permit.supervisor and permit.until >= row["ended_at"])
+        row["supervisor"] = permit.supervisor if row["practice"] and permit else None
+
+
+# ---- people
+
+
+def know_person(connection: Connection, data: Mapping[str, Any], sequence: int) -> None:
+    row = {name: data[name] for name in ("person", "team", "site", "roles", "active")} | {"since": clock.now(), "sequence": sequence}
+    bulk.insert(
+        connection, store.staff, [row], columns=bulk.columns_of(store.staff), key=("person",),
+        update=("team", "site", "roles", "active", "sequence"), newer="sequence",
+    )  # fmt: skip
+
+
+def know_permit(connection: Connection, type: str, data: Mapping[str, Any], sequence: int) -> None:
+    """What training says last of somebody on a channel. A certificate takes the place of a permit."""
+    row: Row = {
+        "person": data["person"],
+        "channel": data["channel"],
+        "supervisor": None,
+        "until": None,
+        "certified_at": None,
+        "sequence": sequence,
+    }
+    if type == "training.practice_permitted.v1":
+        row |= {"supervisor": data["supervisor"], "until": data["until"]}
+    elif type == "training.certified.v1":
+        row["certified_at"] = data["certified_at"]
+    columns = bulk.columns_of(store.permit)
+    bulk.insert(connection, store.permit, [row], columns=columns, key=("person", "channel"), update=columns[2:], newer="sequence")
+
+
+# ---- surveys
+
+
+def plan_surveys(connection: Connection, rows: Iterable[Row]) -> None:
+    """Customers of contacts that have just ended are asked, as far as the rule of the queue goes; nobody too often."""
+    rows = [row for row in rows if row["agent"] and row["customer"] and row["direction"] == "inbound"]
+    if not rows:
+        return
+    now = clock.now()
+    asked = store.sent_at(connection, (row["customer"] for row in rows))
+    for row in rows:
+        rule = store.rule_for(connection, row["queue"])
+        if asking.refusal(rule, row["id"], row["customer"], row["channel"], row["ended_at"], asked.get(row["customer"]), now):
+            continue
+        asked[row["customer"]] = row["ended_at"]
+        planned = {**_survey_row(row), "rule": rule.queue, "ask_at": row["ended_at"] + rule.delay_seconds}
+        planned["answer_until"] = planned["ask_at"] + rule.answer_days * DAY
+        bulk.insert(connection, store.survey, [planned], columns=bulk.columns_of(store.survey), key=("contact",))
+
+
+def _survey_row(row: Row) -> Row:
+    return {
+        **dict.fromkeys(bulk.columns_of(store.survey)),
+        "id": new_id(), "contact": row["id"], "customer": row["customer"] or "", "agent": row["agent"] or "", "queue": row["queue"],
+        "channel": row["channel"], "rule": "", "contact_at": row["ended_at"] or clock.now(),
+    }  # fmt: skip
+
+
+def answer_survey(connection: Connection, data: Mapping[str, Any]) -> None:
+    """The customer's answer; a later one takes the place of an earlier one. It may come before anything is known of its contact."""
+    if not is_id(data["contact"]):
+        return
+    table = store.survey
+    known = connection.execute(select(table).where(table.c.contact == data["contact"]).with_for_update()).mappings().first()
+    told = {"answered_at": data["at"], "csat": data.get("satisfied"), "resolved": data.get("resolved"), "text": data.get("text")}
+    if known is None:
+        contact = store.contacts(connection, [data["contact"]]).get(data["contact"])
+        row = {**_survey_row(contact or {**store.EMPTY_CONTACT, "id": data["contact"]}), **told}
+        bulk.insert(connection, table, [row], columns=bulk.columns_of(table), key=("contact",), update=tuple(told))
+    elif known["answered_at"] is None or known["answered_at"] <= data["at"]:
+        store.change(connection, table, known["id"], **told, ask_at=None)

@@ -1,0 +1,241 @@
+"""Evaluations from their draft to their end, and who sees what of them; on both databases."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from services.qa import handlers, store, studies
+from services.qa.handlers import Viewer
+from shared.errors import Conflict, Forbidden, Invalid, NotFound
+from tests.unit.qa.house import ANNA, BAD, EVE, LEAD, OTTO, House, marks
+
+DAY = 86400.0
+TURNS = [{"speaker": "agent", "text": "Hello.", "start": 0.0, "end": 1.0}]
+
+
+def test_an_evaluation_is_submitted_seen_by_its_agent_and_final(house: House) -> None:
+    contact = house.call()
+    one = house.evaluate(contact)
+    assert (one["state"], one["asked"], one["score"]) == ("draft", ["solved", "clear"], None)
+    done = house.submit(one["id"], answers={"solved": "yes", "clear": 4})
+    assert (done["state"], done["score"], done["failed"], done["counts"]) == ("submitted", 0.875, [], True)
+    assert handlers.acknowledge_evaluation(house.units, one["id"], "anna", ANNA)["state"] == "acknowledged"
+    assert handlers.close_evaluation(house.units, one["id"], "first", "", LEAD)["state"] == "final"
+    stages = [(told["stage"], told["counts"], told["score"]) for told in house.told("evaluation_submitted")]
+    assert stages == [("submitted", True, 0.875), ("final", True, 0.875)]
+    (solved, _) = house.told("evaluation_submitted")[0]["marks"]
+    assert solved == {"criterion": "solved", "section": "all", "answer": "yes", "value": 1.0, "weight": 1.0, "critical": "customer", "second": 12.5, "message": None}  # fmt: skip
+
+
+def test_a_failed_class_is_told(house: House) -> None:
+    assert house.done(solved="no")["failed"] == ["customer"]
+    assert house.told("evaluation_submitted")[0]["failed_classes"] == ["customer"]
+
+
+@pytest.mark.parametrize(
+    ("recordings", "thread", "says"),
+    [(1, False, "you have not played it"), (0, True, "you have not opened it"), (0, False, "neither a recording nor a thread")],
+)
+def test_nobody_evaluates_what_they_have_not_seen(house: House, recordings: int, thread: bool, says: str) -> None:
+    contact = house.call()
+    if thread:
+        handlers.put_transcript(house.units, contact, TURNS, "en", None)
+    id = house.evaluate(contact)["id"]
+    handlers.write_evaluation(house.units, id, {"marks": marks(solved="yes", clear=5)}, "eve", EVE)
+    with pytest.raises(Conflict, match=says):
+        handlers.submit_evaluation(house.units, id, "eve", recordings, False, EVE)
+    if thread:
+        assert handlers.get_transcript(house.units, contact, OTTO)["turns"][0]["number"] == 1
+        with pytest.raises(Conflict, match=says):
+            handlers.submit_evaluation(house.units, id, "eve", recordings, False, EVE)
+        handlers.get_transcript(house.units, contact, EVE)
+    else:
+        handlers.write_evaluation(house.units, id, {"live": True}, "eve", EVE)
+    assert handlers.submit_evaluation(house.units, id, "eve", recordings, False, EVE)["state"] == "submitted"
+
+
+def test_what_was_missed_says_where(house: House) -> None:
+    id = house.evaluate(house.call())["id"]
+    told = [{"criterion": "solved", "answer": "no"}, {"criterion": "clear", "answer": 5}]
+    handlers.write_evaluation(house.units, id, {"marks": told}, "eve", EVE)
+    with pytest.raises(Invalid, match=r"say where it shows.*solved"):
+        handlers.submit_evaluation(house.units, id, "eve", 1, True, EVE)
+    handlers.write_evaluation(house.units, id, {"marks": [{**told[0], "message": 3}, told[1]]}, "eve", EVE)
+    assert handlers.submit_evaluation(house.units, id, "eve", 1, True, EVE)["marks"][0]["message"] == 3
+
+
+def test_the_customers_word_stays_hidden_until_the_evaluator_has_submitted(house: House) -> None:
+    contact = house.call()
+    house.answer(contact, satisfied=1, resolved=False)
+    id = house.evaluate(contact)["id"]
+
+    def seen(viewer: Viewer) -> tuple[Any, Any, int]:
+        listed = house.look(handlers.list_surveys, {"after": "", "limit": 9}, viewer)["items"]
+        return house.see(id, viewer)["customer_said"], house.look(handlers.get_contact, contact, viewer)["customer_said"], len(listed)
+
+    assert seen(EVE) == (None, None, 0)
+    assert house.look(handlers.get_contact, contact, OTTO)["customer_said"] is None, "who might still evaluate it does not know either"
+    assert house.look(handlers.get_contact, contact, LEAD)["customer_said"]["satisfied"] == 1
+    house.submit(id)
+    assert seen(EVE) == ({"satisfied": 1, "resolved": False, "text": None}, {"satisfied": 1, "resolved": False, "text": None}, 1)
+
+
+def test_a_lead_who_evaluates_is_kept_from_it_too(house: House) -> None:
+    contact = house.call()
+    house.answer(contact, satisfied=1)
+    house.evaluate(contact, LEAD)
+    assert house.look(handlers.get_contact, contact, LEAD)["customer_said"] is None
+
+
+def test_two_score_the_same_blindly(house: House) -> None:
+    first = house.evaluate(house.call(), blind="otto")
+    (second,) = [row for row in house.rows(store.evaluation) if row.purpose == "double"]
+    assert (first["blind"], second.evaluator, second.other) == (True, "otto", first["id"])
+    house.submit(first["id"])
+    with pytest.raises(NotFound):
+        house.see(first["id"], OTTO)
+    done = house.submit(second.id, OTTO, BAD)
+    assert not done["counts"], "the second counts for nobody: it shows how far two agree"
+    assert house.see(first["id"], OTTO)["score"] == 1.0
+    with pytest.raises(NotFound):
+        house.see(second.id, ANNA)
+
+
+def test_an_agent_sees_their_own_once_it_is_submitted(house: House) -> None:
+    id = house.evaluate(house.call())["id"]
+    with pytest.raises(NotFound):
+        house.see(id, ANNA)
+    house.submit(id)
+    assert house.see(id, ANNA)["score"] == 1.0
+    with pytest.raises(NotFound):
+        house.see(id, Viewer("bert", "bert", "agent", leads=False, agent=True))
+    assert house.look(handlers.list_evaluations, {"after": "", "limit": 9}, ANNA)["items"][0]["id"] == id
+
+
+def test_a_scope_leaves_other_queues_out(house: House) -> None:
+    id = house.done()["id"]
+    elsewhere = Viewer("max", "max", "supervisor", queues=["sales"])
+    with pytest.raises(NotFound):
+        house.see(id, elsewhere)
+    with pytest.raises(NotFound):
+        house.evaluate(house.call(), elsewhere)
+    assert house.look(handlers.list_evaluations, {"after": "", "limit": 9}, elsewhere)["items"] == []
+
+
+@pytest.mark.parametrize(
+    ("more", "refusal", "says"),
+    [
+        ({"evaluator": "anna"}, Invalid, "nobody evaluates their own contact"),
+        ({"evaluator": ""}, Invalid, "say who evaluates"),
+        ({"agent": "bert"}, Invalid, "bert had no part"),
+        ({"blind": "eve"}, Invalid, "are two"),
+        ({"scorecard": "none"}, NotFound, "no scorecard none"),
+    ],
+)
+def test_what_cannot_be_evaluated(house: House, more: dict[str, Any], refusal: type[Exception], says: str) -> None:
+    contact = house.call()
+    with pytest.raises(refusal, match=says):
+        house.evaluate(contact, **more)
+
+
+def test_a_contact_is_evaluated_once_by_a_scorecard(house: House) -> None:
+    contact = house.call()
+    known = house.evaluate(contact)["id"]
+    with pytest.raises(Conflict, match="eve has evaluated") as refused:
+        house.evaluate(contact)
+    assert refused.value.more == {"evaluation": known}
+    with pytest.raises(Conflict, match="somebody else evaluates"):
+        house.evaluate(contact, OTTO)
+    handlers.drop_evaluation(house.units, known, "eve", EVE)
+    house.done(contact, OTTO)
+
+
+def test_the_agent_who_passed_a_contact_on_can_be_evaluated_too(house: House) -> None:
+    contact = house.call(agent="bert")
+    house.route("transferred", contact, 5, agent="anna", target="billing")
+    house.evaluate(contact)
+    assert house.evaluate(contact, OTTO, agent="anna")["agent"] == "anna"
+
+
+def test_only_its_evaluator_writes_it(house: House) -> None:
+    id = house.evaluate(house.call())["id"]
+    with pytest.raises(Forbidden, match="eve's to write"):
+        handlers.write_evaluation(house.units, id, {"note": "x"}, "lea", LEAD)
+
+
+# ---- disputes
+
+
+def disputed(house: House) -> dict[str, Any]:
+    one = house.done(solved="no")
+    return handlers.dispute_evaluation(house.units, one["id"], "anna", "The customer said that it worked.", ANNA)
+
+
+@pytest.mark.parametrize(("holds", "counting"), [("first", "eve"), ("second", "otto")])
+def test_a_dispute_ends_with_a_second_opinion_that_has_not_seen_the_first(house: House, holds: str, counting: str) -> None:
+    one = disputed(house)
+    with pytest.raises(Conflict, match="ask for a second opinion first"):
+        handlers.close_evaluation(house.units, one["id"], "first", "I think so still.", LEAD)
+    handlers.ask_second_opinion(house.units, one["id"], "otto", LEAD)
+    (second,) = [row for row in house.rows(store.evaluation) if row.purpose == "second_opinion"]
+    with pytest.raises(Conflict, match="not there yet"):
+        handlers.close_evaluation(house.units, one["id"], holds, "The recording shows it.", LEAD)
+    with pytest.raises(NotFound):
+        house.see(one["id"], OTTO)
+    house.submit(second.id, OTTO)
+    with pytest.raises(Invalid, match="say why"):
+        handlers.close_evaluation(house.units, one["id"], holds, "", LEAD)
+    handlers.close_evaluation(house.units, one["id"], holds, "The recording shows it.", LEAD)
+    rows = house.rows(store.evaluation)
+    assert {row.state for row in rows} == {"final"}
+    assert [row.evaluator for row in rows if row.counts] == [counting]
+    newest = {told["evaluation"]: told for told in house.told("evaluation_submitted")}
+    assert [told["evaluator"] for told in newest.values() if told["counts"]] == [counting]
+
+
+def test_a_second_opinion_is_somebody_elses(house: House) -> None:
+    one = disputed(house)
+    for who in ("eve", "anna"):
+        with pytest.raises(Invalid):
+            handlers.ask_second_opinion(house.units, one["id"], who, LEAD)
+
+
+def test_a_dispute_needs_a_reason_and_comes_in_time(house: House) -> None:
+    one = house.done()
+    with pytest.raises(Invalid, match="say what is wrong"):
+        handlers.dispute_evaluation(house.units, one["id"], "anna", "No.", ANNA)
+    with pytest.raises(Forbidden, match="anna who acknowledges or disputes"):
+        handlers.dispute_evaluation(house.units, one["id"], "lea", "She was right to do so.", LEAD)
+    house.at.forward(15 * DAY)
+    with pytest.raises(Conflict, match="within 14 days"):
+        handlers.dispute_evaluation(house.units, one["id"], "anna", "The customer said that it worked.", ANNA)
+
+
+def test_what_nobody_disputes_is_final_by_itself(house: House) -> None:
+    one, other = house.done(), disputed(house)
+    assert handlers.finish_due(house.units) == 0
+    house.at.forward(15 * DAY)
+    assert handlers.finish_due(house.units) == 1
+    assert (house.see(one["id"])["state"], house.see(other["id"])["state"]) == ("final", "disputed")
+
+
+# ---- scores
+
+
+def test_an_agents_score_is_of_contacts_that_chance_chose(house: House) -> None:
+    house.done(solved="no")
+    assert house.told("agent_scored") == []
+    contacts = [house.call() for _ in range(4)]
+    told = {"scorecard": "small", "from": 0.0, "to": 9e9, "size": 4, "risk_size": 0, "seed": 7, "evaluators": ["eve"], "due_days": 7.0}
+    sample = studies.draw_sample(house.units, told, "lea", LEAD, lambda work, *arguments: work(*arguments))
+    drawn = [one["contact"] for one in sample["contacts"]]
+    assert len(drawn) == 4
+    fresh = [id for id in drawn if id in contacts]
+    for id in fresh:
+        house.done(id, clear=3)
+    (newest, *_) = reversed(house.told("agent_scored"))
+    assert (newest["agent"], newest["scorecard_kind"], newest["kind"], newest["score"]) == ("anna", "internal", "human", 0.75)
+    assert newest["low"] <= 0.75 <= newest["high"]
+    assert newest["evaluations"] == len(fresh)

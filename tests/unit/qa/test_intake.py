@@ -1,0 +1,164 @@
+"""Contacts and their facts, from events in any order; on both databases."""
+
+from __future__ import annotations
+
+from services.qa import handlers, store
+from shared.bus.envelope import Event
+from shared.ids import new_id
+from tests.unit.qa.house import House
+
+DAY = 86400.0
+
+
+def test_a_contact_has_its_facts_from_routing_and_the_gateway(house: House) -> None:
+    id = house.call(waited_seconds=7.0, talk_seconds=90.0)
+    house.gate("ended", id, thread="m-1", facts={"self_service_failed": True}, leg={"arrived_at": house.at() - 97, "hold_seconds": 12.0})
+    house.route(
+        "wrapped_up", id, 11, agent="anna", disposition="sold", resolved=True, amount="129.90", currency="EUR", wrap_up_seconds=20.0
+    )
+    house.hear("im.escalation_opened.v1", new_id(), {"contact": id})
+    house.hear("im.question_answered.v1", new_id(), {"contact": id})
+    for sequence in (1, 2):
+        house.hear("gateway.recording_available.v1", "recording", {"contact": id}, sequence)
+    row = house.contact(id)
+    told = {
+        name: row[name] for name in ("agent", "outcome", "ended_by", "waited_seconds", "hold_seconds", "thread", "matter", "disposition")
+    }
+    assert told == {
+        "agent": "anna", "outcome": "completed", "ended_by": "customer", "waited_seconds": 7.0, "hold_seconds": 12.0, "thread": "m-1",
+        "matter": "m-1", "disposition": "sold",
+    }  # fmt: skip
+    assert (row["amount"], row["currency"], row["wrap_up_seconds"], row["arrived_at"]) == (129.9, "EUR", 20.0, house.at() - 97)
+    assert (row["escalations"], row["answered_inside"], row["recordings"], bool(row["self_service_failed"])) == (1, 1, 1, True)
+
+
+def test_what_comes_late_or_again_changes_nothing(house: House) -> None:
+    id = house.call(agent="bert", talk_seconds=90.0)
+    house.route("transferred", id, 5, agent="anna", talk_seconds=30.0, target="billing")
+    house.route("completed", id, 4, agent="anna")
+    row = house.contact(id)
+    assert (row["agent"], row["outcome"], row["transfers"], bool(row["transferred"])) == ("bert", "completed", 1, False)
+    house.route("transferred", id, 5, agent="anna", talk_seconds=30.0, target="billing")
+    assert house.contact(id)["transfers"] == 1
+    house.gate("ended", id, 8, thread="new")
+    house.gate("ended", id, 7, thread="old")
+    assert house.contact(id)["thread"] == "new"
+
+
+def test_a_batch_counts_as_its_events_one_by_one(house: House) -> None:
+    from services.qa import intake
+
+    ids = [new_id() for _ in range(3)]
+    base = {"leg": 1, "queue": "support", "channel": "voice", "customer": None, "direction": "inbound", "at": house.at(), "agent": "anna"}
+    events = [Event("routing.contact_completed.v1", id, {"contact": id, **base}, house.at(), 3) for id in reversed(ids)]
+    events += [Event("im.escalation_opened.v1", new_id(), {"contact": ids[1]}, house.at(), 1)]
+    with house.units() as work:
+        intake.receive(work, events)
+    assert {row.id: row.escalations for row in house.rows(store.contact)} == {ids[0]: 0, ids[1]: 1, ids[2]: 0}
+
+
+def test_a_contact_that_was_another_is_none(house: House) -> None:
+    id = house.call()
+    house.gate("corrected", id, 3, merged_into=new_id())
+    house.route("completed", id, 12, agent="anna")
+    assert (house.contact(id)["outcome"], house.contact(id)["agent"]) == ("void", None)
+
+
+def test_a_repeat_undoes_the_contact_before_in_whatever_order_they_are_told(house: House) -> None:
+    first, second, third = new_id(), new_id(), new_id()
+    start = house.at()
+    for id, after in ((third, 5 * DAY), (first, 0.0), (second, 2 * DAY)):
+        house.call(contact=id, at=start + after + 65)
+    told = {id: (house.contact(id)["next_at"], bool(house.contact(id)["is_repeat"])) for id in (first, second, third)}
+    assert told == {first: (start + 2 * DAY, False), second: (start + 5 * DAY, True), third: (None, True)}
+
+
+def test_another_matter_or_customer_is_no_repeat(house: House) -> None:
+    first = house.call()
+    house.at.forward(100)
+    house.call(customer="k2")
+    house.call(customer=None)
+    other = new_id()
+    house.gate("ended", other, thread="another matter", customer="k1")
+    house.call(contact=other)
+    assert house.contact(first)["next_at"] is None
+
+
+def test_new_staff_and_learners_under_a_permit_are_known(house: House) -> None:
+    person = {"person": "anna", "team": "t", "site": "s", "roles": ["agent"], "active": True, "name": "Anna", "language": ""}
+    house.hear("gateway.person_changed.v1", "anna", person)
+    house.hear(
+        "training.practice_permitted.v1", "anna", {"person": "anna", "channel": "voice", "supervisor": "lea", "until": house.at() + DAY}
+    )
+    learning = house.contact(house.call())
+    assert (bool(learning["new_staff"]), bool(learning["practice"]), learning["supervisor"]) == (True, True, "lea")
+    assert not house.contact(house.call(channel="chat"))["practice"]
+    house.hear("training.certified.v1", "anna", {"person": "anna", "channel": "voice", "certified_at": house.at()}, 2)
+    house.at.forward(100 * DAY)
+    certified = house.contact(house.call())
+    assert (bool(certified["new_staff"]), bool(certified["practice"]), certified["supervisor"]) == (False, False, None)
+
+
+# ---- surveys
+
+
+def rule(house: House, **told: object) -> None:
+    handlers.put_survey_rule(house.units, "default", {"enabled": True, "share": 1.0, "fatigue_days": 30.0, "delay_seconds": 300.0} | told)
+
+
+def asked(house: House) -> list[str]:
+    while handlers.send_due(house.units):
+        pass
+    return [one["contact"] for one in house.told("survey_asked")]
+
+
+def test_a_customer_is_asked_after_a_while(house: House) -> None:
+    rule(house)
+    id = house.call()
+    assert asked(house) == []
+    house.at.forward(301)
+    assert asked(house) == [id] == asked(house)
+    assert house.told("survey_asked")[0]["customer"] == "k1"
+
+
+def test_nobody_is_asked_too_often(house: House) -> None:
+    rule(house)
+    first = house.call()
+    house.at.forward(DAY)
+    house.call()
+    house.at.forward(30 * DAY)
+    later = house.call()
+    house.at.forward(301)
+    assert asked(house) == [later], "the first is asked no more a month late"
+    assert {row.contact for row in house.rows(store.survey)} == {first, later}
+
+
+def test_nobody_is_asked_without_a_rule_about_an_unknown_customer_or_late(house: House) -> None:
+    house.call()
+    rule(house, channels=["chat"])
+    house.call(customer="k2")
+    rule(house, channels=[])
+    house.call(customer=None)
+    house.call(customer="k3", at=house.at() - DAY)
+    rule(house, share=0.0)
+    house.call(customer="k4")
+    house.at.forward(301)
+    assert asked(house) == []
+
+
+def test_an_answer_is_kept_and_counts_as_one_of_those_who_were_asked(house: House) -> None:
+    rule(house)
+    asked_of, unasked = house.call(), house.call(queue="sales", customer=None)
+    house.call(customer="k9")
+    house.at.forward(301)
+    asked(house)
+    house.answer(asked_of, satisfied=2, resolved=False, text="No help.")
+    house.answer(asked_of, satisfied=4, resolved=True, text="Called again: solved.")
+    house.answer(unasked, satisfied=5)
+    from services.qa import reports
+
+    told = house.look(reports.surveys, {"by": "queue", "from": 0.0, "to": 9e9})["groups"]
+    (sales, support) = told
+    assert (support["asked"], support["answered"], support["satisfaction"]["value"], support["resolved"]["value"]) == (2, 1, 4.0, 1.0)
+    assert support["response_rate"]["value"] == 0.5
+    assert (sales["asked"], sales["unasked"]) == (0, {"answers": 1, "satisfaction": 5.0})
