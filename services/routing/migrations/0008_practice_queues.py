@@ -5,8 +5,8 @@ from alembic import op
 
 from shared.db.types import Document
 
-revision = "routing_0006"
-down_revision = "routing_0005"
+revision = "routing_0008"
+down_revision = "routing_0007"
 
 
 def upgrade() -> None:
