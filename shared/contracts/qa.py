@@ -105,12 +105,16 @@ class GapFound(Data):
     scorecard_version = fields.Integer(required=True)
     section = fields.String(required=True)
     criterion = fields.String(required=True)
-    title = fields.Dict(keys=fields.String(), values=fields.String(), required=True, metadata={"description": "of the criterion, by language"})
+    title = fields.Dict(
+        keys=fields.String(), values=fields.String(), required=True, metadata={"description": "of the criterion, by language"}
+    )
     critical = fields.String(allow_none=True, validate=validate.OneOf(CLASSES))
     cause = fields.String(required=True, validate=validate.OneOf(CAUSES))
     owner = fields.String(required=True)
     due_at = Time(required=True)
-    check = fields.Dict(required=True, metadata={"description": "kind (evaluations, certificate, document), evaluations, at_least, channel"})
+    check = fields.Dict(
+        required=True, metadata={"description": "kind (evaluations, certificate, document), evaluations, at_least, channel"}
+    )
     module = fields.String(allow_none=True, metadata={"description": "a person's choice of lesson; null: training knows which"})
     people = fields.List(fields.String(), load_default=list, metadata=PEOPLE)
     at = Time(required=True)

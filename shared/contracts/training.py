@@ -4,7 +4,6 @@ from marshmallow import fields, validate
 
 from shared.contracts.fields import Data, Time
 
-
 AGENT = {"description": "the person, as others name them: whoever follows an agent hears this too"}
 PEOPLE = {"description": "who of those that do not lead may see it"}
 
