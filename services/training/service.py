@@ -6,7 +6,7 @@ from typing import Any
 
 import structlog
 
-from services.training import classes, handlers, metrics, planning, reports, store
+from services.training import classes, documents, handlers, metrics, planning, reports, store
 from services.training.metrics import TrainingMetrics
 from shared import clock
 from shared.bus.envelope import Event
@@ -71,8 +71,8 @@ class TrainingService:
     # What is written down
 
     @rpc
-    def put_definition(self, kind: str, name: str, document: dict[str, Any], by: str) -> dict[str, Any]:
-        return handlers.put_definition(self.core.units, kind, name, document, by)
+    def put_definition(self, kind: str, name: str, document: str, by: str) -> dict[str, Any]:
+        return handlers.put_definition(self.core.units, kind, name, documents.parse(document), by)
 
     @rpc
     def get_definition(self, kind: str, name: str, version: int | None = None) -> dict[str, Any]:

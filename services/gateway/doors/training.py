@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from services.gateway.doors import REPORT_SECONDS, Doors
+from services.gateway.doors import REPORT_SECONDS, Doors, text_of
+from services.gateway.doors.supervision import WRITTEN
 from services.gateway.schemas import Page
 from services.gateway.schemas import training as schemas
-from shared.contracts.fields import Document
 from shared.errors import Forbidden, Invalid, NotFound
 from shared.http.endpoint import Principal, endpoint
 from shared.http.wsgi import Request
@@ -28,11 +28,11 @@ class TrainingDoors(Doors):
         kind = readable(request)
         return self.training.list_definitions(kind=kind, after=request.query["cursor"], limit=request.query["limit"])
 
-    @endpoint("PUT", "/v1/training/{kind}/{name}", body=Document, answer=schemas.Definition, roles=("trainer",), tag="training")
+    @endpoint("PUT", "/v1/training/{kind}/{name}", answer=schemas.Definition, roles=("trainer",), takes=WRITTEN, tag="training")
     def put_definition(self, request: Request) -> dict[str, Any]:
-        """A new version of a document, in force at once; docs/training.md has the fields of each kind. 422 names every mistake."""
+        """A new version of a document, as YAML or JSON, in force at once; docs/training.md has the fields of each kind. 422 names every mistake."""
         kind, name = request.parameters["kind"], request.parameters["name"]
-        return self.training.put_definition(kind=known_kind(kind), name=name, document=request.body, by=actor(request))
+        return self.training.put_definition(kind=known_kind(kind), name=name, document=text_of(request), by=actor(request))
 
     @endpoint("GET", "/v1/training/{kind}/{name}", query=schemas.Version, answer=schemas.Definition, roles=LEARNING, tag="training")
     def get_definition(self, request: Request) -> dict[str, Any]:

@@ -202,7 +202,7 @@ class Certify(Input):
 class Certificates(Page):
     person = fields.String(load_default="", validate=TEXT)
     target = fields.String(load_default="", validate=TEXT)
-    state = fields.String(load_default="", validate=validate.OneOf(("", "holds", "over")))
+    state = fields.String(load_default="", validate=validate.OneOf(("holds", "over")))
 
 
 class Revoke(Input):

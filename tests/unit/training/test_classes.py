@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -113,6 +114,35 @@ def test_one_person_too_many_is_refused_or_waits_and_moves_up(house: House) -> N
     assert seats(enrol(house, id, "cem", wait=True)) == {"ann": "enrolled", "bea": "enrolled", "cem": "waiting"}
     assert seats(classes.withdraw(house.units, id, "ann")) == {"ann": "withdrawn", "bea": "enrolled", "cem": "enrolled"}
     assert [(one["person"], one["state"]) for one in house.told("enrolled")][-2:] == [("ann", "withdrawn"), ("cem", "enrolled")]
+
+
+def test_of_many_at_once_as_many_have_seats_as_there_are(house: House) -> None:
+    id = house.session()["id"]
+    people = ["ann", "bea", "cem", "lee"]
+
+    def try_it(who: str) -> bool:
+        try:
+            enrol(house, id, who)
+        except Conflict:
+            return False
+        return True
+
+    with ThreadPoolExecutor(4) as pool:
+        assert sorted(pool.map(try_it, people)) == [False, False, True, True]
+    assert len(seats(get(house, id))) == 2
+
+
+def test_a_room_asked_for_twice_at_once_is_given_once(house: House) -> None:
+    def try_it(_: int) -> bool:
+        try:
+            house.session()
+        except Conflict:
+            return False
+        return True
+
+    with ThreadPoolExecutor(4) as pool:
+        assert sorted(pool.map(try_it, range(4))) == [False, False, False, True]
+    assert len(house.rows(store.session)) == 1
 
 
 def test_of_several_people_all_have_seats_or_none(house: House) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from services.training import handlers, store
+from services.training import documents, handlers, store
 from shared import clock
 from shared.errors import Conflict, Invalid, NotFound
 from tests.unit.conftest import MakeUnits, SetClock
@@ -429,6 +429,17 @@ def test_a_document_that_cannot_be_used_says_what_to_mend(house: House, kind: st
         handlers.put_definition(house.units, kind, "new", document, "tom")
     with pytest.raises(NotFound):
         house.look(handlers.get_definition, kind, "new")
+
+
+def test_times_and_dates_of_a_document_stay_as_they_are_written() -> None:
+    text = "halves: {am: 08:30, pm: 13:00}\nclosed: [{from: 2026-12-24, to: 2026-12-26}]\ncapacity: 30\nquality: 0.5\nexternal: true\n"
+    assert documents.parse(text) == {
+        "halves": {"am": "08:30", "pm": "13:00"}, "closed": [{"from": "2026-12-24", "to": "2026-12-26"}], "capacity": 30, "quality": 0.5, "external": True
+    }  # fmt: skip
+    assert documents.parse('{"capacity": 12, "level": 0}') == {"capacity": 12, "level": 0}
+    for wrong in ("- a\n", "a: [", "[" * 100_000, "1: 2", "text"):
+        with pytest.raises(Invalid):
+            documents.parse(wrong)
 
 
 def test_courses_that_follow_each_other_in_a_circle_are_refused(house: House) -> None:

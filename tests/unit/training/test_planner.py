@@ -103,6 +103,21 @@ def test_what_only_planning_finds_to_be_short_is_told_with_what_would_be_enough(
     assert made.placed == 12 and [(one.what, one.by, one.proved) for one in made.short] in ([("rooms", 1, False)], [("trainers", 1, False)])
 
 
+def test_a_course_never_comes_before_the_one_it_follows_even_where_there_is_room() -> None:
+    late, early = Trainer("ka", "", 6, frozenset({3}), frozenset("a")), Trainer("kb", "", 6, frozenset({0}), frozenset("b"))
+    asked = Problem(**{**vars(problem(slots=4, people=4, share=1.0)), "trainers": (late, early)})
+    made = planner.plan(asked)
+    check(asked, made)
+    assert made.placed == 4 and set(map(tuple, made.unplaced.values())) == {("b",)}
+
+
+def test_a_team_never_loses_more_than_its_share() -> None:
+    asked = problem(slots=10, people=12, needs=("a",), team=6, share=0.34, capacity=12)
+    made = planner.plan(asked)
+    check(asked, made)
+    assert made.placed == 12 and max(len(one.people) for one in made.sessions) == 4, "two of each team of six"
+
+
 def test_equipment_is_used_by_one_session_at_a_time_and_bounds_its_seats() -> None:
     box = Equipment("e1", "x", "box", 2, frozenset(range(20)))
     asked = problem(people=6, needs=("b",), rooms=2, trainers=2, models={"b": ("box",)}, equipment=(box,))
