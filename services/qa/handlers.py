@@ -165,6 +165,7 @@ def card_of(connection: Connection, name: str, version: int | None = None) -> Sc
 
 def list_proposals(connection: Connection, name: str) -> Row:
     table = store.proposal
+    _required(store.newest(connection, store.scorecard, name), "scorecard", name)
     rows = connection.execute(select(table).where(table.c.scorecard == name).order_by(table.c.id.desc()).limit(100)).mappings()
     return {"items": [shown(store.plain(row)) for row in rows]}
 
@@ -782,8 +783,10 @@ def put_survey_rule(units: UnitOfWork, queue: str, told: Mapping[str, Any]) -> R
 
 
 def get_survey_rule(connection: Connection, queue: str) -> Row:
-    """The rule that holds for a queue: its own, or the default one."""
+    """A queue's own rule, or the default one by its name. Raises NotFound."""
     rule = store.rule_for(connection, queue)
+    if queue not in ("default", rule.queue):
+        raise errors.NotFound(f"{queue} has no rule of its own: default holds")
     return {**asdict(rule), "channels": list(rule.channels)}
 
 

@@ -12,7 +12,7 @@ from services.qa.domain.evaluation import Evaluation
 from services.qa.domain.scorecard import Marked
 from services.qa.domain.survey import Rule
 from shared.db import bulk
-from shared.db.types import Document, Id, Moment
+from shared.db.types import Document, Id, Moment, Serial
 from shared.ids import is_id
 
 metadata = MetaData()
@@ -55,12 +55,12 @@ contact = Table(
     Column("next_at", Moment),
     Column("is_repeat", Boolean, nullable=False, server_default="0"),
     Column("check_at", Moment),
-    Column("routing_sequence", Integer, nullable=False, server_default="0"),
-    Column("gateway_sequence", Integer, nullable=False, server_default="0"),
+    Column("routing_sequence", Serial, nullable=False, server_default="0"),
+    Column("gateway_sequence", Serial, nullable=False, server_default="0"),
 )
 """One row a contact: `agent`, `queue` and `ended_by` of its last leg. `matter`: by which a repeat is known. `amount`: sold; for figures, so a
 float. `resolved`: the agent's word. `next_at`: the arrival of the customer's next contact about the same matter; `is_repeat`: it is itself such a
-one. `check_at`: when the automatic checks are due; null: they are not. `routing_sequence`, `gateway_sequence`: of the newest word of each."""
+one. `check_at`: when the automatic checks are due; null: they are not. `routing_sequence`, `gateway_sequence`: of the newest word of each (routing counts in microseconds)."""
 Index("contact_ended", contact.c.ended_at)
 Index("contact_check", contact.c.check_at, postgresql_where=contact.c.check_at.is_not(None), sqlite_where=contact.c.check_at.is_not(None))
 Index("contact_of_customer", contact.c.customer, contact.c.matter, contact.c.arrived_at)
@@ -110,7 +110,7 @@ staff = Table(
     Column("roles", Document, nullable=False),
     Column("since", Moment, nullable=False),
     Column("active", Boolean, nullable=False),
-    Column("sequence", Integer, nullable=False),
+    Column("sequence", Serial, nullable=False),
 )
 """`since`: when the directory first spoke of them, which is how new staff is known."""
 
@@ -122,7 +122,7 @@ permit = Table(
     Column("supervisor", Text),
     Column("until", Moment),
     Column("certified_at", Moment),
-    Column("sequence", Integer, nullable=False),
+    Column("sequence", Serial, nullable=False),
 )
 """What training said last of somebody on a channel: `supervisor` and `until` of a practice permit, or the certificate."""
 

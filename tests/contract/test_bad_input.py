@@ -377,6 +377,16 @@ def test_a_query_parameter_with_a_senseless_value_is_refused(system: System) -> 
         "voice": ["x" * 201],
     }
     wrong |= {name: ["x" * 201] for name in ("contact", "person", "topic")}
+    wrong |= {name: ["", "x" * 201] for name in ("evaluator", "scorecard", "calibration", "owner", "criterion", "measure")}
+    wrong |= {
+        "by": ["", "shoe_size"],
+        "days": ["", "x", "0", "61", "nan"],
+        "within": ["", "x", "0", "1", "nan"],
+        "version": ["x", "0", "1.5"],
+        "cause": ["", "laziness"],
+        "answered": ["", "perhaps"],
+        "overdue": ["", "perhaps"],
+    }
     for door in doors(system):
         for parameter in door.query:
             for value in wrong[parameter]:

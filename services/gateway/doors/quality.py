@@ -196,7 +196,7 @@ class QualityDoors(Doors):
 
     @endpoint("GET", "/v1/survey-rules/{queue}", answer=schemas.SurveyRule, roles=EVALUATING, tag="surveys")
     def get_survey_rule(self, request: Request) -> dict[str, Any]:
-        """The rule that holds for a queue: its own, or the default one."""
+        """A queue's own rule, or `default`, which holds for the queues that have none."""
         return self.qa.get_survey_rule(queue=request.parameters["queue"])
 
     # Samples and automatic checks

@@ -241,12 +241,12 @@ class Close(Input):
 
 
 class Evaluations(Page):
-    contact = fields.String(load_default="", validate=TEXT)
-    agent = fields.String(load_default="", validate=TEXT)
-    evaluator = fields.String(load_default="", validate=TEXT)
-    scorecard = fields.String(load_default="", validate=TEXT)
-    calibration = fields.String(load_default="", validate=TEXT)
-    state = fields.String(load_default="", validate=validate.OneOf(("", *STATES)))
+    contact = fields.String(load_default="", validate=NAME)
+    agent = fields.String(load_default="", validate=NAME)
+    evaluator = fields.String(load_default="", validate=NAME)
+    scorecard = fields.String(load_default="", validate=NAME)
+    calibration = fields.String(load_default="", validate=NAME)
+    state = fields.String(load_default="", validate=validate.OneOf(STATES))
 
 
 class Marked(Data):
@@ -343,12 +343,12 @@ class CloseFinding(_Actor):
 
 
 class Findings(Page):
-    agent = fields.String(load_default="", validate=TEXT)
-    owner = fields.String(load_default="", validate=TEXT)
-    queue = fields.String(load_default="", validate=TEXT)
-    criterion = fields.String(load_default="", validate=TEXT)
-    cause = fields.String(load_default="", validate=validate.OneOf(("", *CAUSES)))
-    state = fields.String(load_default="", validate=validate.OneOf(("", "open", "closed")))
+    agent = fields.String(load_default="", validate=NAME)
+    owner = fields.String(load_default="", validate=NAME)
+    queue = fields.String(load_default="", validate=NAME)
+    criterion = fields.String(load_default="", validate=NAME)
+    cause = fields.String(load_default="", validate=validate.OneOf(CAUSES))
+    state = fields.String(load_default="", validate=validate.OneOf(("open", "closed")))
     overdue = fields.Boolean(load_default=False)
 
 
@@ -402,9 +402,9 @@ class SurveyTaken(Data):
 
 
 class Surveys(Page):
-    queue = fields.String(load_default="", validate=TEXT)
-    agent = fields.String(load_default="", validate=TEXT)
-    contact = fields.String(load_default="", validate=TEXT)
+    queue = fields.String(load_default="", validate=NAME)
+    agent = fields.String(load_default="", validate=NAME)
+    contact = fields.String(load_default="", validate=NAME)
     answered = fields.Boolean(load_default=None, allow_none=True)
 
 
@@ -486,7 +486,7 @@ class Sample(Data):
 
 
 class ToDo(Page):
-    evaluator = fields.String(load_default="", validate=TEXT, metadata={"description": "unsaid: who is signed in"})
+    evaluator = fields.String(load_default="", validate=NAME, metadata={"description": "unsaid: who is signed in"})
 
 
 class ToDoPage(Data):
@@ -551,8 +551,8 @@ class AskAnalysis(Input):
 
 
 class Analyses(Page):
-    kind = fields.String(load_default="", validate=validate.OneOf(("", *ANALYSES)))
-    scorecard = fields.String(load_default="", validate=TEXT)
+    kind = fields.String(load_default="", validate=validate.OneOf(ANALYSES))
+    scorecard = fields.String(load_default="", validate=NAME)
 
 
 class Calibration(Data):
@@ -577,10 +577,10 @@ class CalibrationPage(Data):
 
 
 class Flags(Page):
-    agent = fields.String(load_default="", validate=TEXT)
-    queue = fields.String(load_default="", validate=TEXT)
-    measure = fields.String(load_default="", validate=TEXT)
-    state = fields.String(load_default="", validate=validate.OneOf(("", "open", "closed")))
+    agent = fields.String(load_default="", validate=NAME)
+    queue = fields.String(load_default="", validate=NAME)
+    measure = fields.String(load_default="", validate=NAME)
+    state = fields.String(load_default="", validate=validate.OneOf(("open", "closed")))
 
 
 class Flag(Data):
@@ -628,12 +628,12 @@ class CloseFlag(_Actor):
 class _Period(Input):
     from_ = Time(data_key="from", load_default=0.0)
     to = Time(load_default=4102444800.0)
-    queue = fields.String(load_default="", validate=TEXT)
+    queue = fields.String(load_default="", validate=NAME)
 
 
 class QualityFilters(_Period):
     by = fields.String(load_default="agent", validate=validate.OneOf(("agent", "queue", "channel", "evaluator")))
-    scorecard = fields.String(load_default="", validate=TEXT)
+    scorecard = fields.String(load_default="", validate=NAME)
     within = fields.Float(
         load_default=0.05, validate=validate.Range(min=0.005, max=0.5), metadata={"description": "how near a mean is to be known"}
     )
@@ -641,7 +641,7 @@ class QualityFilters(_Period):
 
 class CriteriaFilters(_Period):
     scorecard = fields.String(required=True, validate=NAME)
-    agent = fields.String(load_default="", validate=TEXT)
+    agent = fields.String(load_default="", validate=NAME)
 
 
 class SurveyFilters(_Period):

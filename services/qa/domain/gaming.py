@@ -14,8 +14,10 @@ Medicine 24, 2005, p. 1185). Every measure has a control that honest work of ano
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
@@ -35,8 +37,9 @@ FEWEST_PEERS = 5
 FEWEST_OPPORTUNITIES = 20
 """Of an agent, to be a peer or a suspect."""
 WINSORISED = 0.1
-WINSORISED_VARIANCE = 0.6787
-"""Of standard normal values of which a tenth on each side is drawn in to the rest."""
+"""Of agents on each side, and one at least, that are drawn in to the rest before it is measured how much peers differ."""
+WIDEST = 0.5
+"""Of correlations between two contacts of an agent."""
 SHORT_SECONDS = 15.0
 LISTEN_TO = 20
 
@@ -68,7 +71,7 @@ def funnel(cases: Ints, opportunities: Ints, tail: float = TAIL) -> Funnel:
     limit = np.zeros(len(cases), dtype=np.int64)
     chance = np.zeros(len(cases))
     for number, (n, rate, rho) in enumerate(zip(opportunities, peer_rate, width, strict=True)):
-        limit[number], chance[number] = beyond(int(n), float(rate), float(min(rho, 0.5)), tail)
+        limit[number], chance[number] = beyond(int(n), float(rate), float(min(rho, WIDEST)), tail)
     counted = int((opportunities >= FEWEST_OPPORTUNITIES).sum())
     return Funnel(limit, chance, peer_rate, max(0, counted - 1), spread)
 
@@ -91,20 +94,45 @@ def beyond(n: int, rate: float, correlation: float, tail: float) -> tuple[int, f
 
 
 def _overdispersion(cases: Ints, opportunities: Ints, rate: float) -> tuple[float, float]:
-    """(φ, correlation): the mean of the squared winsorised z-scores, and what it says of two contacts of one agent, from E z² = 1 + (n - 1) ρ."""
+    """(φ, ρ): the mean of the squared winsorised z-scores against what chance alone would give, and the correlation between two contacts of an agent.
+
+    z is of arcsines, whose spread depends on n alone; agents of different n are alike once divided by 1 + (n - 1) ρ. ρ is the one at which what is left
+    looks like chance; a cautious one, at the lower fifth of chance, since few peers tell little of how much peers differ.
+    """
     counted = opportunities >= FEWEST_OPPORTUNITIES
     if counted.sum() < FEWEST_PEERS or not 0 < rate < 1:
         return 1.0, 0.0
     x, n = cases[counted].astype(float), opportunities[counted].astype(float)
-    z = (x - n * rate) / np.sqrt(n * rate * (1 - rate))
-    ordered = np.sort(z)
-    pulled = int(WINSORISED * len(z))
-    ends = ordered[pulled], ordered[len(z) - 1 - pulled]
-    squares = np.clip(z, *ends) ** 2
-    phi = float(squares.mean() / (WINSORISED_VARIANCE if pulled else 1.0))
-    if phi <= 1:
+    z = 2 * np.sqrt(n) * (np.arcsin(np.sqrt((x + 0.375) / (n + 0.75))) - math.asin(math.sqrt(rate)))
+    by_chance = _winsorised_square(len(z))
+    cautious = by_chance * float(special.chdtri(len(z), 0.8)) / len(z)
+
+    def squares(correlation: float) -> float:
+        left = z / np.sqrt(1 + (n - 1) * correlation)
+        return float(np.mean(_drawn_in(left - np.median(left)) ** 2))
+
+    phi = squares(0.0) / by_chance
+    if squares(0.0) <= cautious:
         return phi, 0.0
-    return phi, float(min(0.5, (phi - 1) / max(1.0, float(n.mean()) - 1)))
+    low, high = 0.0, WIDEST
+    for _ in range(30):
+        middle = (low + high) / 2
+        low, high = (middle, high) if squares(middle) > cautious else (low, middle)
+    return phi, high
+
+
+def _drawn_in(z: Floats) -> Floats:
+    ordered = np.sort(z)
+    pulled = max(1, int(WINSORISED * len(z)))
+    return np.clip(z, ordered[pulled], ordered[-1 - pulled])
+
+
+@lru_cache(maxsize=512)
+def _winsorised_square(count: int) -> float:
+    """The mean of the squares of so many standard normal values, the outer ones drawn in: by simulation, the same each time."""
+    rng = np.random.default_rng(0)
+    rows = (rng.standard_normal(count) for _ in range(max(200, min(2000, 200_000 // count))))
+    return float(np.mean([np.mean(_drawn_in(row - np.median(row)) ** 2) for row in rows]))
 
 
 # ---- measures

@@ -4,7 +4,7 @@ import sqlalchemy as sa
 from alembic import op
 
 from shared.db.migrate import create_bus_tables
-from shared.db.types import Document, Id, Moment
+from shared.db.types import Document, Id, Moment, Serial
 
 revision = "qa_0001"
 down_revision = None
@@ -49,8 +49,8 @@ def upgrade() -> None:
         sa.Column("next_at", Moment),
         sa.Column("is_repeat", sa.Boolean, nullable=False, server_default="0"),
         sa.Column("check_at", Moment),
-        sa.Column("routing_sequence", sa.Integer, nullable=False, server_default="0"),
-        sa.Column("gateway_sequence", sa.Integer, nullable=False, server_default="0"),
+        sa.Column("routing_sequence", Serial, nullable=False, server_default="0"),
+        sa.Column("gateway_sequence", Serial, nullable=False, server_default="0"),
     )
     op.create_table(
         "handover",
@@ -84,7 +84,7 @@ def upgrade() -> None:
         sa.Column("roles", Document, nullable=False),
         sa.Column("since", Moment, nullable=False),
         sa.Column("active", sa.Boolean, nullable=False),
-        sa.Column("sequence", sa.Integer, nullable=False),
+        sa.Column("sequence", Serial, nullable=False),
     )
     op.create_table(
         "permit",
@@ -93,7 +93,7 @@ def upgrade() -> None:
         sa.Column("supervisor", sa.Text),
         sa.Column("until", Moment),
         sa.Column("certified_at", Moment),
-        sa.Column("sequence", sa.Integer, nullable=False),
+        sa.Column("sequence", Serial, nullable=False),
     )
     op.create_table(
         "scorecard",

@@ -110,6 +110,8 @@ def test_validity_finds_what_serves_customers_and_proposes_weights_that_nobody_h
     happy = centre.rng.random(900) < 0.3 + 0.5 * solved
     centre.evaluations(contacts, {"solved": solved, "clear": clear})
     centre.surveys(contacts, np.where(happy, 5, 2), happy)
+    beside = centre.contacts(30)  # marks of a calibration are about evaluators, not about contacts
+    centre.evaluations(beside, {"solved": np.ones(30), "clear": np.ones(30)}, purpose="calibration", counts=False)
     seen = centre.run("validity", margin=0.25)
     assert (seen["state"], seen["progress"], seen["error"]) == ("done", 1.0, None)
     found = {(one["criterion"], one["outcome"]): one for one in seen["result"]["criteria"]}

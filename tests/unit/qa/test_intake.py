@@ -45,6 +45,15 @@ def test_what_comes_late_or_again_changes_nothing(house: House) -> None:
     assert house.contact(id)["thread"] == "new"
 
 
+def test_routings_sequences_are_large(house: House) -> None:
+    id = house.call()
+    house.route("completed", id, 1_795_341_834_210_208, agent="bert")
+    house.hear(
+        "training.practice_permitted.v1", "p", {"person": "p", "channel": "voice", "supervisor": "l", "until": 1.0}, 1_795_341_834_210_208
+    )
+    assert house.contact(id)["agent"] == "bert"
+
+
 def test_a_batch_counts_as_its_events_one_by_one(house: House) -> None:
     from services.qa import intake
 

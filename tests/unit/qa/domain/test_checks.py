@@ -348,6 +348,24 @@ def test_each_language_is_caught(rule_name, lines):
     assert results[rule_name].passed is False
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "a: Could you tell me what your address is and what your username is?",
+        "a: How many times have you tried it? Whatever works best for you.",
+        "a: We will call back later today with the answer, thank you.",
+        "a: May I have your card's last four digits, please?",
+        "a: 请问您的地址是什么？您的手机号是多少？",
+        "a: 您的卡号是多少？您的用户名是什么？",
+        "a: 请您理解，我们会尽快给您回复。",
+    ],
+)
+def test_ordinary_sentences_break_no_critical_rule(line):
+    results = compile_rules(load()).check({"channel": "voice"}, turns_of(line))
+    assert [one.rule for one in results if one.passed is False and one.critical] == []
+    assert not [one for one in results if one.rule == "no_empty_refusal" and one.passed is False]
+
+
 def test_every_ready_rule_speaks_both_languages():
     for one in load():
         assert set(one["title"]) == {"en", "zh"}

@@ -196,3 +196,27 @@ def test_a_matter_that_came_a_few_times_is_not_called_hard():
     hard = hardness(matter, talk, none, none, np.zeros(165, dtype=np.int64))
     assert hard[100:160].all()
     assert not hard[160:].any()
+
+
+@pytest.mark.parametrize(("agents", "correlation"), [(8, 0.0), (30, 0.003), (30, 0.01), (100, 0.01)])
+def test_chance_passes_the_limit_about_as_seldom_as_is_told_though_peers_differ(agents, correlation):
+    rng = np.random.default_rng(agents)
+    flags, told = 0, 0.0
+    for _ in range(100):
+        n = rng.integers(100, 900, agents)
+        rates = rng.beta(0.05 * (1 / correlation - 1), 0.95 * (1 / correlation - 1), agents) if correlation else 0.05
+        cases = rng.binomial(n, rates)
+        found = funnel(cases, n)
+        flags, told = flags + int((cases >= found.limit).sum()), told + float(found.chance.sum())
+    assert flags <= 4 * told + 2
+
+
+def test_in_a_small_team_one_culprit_still_stands_out():
+    rng = np.random.default_rng(4)
+    caught = 0
+    for _ in range(40):
+        cases = rng.binomial(500, 0.05, 8)
+        cases[0] = rng.binomial(500, 0.2)
+        found = funnel(cases, np.full(8, 500))
+        caught += cases[0] >= found.limit[0]
+    assert caught >= 36
