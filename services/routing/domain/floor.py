@@ -126,7 +126,9 @@ class Floor:
         if known is None or known[0] != stamp:
             profile = self.benches.profile.item(bench)
             fit = self.fit_of_profile.row(profile)
-            price = self._price_by_slot().item(profile) if self.lines.scarcity_seconds.any() else 0.0  # what counts for nothing is not worked out
+            price = (
+                self._price_by_slot().item(profile) if self.lines.scarcity_seconds.any() else 0.0
+            )  # what counts for nothing is not worked out
             known = (stamp, self.lines.suitability(stamp[0], fit, price))
             _remember(self._lines_for, bench, known)
         return known[1]
