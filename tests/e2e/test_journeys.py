@@ -205,6 +205,22 @@ def test_a_calendar_closes_its_queues_and_says_when_they_open(centre: Centre) ->
 # ---- policies
 
 
+def test_a_shadow_is_compared_beside_the_policy_and_changes_nobody(centre: Centre) -> None:
+    path = f"/v1/policies/{centre.name}/shadow"
+    assert centre.system.put(path, "bound_seconds: 60\n").problem(404)
+    policy(centre, "bound_seconds: 600\n")
+    setting(centre, policy=centre.name)
+    assert centre.system.get(path).problem(404)
+    assert "line 1" in centre.system.put(path, "bound: 60\n").problem(422)["detail"]
+    assert centre.system.put(path, "bound_seconds: 60\n").ok()["compared_at"] is None
+    compared = eventually(lambda: (told := centre.system.get(path).ok())["compared_at"] and told, within=60)
+    assert compared["document"] == "bound_seconds: 60\n"
+    assert compared["figures"] or compared["problem"]  # by a process of its own
+    assert centre.system.get(f"/v1/policies/{centre.name}").ok()["document"] == "bound_seconds: 600\n"
+    centre.system.delete(path).ok()
+    assert centre.system.get(path).problem(404)
+
+
 def test_a_policy_decides_who_comes_first_until_it_is_rolled_back(centre: Centre) -> None:
     policy(centre, "bound_seconds: 600\n")
     setting(centre, policy=centre.name)

@@ -126,7 +126,10 @@ class Floor:
         if known is None or known[0] != stamp:
             profile = self.benches.profile.item(bench)
             fit = self.fit_of_profile.row(profile)
-            known = (stamp, self.lines.suitability(stamp[0], fit, self._price_by_slot().item(profile)))
+            price = (
+                self._price_by_slot().item(profile) if self.lines.scarcity_seconds.any() else 0.0
+            )  # what counts for nothing is not worked out
+            known = (stamp, self.lines.suitability(stamp[0], fit, price))
             _remember(self._lines_for, bench, known)
         return known[1]
 
@@ -136,7 +139,8 @@ class Floor:
         known = self._benches_for.get(line)
         if known is None or known[0] != stamp:
             fit = self.fit_of_need.row(self.lines.need.item(line))
-            known = (stamp, self.benches.suitability(stamp[0], fit, self._price_by_slot()))
+            prices = self._price_by_slot() if stamp[0].terms.scarcity_seconds else np.zeros(self.staff.profiles.capacity)
+            known = (stamp, self.benches.suitability(stamp[0], fit, prices))
             _remember(self._benches_for, line, known)
         return known[1]
 

@@ -248,6 +248,7 @@ def replay(
     Reads the database that ANSWERLINE_DATABASE_URL or ANSWERLINE_DATA names, and changes nothing in it.
     """
     from services.routing import policies
+    from services.routing.domain.policy import DEFAULT
     from services.routing.simulation import figures, log, runner
     from services.routing.simulation import scenario as scenarios
     from shared import config
@@ -264,7 +265,7 @@ def replay(
             found = log.read(connection, _moment(since, fixed.zone), _moment(until, fixed.zone), fixed)
     finally:
         database.close()
-    if name is not None and name not in {queue.policy for queue in found.record.queues}:
+    if name not in (None, DEFAULT.name) and name not in {queue.policy for queue in found.record.queues}:
         raise Invalid(f"--as: no queue goes by a policy {name}")
     tried = [
         runner.Candidate("changed", documents=log.changed(found, document, name)),
@@ -274,7 +275,7 @@ def replay(
     with _progress(len(found.record) * 2 * seeds, f"2 policies × {seeds} seeds") as tell:
         played = runner.run_all(found.record, fixed, found.agents, found.shifts, tried, chosen, jobs or os.cpu_count() or 1, tell)
     case = scenarios.draw(found.record, fixed, found.agents, found.shifts, seed)
-    told = {
+    told: dict[str, Any] = {
         "from": since,
         "to": until,
         "calls": len(found.record),

@@ -14,6 +14,7 @@ from sqlalchemy import Connection, or_, select
 
 from services.routing import policy_store, store
 from services.routing.domain.entities import Agent, Queue
+from services.routing.domain.policy import DEFAULT
 from services.routing.interval_store import agent_span
 from services.routing.simulation.play import Shift, Worker
 from services.routing.simulation.scenario import Record, Scenario, staffing
@@ -153,9 +154,15 @@ def _channels(row: Mapping[str, Any]) -> list[str]:
 
 
 def changed(log: Log, document: str, name: str | None) -> dict[str, str]:
-    """The policies with this document in the place of one of them; of every policy that a queue of the log goes by, where none is named."""
-    names = {queue.policy for queue in log.record.queues if queue.name in set(log.record.kind)}
-    return {**log.policies, **dict.fromkeys({name} if name is not None else names, document)}
+    """The policies with this document in the place of one of them; of every policy that a queue of the log goes by, where none is named.
+    `standard` is the built-in one: of all queues that name none, or one that is not in force."""
+    busy = set(log.record.kind)
+    names = {queue.policy for queue in log.record.queues if queue.name in busy}
+    if name == DEFAULT.name:
+        names = {one for one in names if one not in log.policies} | {name}
+    elif name is not None:
+        names = {name}
+    return {**log.policies, **dict.fromkeys(names, document)}
 
 
 def scenario_of(zone: ZoneInfo) -> Scenario:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -65,7 +66,12 @@ def _day(
             [[(one.answered & (one.waited <= scenario.target_seconds))[hours == hour].mean() for hour in shown] for one in runs]
         )
         means = np.array([[one.waited[hours == hour].mean() for hour in shown] for one in runs])
-        style = {"color": colour[name], "linewidth": 3.0 if number == OURS else 1.2, "zorder": 3 if number == OURS else 2, "label": name}
+        style: dict[str, Any] = {
+            "color": colour[name],
+            "linewidth": 3.0 if number == OURS else 1.2,
+            "zorder": 3 if number == OURS else 2,
+            "label": name,
+        }
         level.plot(shown, 100 * in_time.mean(axis=0), **style)
         waits.plot(shown, means.mean(axis=0), **style)
     level.set(title=f"Answered within {scenario.target_seconds:g} s", xlabel="hour of the day", ylabel="% of all calls", ylim=(0, 100))
@@ -90,7 +96,7 @@ def _trade_off(
     for number, (name, runs) in enumerate(found.items()):
         x, x_half = figures.interval([one.figures[across] * across_scale for one in runs])
         y, y_half = figures.interval([one.figures[up] * up_scale for one in runs])
-        halves = {"xerr": x_half, "yerr": y_half} if x_half == x_half else {}
+        halves: dict[str, Any] = {"xerr": x_half, "yerr": y_half} if x_half == x_half else {}
         axes.errorbar(x, y, fmt="D" if number == OURS else "o", ms=9 if number == OURS else 6, color=colour[name], elinewidth=0.8, **halves)
         axes.annotate(name, (x, y), xytext=(6, 5), textcoords="offset points", fontsize=8, color=colour[name])
     for name in bounds_of:

@@ -76,7 +76,7 @@ def read(text: str) -> Scenario:
         elif isinstance(value, bool) or not isinstance(value, (int, float)) or value < 0:
             raise Invalid(f"the scenario's {name} must be a number from 0 up, not {value!r}")
         else:
-            values[name] = type(known[name].default)(value)
+            values[name] = int(value) if isinstance(known[name].default, int) else float(value)
     return Scenario(**values)
 
 
@@ -175,9 +175,9 @@ def staffing(record: Record, scenario: Scenario) -> tuple[list[Worker], list[Shi
             levels[kind] = 1 + min(TOP_LEVEL - 1, TOP_LEVEL * below // len(rivals))
         workers.append(Worker(agent, levels))
     waiting = {
-        kind: (record.at[mine], (record.at + record.waited)[mine])
+        kind: (record.at[some], (record.at + record.waited)[some])
         for kind in record.kinds
-        if len(mine := np.flatnonzero((kinds == kind) & (record.waited > scenario.overlooked_seconds)))
+        if len(some := np.flatnonzero((kinds == kind) & (record.waited > scenario.overlooked_seconds)))
     }
     shifts = []
     for agent, one in served.items():
@@ -247,8 +247,8 @@ def draw(record: Record, scenario: Scenario, agents: Sequence[Worker], shifts: S
     queued = record.waited > 0
     priority = record.priority.copy()
     by_customer: dict[str, int] = {}
-    for customer, level, told in zip(record.customer, record.priority, queued, strict=True):
-        if customer and told:
+    for customer, level, in_queue in zip(record.customer, record.priority, queued, strict=True):
+        if customer and in_queue:
             by_customer[customer] = int(level)
     for kind in record.kinds:
         mine = np.flatnonzero(kinds == kind)
@@ -273,9 +273,9 @@ def draw(record: Record, scenario: Scenario, agents: Sequence[Worker], shifts: S
         customer, kind = record.customer[index], record.kind[index]
         tier = scenario.tiers[int(tiers[first_of.setdefault(customer, index) if customer else index])]
         level = by_customer.get(customer, int(priority[index])) if not queued[index] else int(priority[index])
-        known = dict(record.facts[index]) if record.facts else {}
+        told = dict(record.facts[index]) if record.facts else {}
         value = float(record.values[index]) if record.values is not None else tier.value
-        facts = known if record.values is not None else {**known, "value": tier.value, "tier": tier.name}
+        facts = told if record.values is not None else {**told, "value": tier.value, "tier": tier.name}
         calls.append(
             Call(
                 record.ids[index] if record.ids else f"c{index:06}",

@@ -34,7 +34,7 @@ def compare(found: log.Log, name: str, document: str, zone: ZoneInfo) -> dict[st
     scenario = log.scenario_of(zone)
     tried = {
         "live": Candidate("live", documents=found.policies),
-        "shadow": Candidate("shadow", documents={**found.policies, name: document}),
+        "shadow": Candidate("shadow", documents=log.changed(found, document, name)),
     }
     runs: dict[str, list[dict[str, float]]] = {"live": [], "shadow": []}
     for seed in SEEDS:

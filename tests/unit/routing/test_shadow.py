@@ -120,6 +120,7 @@ def test_an_observed_queue_can_be_replayed_too(database: Database) -> None:
     told = shadow.compare(found, "standard", "bound_seconds: 60", UTC)
     assert told["contacts"] == 12
     assert told["figures"]["abandoned"]["live"] == 0
+    assert log.changed(found, "x", "standard") == {"": "x", "standard": "x"}  # the queue names no policy
 
 
 def test_a_shadow_that_favours_vips_shows_it(database: Database) -> None:
