@@ -22,6 +22,8 @@ from shared.ids import is_id, new_id
 
 READY_RULES = "ready"
 CHECK_AT_ONCE = 40
+LARGEST_FRAME = 200_000
+"""Contacts, all of which are read to draw some: what is more would keep everybody else waiting."""
 GAMING_DAYS = 28.0
 LONGEST_ANALYSIS_DAYS = 731.0
 RISKY_TRANSFERS = 2
@@ -40,6 +42,10 @@ def draw_sample(units: UnitOfWork, told: Mapping[str, Any], by: str, viewer: Vie
     the same sample. `told`: scorecard, from, to, size, risk_size, seed, queues, channels, evaluators, due_days."""
     with units.database.reading() as connection:
         card = handlers.card_of(connection, told["scorecard"])
+        if (size := connection.scalar(select(func.count()).select_from(store.contact).where(*_wanted(told, viewer))) or 0) > LARGEST_FRAME:
+            raise errors.Invalid(
+                f"{size} contacts are more than a sample is drawn from at once ({LARGEST_FRAME}): narrow the time, queues or channels"
+            )
         frame = _frame(connection, told, viewer)
         risky = _risky(connection, told, viewer) if told["risk_size"] else []
     if not frame:

@@ -281,6 +281,16 @@ def test_a_sample_is_drawn_by_its_seed_with_probabilities_and_given_to_evaluator
     assert (done["method"], 0 < done["probability"] <= 1) == ("stratified", True)
 
 
+def test_a_sample_is_drawn_from_what_can_be_read_at_once(centre: Centre, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(studies, "LARGEST_FRAME", 1)
+    asked = {"scorecard": "small", "from": "2020-01-01T00:00:00Z", "to": "2030-01-01T00:00:00Z", "size": 1}
+    assert centre.ask("lea", "POST", "/v1/samples", asked).status == 409, "there is none"
+    centre.call()
+    assert len(centre.ok("lea", "POST", "/v1/samples", asked)["contacts"]) == 1
+    centre.call()
+    assert "narrow the time" in centre.ask("lea", "POST", "/v1/samples", asked).json["detail"]
+
+
 def test_a_calibration_shows_marks_and_agreement_after_its_close_alone(centre: Centre) -> None:
     contacts = [centre.call() for _ in range(2)]
     told = {"title": "January", "scorecard": "small", "contacts": contacts, "evaluators": ["eve", "otto"]}
