@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from prometheus_client import Counter, Histogram
+from prometheus_client import Histogram
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import REGISTRY, Collector
 from sqlalchemy import func, select
@@ -11,14 +11,9 @@ from services.im import store
 from shared.db.engine import Database, is_outage
 from shared.runtime.context import Context
 
-SECONDS = (1, 2, 5, 10, 20, 30, 45, 60, 90, 120, 300, 600)
 TIMER_ERROR = Histogram(
     "answerline_im_timer_error_seconds", "How late a step of a ladder was done.", buckets=(0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 5),
 )  # fmt: skip
-FIRST_ANSWER = Histogram("answerline_im_first_answer_seconds", "From a question to its first answer.", buckets=SECONDS)
-ENDED = Counter("answerline_im_questions_total", "Questions by how they ended: accepted, unanswered, closed.", ["outcome"])
-CLAIMS = Counter("answerline_im_claims_total", "Claims: won, or too late.", ["outcome"])
-MESSAGES = Counter("answerline_im_messages_total", "Messages in rooms.")
 
 
 class RoomMetrics(Collector):

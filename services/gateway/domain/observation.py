@@ -6,7 +6,7 @@ same call. `key` recognises the first; `services.gateway.domain.legs` combines t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Literal, get_args
 
@@ -125,22 +125,3 @@ class Observation:
 
 _NAMES = tuple(field.name for field in fields(Observation))
 _KNOWN = frozenset(_NAMES)
-
-
-def group_by_contact(observations: Iterable[Observation]) -> list[list[Observation]]:
-    """Observations of calls, sorted into contacts: two are of one contact when a chain of shared ids joins them."""
-    contacts: dict[str, list[Observation]] = {}
-    for observation in observations:
-        if observation.kind not in CALL_KINDS:
-            continue
-        ids = observation.identifiers
-        known = list({id(c): c for i in ids if (c := contacts.get(i)) is not None}.values())
-        contact = max(known, key=len) if known else []
-        for other in known:
-            if other is not contact:
-                contact.extend(other)
-                for moved in other:
-                    contacts.update(dict.fromkeys(moved.identifiers, contact))
-        contact.append(observation)
-        contacts.update(dict.fromkeys(ids, contact))
-    return list({id(contact): contact for contact in contacts.values()}.values())
