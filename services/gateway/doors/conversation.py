@@ -5,11 +5,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, Literal
+from typing import Literal
 
 import structlog
 
-from services.gateway import handlers, metrics
+from services.gateway import handlers
 from services.gateway.domain import announcements
 from services.gateway.domain.conversation import Fallback, Ring, Step, next_step
 from services.gateway.domain.observation import Observation
@@ -19,7 +19,7 @@ from shared import clock
 from shared.errors import AnswerlineError, Conflict, Gone, NotFound
 from shared.http.wsgi import Request
 from shared.ids import new_id
-from shared.runtime.waiting import expect, poll
+from shared.runtime.waiting import expect
 
 log = structlog.get_logger()
 
@@ -65,15 +65,7 @@ class ConversationDoors(ContactDoors):
 
     def _look(self, request: Request, contact: str, say_at: float) -> Step:
         query = request.query
-
-        def ask() -> dict[str, Any]:
-            return self._assignment(contact, query["language"], polls=True)
-
-        with metrics.WAITING_REQUESTS.labels("assignment").track_inprogress():
-            found = poll(
-                self.core.board, request, contact, ask, lambda found: found["state"] in (*NEWS, "offered"), lambda: self.left(contact),
-                lambda found: found["state"] in NEWS, query["back"],
-            )  # fmt: skip
+        found = self._await_assignment(request, contact, (*NEWS, "offered"), polls=True)
         expires_at = (found.get("offer") or {}).get("expires_at")
         language = announcements.understood(query["language"])
         text = announcement(found, query["language"])["text"]
