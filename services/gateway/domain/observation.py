@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Literal, get_args
+from urllib.parse import parse_qsl
 
 Reporter = Literal[
     "queue_log", "ami", "ari", "callcenter", "cdr", "agent_cdr", "dialplan", "api", "gateway", "taskrouter", "twilio", "events"
@@ -56,6 +57,7 @@ CALL_KINDS: frozenset[str] = frozenset(get_args(CallKind))
 AGENT_KINDS: frozenset[str] = frozenset(get_args(AgentKind))
 SOURCE_KINDS: frozenset[str] = frozenset(get_args(SourceKind))
 RECORDING_KINDS: frozenset[str] = frozenset(get_args(RecordingKind))
+MAX_FIELDS = 200
 LONGEST_LOCATION = 1000
 
 
@@ -68,6 +70,19 @@ def storable(text: str) -> str:
     if text.isascii() and "\0" not in text:
         return text
     return text.encode("utf-8", "replace").decode().replace("\0", "\ufffd")
+
+
+def read_form(body: bytes) -> dict[str, str]:
+    """The fields of a form (application/x-www-form-urlencoded). Raises Malformed."""
+    try:
+        fields = parse_qsl(body.decode(), keep_blank_values=True, errors="strict", max_num_fields=MAX_FIELDS)
+    except UnicodeDecodeError as error:
+        raise Malformed("the form is not UTF-8") from error
+    except ValueError as error:
+        raise Malformed(f"a form may have at most {MAX_FIELDS} fields") from error
+    if not fields:
+        raise Malformed("the body is no form: post application/x-www-form-urlencoded")
+    return {name: storable(value) for name, value in fields}
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,11 +12,12 @@ import structlog
 from services.gateway import handlers
 from services.gateway.domain import announcements
 from services.gateway.domain.conversation import Fallback, Ring, Step, next_step
-from services.gateway.domain.observation import Observation
+from services.gateway.domain.observation import Malformed as NotReadable
+from services.gateway.domain.observation import Observation, read_form
 from services.gateway.doors.contacts import NEWS, ContactDoors, announcement
 from services.gateway.handlers import Arrival, Reading, Taken
 from shared import clock
-from shared.errors import AnswerlineError, Conflict, Gone, NotFound
+from shared.errors import AnswerlineError, Conflict, Gone, Malformed, NotFound
 from shared.http.wsgi import Request
 from shared.ids import new_id
 from shared.runtime.waiting import expect
@@ -28,6 +29,14 @@ MOST_UNREACHABLE = 3
 """So many agents without an address that can be rung are passed over before the caller hears music again."""
 AFTER_RING_SECONDS = 20.0
 REFUSED = (NotFound, Conflict, Gone)
+
+
+def form_of(request: Request) -> dict[str, str]:
+    """The fields of a form. Raises Malformed."""
+    try:
+        return read_form(request.raw)
+    except NotReadable as fault:
+        raise Malformed(str(fault)) from fault
 
 
 class ConversationDoors(ContactDoors):
