@@ -9,9 +9,9 @@ import hmac
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from sqlalchemy import Column, Connection, Table, Text, delete, insert, select
+from sqlalchemy import Column, Connection, Table, Text, delete, select
 
-from services.gateway import store
+from services.gateway import sealing, store
 from services.gateway.domain import chat as rules
 from services.gateway.domain.chat import NotAReply, Order, Said
 from services.gateway.sealing import Sealer
@@ -50,11 +50,7 @@ def put(units: UnitOfWork, sealer: Sealer, name: str, told: Mapping[str, Any]) -
     row = {"name": name, "people": told["people"], "changed_at": clock.now()}
     with units() as work:
         bulk.insert(work.connection, chat, [row], key=("name",), update=("people", "changed_at"))
-        for secret in SECRETS:
-            if secret in told:
-                work.connection.execute(delete(chat_secret).where(chat_secret.c.chat == name, chat_secret.c.name == secret))
-                if told[secret] is not None:
-                    work.connection.execute(insert(chat_secret).values(chat=name, name=secret, value=sealer.seal(told[secret])))
+        sealing.keep(work.connection, sealer, chat_secret.c.chat, name, {secret: told[secret] for secret in SECRETS if secret in told})
         if not _sealed(work.connection, name):
             wanted = ["Say the token, or the signing secret, by which the chat's messages are known."]
             raise Invalid("anybody could speak for your experts", errors={"token": wanted})

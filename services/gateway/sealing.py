@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import base64
 import hmac
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
-from sqlalchemy import Column, select, update
+from sqlalchemy import Column, Connection, delete, insert, select, update
 
 from shared.bus.outbox import UnitOfWork
 from shared.errors import Unavailable
@@ -64,6 +64,15 @@ def _unknown_key() -> Unavailable:
         "a kept secret was sealed with a key that ANSWERLINE_SECRET_KEY does not hold: put that key back behind the newest, "
         "or write the secret anew"
     )
+
+
+def keep(connection: Connection, sealer: Sealer, owner: Column[Any], name: str, secrets: Mapping[str, str | None]) -> None:
+    """Keep secrets, by their name, for the owner of this name; None takes one away. `owner`: a column of a table with `name` and `value`."""
+    table = owner.table
+    for secret, text in secrets.items():
+        connection.execute(delete(table).where(owner == name, table.c.name == secret))
+        if text is not None:
+            connection.execute(insert(table).values({owner.name: name, "name": secret, "value": sealer.seal(text)}))
 
 
 def reseal(units: UnitOfWork, sealer: Sealer, columns: Iterable[Column[Any]]) -> int:

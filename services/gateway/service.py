@@ -1,4 +1,5 @@
-"""Every door of the gateway: those of doors/, and here telephony's, keys, pages and what tells of the installation itself."""
+"""The gateway: what lives as long as the process, its loops, the events it hears, and its doors: those of doors/, and here the pages and
+what tells of the installation itself."""
 
 from __future__ import annotations
 
@@ -11,13 +12,14 @@ from typing import Any
 
 import structlog
 
-from services.gateway import audit, customers, handlers, imports, metrics, pages, promises, schemas, stream_log, twilio_api
+from services.gateway import audit, customers, handlers, imports, metrics, pages, promises, stream_log, twilio_api
 from services.gateway.accounts import Accounts
 from services.gateway.contract import ABOUT
 from services.gateway.courier import Courier
-from services.gateway.doors import CALLING, as_json
+from services.gateway.doors import as_json
 from services.gateway.doors.access import AccessDoors
 from services.gateway.doors.agents import AgentDoors
+from services.gateway.doors.asterisk import AsteriskDoors
 from services.gateway.doors.chats import ChatDoors
 from services.gateway.doors.contacts import ContactDoors
 from services.gateway.doors.escalations import EscalationDoors
@@ -36,11 +38,11 @@ from services.gateway.doors.training import TrainingDoors
 from services.gateway.doors.twilio import TwilioDoors
 from services.gateway.doors.twilio_routed import TwilioRoutedDoors
 from services.gateway.doors.webhooks import WebhookDoors
-from services.gateway.handlers import Arrival, Receipt, Taken
+from services.gateway.handlers import Receipt, Taken
 from services.gateway.idempotency import Memory
 from services.gateway.keys import Keyring
 from services.gateway.oidc import Provider
-from services.gateway.schemas import answers, telephony
+from services.gateway.schemas import answers
 from services.gateway.scopes import Scopes
 from services.gateway.sealing import Sealer
 from services.gateway.sources import Register
@@ -51,9 +53,8 @@ from shared.bus.outbox import Work
 from shared.errors import Unavailable
 from shared.http import documents
 from shared.http.address import Proxies
-from shared.http.endpoint import LARGE, Principal, Response, endpoint
+from shared.http.endpoint import Principal, Response, endpoint
 from shared.http.wsgi import Request
-from shared.ids import new_id
 from shared.observability import health
 from shared.runtime import outbound
 from shared.runtime.bootstrap import Bootstrap
@@ -62,7 +63,7 @@ from shared.runtime.group import GroupCommit
 from shared.runtime.heavy import off_the_hub
 from shared.runtime.loops import RelayLoop, consumes, continuously, hears
 from shared.runtime.rpc import Client
-from shared.runtime.waiting import Switchboard, expect
+from shared.runtime.waiting import Switchboard
 from shared.runtime.web import WebServer
 
 log = structlog.get_logger()
@@ -70,15 +71,12 @@ log = structlog.get_logger()
 IDLE_SECONDS = 0.5
 WALLBOARD_SECONDS = 4 * 3600.0
 STANDBY_SECONDS = 1.0
-POLLS_WITHIN_SECONDS = 5.0
 FIGURES_EVERY = 0.3
 COMMAND_SECONDS = 1.0
 RESUME_SECONDS = 30.0
 PRUNE_EVERY = 3600.0
 PRESENT_EVERY = 15.0
 KEEP_INTAKE = 90 * 86400.0
-DIALPLAN = ("application/json", "application/x-www-form-urlencoded")
-TEXT = ("text/plain", "application/x-ndjson", "application/json", "application/octet-stream")
 
 
 class GatewayCore:
@@ -143,6 +141,7 @@ class GatewayCore:
 class GatewayService(
     AccessDoors,
     PeopleDoors,
+    AsteriskDoors,
     TwilioRoutedDoors,
     FreeswitchRoutedDoors,
     ContactDoors,
@@ -274,66 +273,6 @@ class GatewayService(
     @continuously(every=FIGURES_EVERY)
     def tell_figures(self) -> None:
         self.core.stream.live.step(lambda: self.routing.report_live(since=self.core.today()))
-
-    # Telephony systems
-
-    @endpoint(
-        "POST",
-        "/v1/telephony/asterisk/queue-log",
-        query=schemas.Source,
-        answer=schemas.Receipt,
-        roles=CALLING,
-        limit=LARGE,
-        takes=TEXT,
-        tag="telephony",
-    )
-    def post_queue_log(self, request: Request) -> Response:
-        """Lines of Asterisk's queue_log, any number at once; lines posted before change nothing."""
-        return self.take(request, "queue-log", handlers.read_queue_log(request.raw))
-
-    @endpoint(
-        "POST",
-        "/v1/telephony/asterisk/ami",
-        query=schemas.Source,
-        answer=schemas.Receipt,
-        roles=CALLING,
-        limit=LARGE,
-        takes=TEXT,
-        tag="telephony",
-    )
-    def post_ami(self, request: Request) -> Response:
-        """Messages of Asterisk's manager interface: the bytes of a session, or JSON lines."""
-        return self.take(request, "ami", handlers.read_ami(request.raw, clock.now()))
-
-    @endpoint(
-        "POST",
-        "/v1/telephony/asterisk/ari",
-        query=schemas.Source,
-        answer=schemas.Receipt,
-        roles=CALLING,
-        limit=LARGE,
-        takes=TEXT,
-        tag="telephony",
-    )
-    def post_ari(self, request: Request) -> Response:
-        """Events of Asterisk's REST interface as they came over its websocket: one object, an array, or JSON lines. A line may be
-        {"recv": epoch, "ari": {…}}, or {"recv": epoch, "channels": […]}: all that GET /ari/channels answered then."""
-        return self.take(request, "ari", handlers.read_ari(request.raw, clock.now()))
-
-    @endpoint("POST", "/v1/telephony/asterisk/dialplan", query=schemas.Source, answer=schemas.Receipt, roles=CALLING,
-              takes=DIALPLAN, shapes=dict.fromkeys(DIALPLAN, telephony.DialplanPost), tag="telephony")  # fmt: skip
-    def post_dialplan(self, request: Request) -> Response:
-        """One post of the dialplan's CURL(): call.arrived, call.answered or call.hangup, as JSON or form. An arrival may name its `customer`;
-        `polls=1` says that it will ask whom to dial: if it does not within seconds, its caller is offered to nobody."""
-        zone = self.core.sources.get(request.query["source"]).zone
-        reading = handlers.read_dialplan(request.raw, request.header("Content-Type"), clock.now(), zone)
-        arrived = bool(reading.observations) and reading.observations[0].kind == "arrived"
-        wishes = {"customer": reading.customer} if reading.customer else {}
-        answer = self.take(request, "dialplan", [reading], Arrival(new_id(), wishes=wishes) if arrived else None)
-        if arrived and reading.polls:
-            contact = handlers.find_contact(self.core.units, f"{request.query['source']}:{reading.observations[0].call}")
-            expect(self.core.board, contact, POLLS_WITHIN_SECONDS, lambda: self.left(contact))
-        return answer
 
     # The live page
 

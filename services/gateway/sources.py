@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection, delete, select, update
 
-from services.gateway import store
+from services.gateway import sealing, store
 from services.gateway.sealing import Sealer
 from services.gateway.store import source, source_secret
 from shared import clock
@@ -71,12 +71,7 @@ def put(units: UnitOfWork, sealer: Sealer, name: str, told: Mapping[str, Any]) -
     row = {"name": name, "settings": settings, "changed_at": clock.now(), "deleted_at": None}
     with units() as work:
         bulk.insert(work.connection, source, [row], key=("name",), update=("settings", "changed_at", "deleted_at"))
-        for secret in SECRETS:
-            if secret in told:
-                work.connection.execute(delete(source_secret).where(source_secret.c.source == name, source_secret.c.name == secret))
-                if told[secret] is not None:
-                    sealed = sealer.seal(told[secret])
-                    work.connection.execute(source_secret.insert().values(source=name, name=secret, value=sealed))
+        sealing.keep(work.connection, sealer, source_secret.c.source, name, {secret: told[secret] for secret in SECRETS if secret in told})
     return get(units, name)
 
 

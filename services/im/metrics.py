@@ -2,48 +2,25 @@
 
 from collections.abc import Iterator
 
-from prometheus_client import Counter, Histogram
+from prometheus_client import Histogram
 from prometheus_client.core import GaugeMetricFamily, Metric
-from prometheus_client.registry import REGISTRY, Collector
-from sqlalchemy import func, select
+from sqlalchemy import Connection, func, select
 
 from services.im import store
-from shared.db.engine import Database, is_outage
-from shared.runtime.context import Context
+from shared.observability.metrics import StateCollector
 
-SECONDS = (1, 2, 5, 10, 20, 30, 45, 60, 90, 120, 300, 600)
 TIMER_ERROR = Histogram(
     "answerline_im_timer_error_seconds", "How late a step of a ladder was done.", buckets=(0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 5),
 )  # fmt: skip
-FIRST_ANSWER = Histogram("answerline_im_first_answer_seconds", "From a question to its first answer.", buckets=SECONDS)
-ENDED = Counter("answerline_im_questions_total", "Questions by how they ended: accepted, unanswered, closed.", ["outcome"])
-CLAIMS = Counter("answerline_im_claims_total", "Claims: won, or too late.", ["outcome"])
-MESSAGES = Counter("answerline_im_messages_total", "Messages in rooms.")
 
 
-class RoomMetrics(Collector):
-    """How the rooms stand when scraped."""
+class RoomMetrics(StateCollector):
+    """How the rooms stand."""
 
-    def __init__(self, context: Context) -> None:
-        self.database: Database = context.database
-        REGISTRY.register(self)
-
-    def close(self) -> None:
-        REGISTRY.unregister(self)
-
-    def describe(self) -> list[Metric]:
-        return []
-
-    def collect(self) -> Iterator[Metric]:
+    def families(self, connection: Connection) -> Iterator[Metric]:
         rooms = GaugeMetricFamily("answerline_im_rooms", "Rooms that are not closed, by the state of their question.", labels=["state"])
         table = store.escalation
         query = select(table.c.state, func.count()).where(table.c.closed_at.is_(None)).group_by(table.c.state)
-        try:
-            with self.database.reading() as connection:
-                for state, count in connection.execute(query):
-                    rooms.add_metric([state], count)
-        except Exception as outage:
-            if not is_outage(outage):
-                raise
-            return
+        for state, count in connection.execute(query):
+            rooms.add_metric([state], count)
         yield rooms

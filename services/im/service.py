@@ -32,7 +32,7 @@ class ImCore:
         self.units = context.units
         self.database = context.database
         self.posts: GroupCommit[Mapping[str, Any], Any] = GroupCommit(partial(handlers.post_messages, context.units), most=100)
-        self.metrics = RoomMetrics(context)
+        self.metrics = RoomMetrics(context.database)
 
     def close(self) -> None:
         self.metrics.close()

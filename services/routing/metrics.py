@@ -4,12 +4,10 @@ from collections.abc import Iterator
 
 from prometheus_client import Counter, Histogram
 from prometheus_client.core import GaugeMetricFamily, Metric
-from prometheus_client.registry import REGISTRY, Collector
-from sqlalchemy import func, select
+from sqlalchemy import Connection, func, select
 
 from services.routing import reports, shadow_store, store
-from shared.db.engine import Database, is_outage
-from shared.runtime.context import Context
+from shared.observability.metrics import StateCollector
 
 TURN_SECONDS = Histogram(
     "answerline_routing_turn_seconds", "One turn of the desk: commands or events, decisions, and their transaction.",
@@ -26,20 +24,10 @@ MOST_QUEUES = 500
 """Queues are named by whoever posts events; a scrape must stay small whatever they post."""
 
 
-class RoutingMetrics(Collector):
-    """How the queues stand when scraped."""
+class RoutingMetrics(StateCollector):
+    """How the queues stand."""
 
-    def __init__(self, context: Context) -> None:
-        self.database: Database = context.database
-        REGISTRY.register(self)
-
-    def close(self) -> None:
-        REGISTRY.unregister(self)
-
-    def describe(self) -> list[Metric]:
-        return []
-
-    def collect(self) -> Iterator[Metric]:
+    def families(self, connection: Connection) -> Iterator[Metric]:
         contacts = GaugeMetricFamily("answerline_routing_contacts", "Contacts waiting or talking now.", labels=["queue", "state"])
         agents = GaugeMetricFamily("answerline_routing_agents", "Agents of the directory by state.", labels=["state"])
         error = GaugeMetricFamily(
@@ -56,23 +44,17 @@ class RoutingMetrics(Collector):
             store.leg.c.outcome.in_(("waiting", "talking")), store.leg.c.kind != "callback"
         )
         busiest = open_legs.group_by(store.leg.c.queue, store.leg.c.outcome).order_by(func.count().desc()).limit(MOST_QUEUES)
-        try:
-            with self.database.reading() as connection:
-                for queue, outcome, count in connection.execute(busiest):
-                    contacts.add_metric([queue, outcome], count)
-                for state, count in connection.execute(select(store.agent.c.state, func.count()).group_by(store.agent.c.state)):
-                    agents.add_metric([state], count)
-                for row in reports.estimates(connection, {})["estimates"][:MOST_QUEUES]:
-                    for kind, name in ERRORS.items():
-                        if row[name] is not None:
-                            error.add_metric([row["queue"], kind], row[name])
-                for policy, figures in shadow_store.gaps(connection).items():
-                    for figure, value in figures.items():
-                        gap.add_metric([policy, figure], value)
-        except Exception as outage:
-            if not is_outage(outage):
-                raise
-            return
+        for queue, outcome, count in connection.execute(busiest):
+            contacts.add_metric([queue, outcome], count)
+        for state, count in connection.execute(select(store.agent.c.state, func.count()).group_by(store.agent.c.state)):
+            agents.add_metric([state], count)
+        for row in reports.estimates(connection, {})["estimates"][:MOST_QUEUES]:
+            for kind, name in ERRORS.items():
+                if row[name] is not None:
+                    error.add_metric([row["queue"], kind], row[name])
+        for policy, figures in shadow_store.gaps(connection).items():
+            for figure, value in figures.items():
+                gap.add_metric([policy, figure], value)
         yield contacts
         yield agents
         yield error

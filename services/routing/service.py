@@ -47,7 +47,7 @@ class RoutingCore:
         self.relay = context.relay
         context.on_news = self._look_now
         self.commands: GroupCommit[Command, Any] = GroupCommit(self.desk.execute)
-        self.metrics = None if context.shard else RoutingMetrics(context)  # they tell of all shards
+        self.metrics = None if context.shard else RoutingMetrics(context.database)  # they tell of all shards
         self.desk.on_turn = self._measure
         self.shadows = Shadows(context.units, context.settings.database_of(context.name), self.zone)
 

@@ -1,16 +1,17 @@
-"""Metrics that every service has: its bus. Names are answerline_<service>_<what>_<unit>; no ids as labels."""
+"""Metrics that every service has: its bus; and what those of its own tables are made of. Names are answerline_<service>_<what>_<unit>; no ids as labels."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import structlog
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import REGISTRY, Collector
-from sqlalchemy import func, select
+from sqlalchemy import Connection, func, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from shared import clock
 from shared.bus.inbox import SET_ASIDE, sums
 from shared.bus.outbox import UnitOfWork
+from shared.db.engine import Database, is_outage
 
 log = structlog.get_logger()
 
@@ -59,6 +60,34 @@ class BusCollector(Collector):
         lag = GaugeMetricFamily(f"{self.prefix}_outbox_lag_seconds", "Age of the oldest event not yet confirmed by the broker.")
         lag.add_metric([], max(clock.now() - oldest, 0.0) if oldest else 0.0)
         yield lag
+
+
+class StateCollector(Collector):
+    """What a service's tables say when scraped; nothing while the database is out of reach."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        REGISTRY.register(self)
+
+    def close(self) -> None:
+        REGISTRY.unregister(self)
+
+    def describe(self) -> list[Metric]:
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        try:
+            with self.database.reading() as connection:
+                families = list(self.families(connection))
+        except Exception as outage:
+            if not is_outage(outage):
+                raise
+            return
+        yield from families
+
+    def families(self, connection: Connection) -> Iterable[Metric]:
+        """The metrics, with their samples."""
+        raise NotImplementedError
 
 
 def register(service: str, units: UnitOfWork) -> None:

@@ -70,9 +70,6 @@ class Switchboard:
         for line in tuple(self._lines.get(subject, ())):
             line.ring()
 
-    def is_listened_to(self, subject: str) -> bool:
-        return subject in self._lines
-
     def asks(self, subject: str) -> int:
         """Somebody asks and will be back. Returns a number by which it is known whether anybody has asked since."""
         self._asked += 1

@@ -27,21 +27,21 @@ _calls = itertools.count(1)
 
 @contextmanager
 def controlled(pbx: Pbx, gateway: Gateway) -> Iterator[None]:
-    bridge: controller_ami.Bridge | controller_ari.Bridge
+    controller: controller_ami.Controller | controller_ari.Controller
     if isinstance(pbx, Exchange):
-        bridge = controller_ami.Bridge(Manager("127.0.0.1", pbx.port, "answerline", "s3cret"), gateway)
+        controller = controller_ami.Controller(Manager("127.0.0.1", pbx.port, "answerline", "s3cret"), gateway)
     else:
         rest = Rest(f"http://127.0.0.1:{pbx.port}", "answerline", "s3cret", pbx.APPLICATION, everything=False)
-        bridge = controller_ari.Bridge(rest, gateway, self_service="help")
+        controller = controller_ari.Controller(rest, gateway, self_service="help")
     stopped = threading.Event()
-    thread = threading.Thread(target=bridge.run, args=(stopped, Pauses(0.001, 0.002)))
+    thread = threading.Thread(target=controller.run, args=(stopped, Pauses(0.001, 0.002)))
     thread.start()
     try:
         pbx.listening()
         yield
     finally:
         stopped.set()
-        bridge.control.stop()
+        controller.control.stop()
         thread.join(20)
         assert not thread.is_alive()
 

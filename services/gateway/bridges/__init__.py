@@ -1,4 +1,4 @@
-"""Bridges: small processes beside a telephony system that carry what it says to the gateway. `answerline bridge …`."""
+"""Bridges: small processes beside a telephony system. They carry what it says to the gateway, or put its calls through. `answerline bridge …`."""
 
 from importlib import import_module
 

@@ -9,20 +9,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import socket
 import ssl
 import threading
 from collections.abc import Callable, Container, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import partial
-from pathlib import Path
+from functools import partial, wraps
+from typing import Any
 
 import click
 import structlog
 
-from services.gateway.bridges.kernel import Pauses, Poster, Where, posting, until_stopped
+from services.gateway.bridges.kernel import Pauses, Poster, Where, posting, secret_of, until_stopped
 from services.gateway.bridges.silence import Command, channels_of, obey_beside, pause_commands
 from services.gateway.domain import ami
 from services.gateway.domain.observation import Malformed
@@ -67,7 +66,8 @@ class Manager:
 
 
 class Session:
-    """One login. Reading never waits longer than `READ_SECONDS`; Broken and OSError say that a new session is needed."""
+    """One login. Reading never waits longer than `READ_SECONDS`; Broken and OSError say that a new session is needed.
+    One thread reads; any may send."""
 
     def __init__(
         self, manager: Manager, now: Callable[[], float] = clock.now, events: str = EVENTS, read: Container[str] = ami.READ
@@ -78,6 +78,7 @@ class Session:
         """how far the PBX's clock is before ours, in seconds"""
         self._rest = b""
         self._actions = 0
+        self._sending = threading.Lock()
         self._early: list[ami.Message] = []
         self._connection = manager.connect()
         try:
@@ -98,13 +99,14 @@ class Session:
 
     def send(self, action: str, **headers: str) -> str:
         """Returns the ActionID by which the answer is known."""
-        self._actions += 1
-        headers.setdefault("ActionID", f"answerline-{self._actions}")
-        if any("\r" in value or "\n" in value for value in headers.values()):
-            raise Denied("a line break in the user's name or secret")
-        lines = [f"Action: {action}", *(f"{header}: {value}" for header, value in headers.items())]
-        self._connection.sendall(("\r\n".join(lines) + "\r\n\r\n").encode())
-        return headers["ActionID"]
+        with self._sending:
+            self._actions += 1
+            headers.setdefault("ActionID", f"answerline-{self._actions}")
+            if any("\r" in value or "\n" in value for value in headers.values()):
+                raise Denied("a line break in the user's name or secret")
+            lines = [f"Action: {action}", *(f"{header}: {value}" for header, value in headers.items())]
+            self._connection.sendall(("\r\n".join(lines) + "\r\n\r\n").encode())
+            return headers["ActionID"]
 
     def _answer(self, action: str) -> ami.Message:
         give_up_at = clock.monotonic() + ANSWER_SECONDS
@@ -134,6 +136,21 @@ class Session:
             self._heed(message)
         return messages
 
+    def messages(self, stopped: threading.Event, quiet_seconds: float) -> Iterator[list[ami.Message]]:
+        """The messages as they come, until `stopped`; none now and then, where none come. Raises Broken where even a Ping is not answered."""
+        heard_at, pinged = clock.monotonic(), False
+        while not stopped.is_set():
+            messages = self.read()
+            now = clock.monotonic()
+            if messages:
+                heard_at, pinged = now, False
+            elif now - heard_at > 2 * quiet_seconds:
+                raise Broken("nothing was heard for too long")
+            elif now - heard_at > quiet_seconds and not pinged:
+                self.send("Ping")
+                pinged = True
+            yield messages
+
     def _heed(self, message: ami.Message) -> None:
         if message.get("Ping") == "Pong" and (told := message.get("Timestamp")):
             with suppress(ValueError):
@@ -155,6 +172,24 @@ class Session:
         self._connection.close()
 
 
+def in_sessions(manager: Manager, work: Callable[[Session], None], stopped: threading.Event, pauses: Pauses, **options: Any) -> None:
+    """Give `work` a session, with these options, and a new one whenever that is broken, until `stopped`."""
+    while not stopped.is_set():
+        try:
+            session = Session(manager, **options)
+            pauses.reset()
+            try:
+                work(session)
+            finally:
+                session.close()
+        except Denied as error:
+            log.error("the manager interface refused", why=str(error))
+            stopped.wait(pauses.longest)
+        except (Broken, Malformed, OSError) as error:
+            log.warning("not connected; tried again", why=str(error) if isinstance(error, Broken) else type(error).__name__)
+            stopped.wait(pauses.next())
+
+
 class Bridge:
     """From sessions to the poster. `follow` works through one session, `run` through one after the other."""
 
@@ -168,40 +203,17 @@ class Bridge:
         self._lost = False
 
     def run(self, stopped: threading.Event, pauses: Pauses) -> None:
-        while not stopped.is_set():
-            try:
-                session = Session(self.manager)
-                log.info("following the manager interface", host=self.manager.host, clock_ahead=round(session.ahead, 1))
-                pauses.reset()
-                try:
-                    self.follow(session, stopped)
-                finally:
-                    session.close()
-            except Denied as error:
-                log.error("the manager interface refused", why=str(error))
-                stopped.wait(pauses.longest)
-            except (Broken, Malformed, OSError) as error:
-                log.warning("not connected; tried again", why=str(error) if isinstance(error, Broken) else type(error).__name__)
-                stopped.wait(pauses.next())
+        in_sessions(self.manager, lambda session: self.follow(session, stopped), stopped, pauses)
 
     def follow(self, session: Session, stopped: threading.Event) -> None:
+        log.info("following the manager interface", host=self.manager.host, clock_ahead=round(session.ahead, 1))
         self.ask(session)
-        heard_at = asked_at = clock.monotonic()
-        pinged = False
-        while not stopped.is_set():
-            messages = session.read()
-            now = clock.monotonic()
-            if messages:
-                heard_at, pinged = now, False
-                self.take(messages, session)
-            elif now - heard_at > 2 * self.quiet_seconds:
-                raise Broken("nothing was heard for too long")
-            elif now - heard_at > self.quiet_seconds and not pinged:
-                session.send("Ping")
-                pinged = True
-            if now - asked_at > self.snapshot_seconds:
+        asked_at = clock.monotonic()
+        for messages in session.messages(stopped, self.quiet_seconds):
+            self.take(messages, session)
+            if clock.monotonic() - asked_at > self.snapshot_seconds:
                 self.ask(session)
-                asked_at = now
+                asked_at = clock.monotonic()
 
     def ask(self, session: Session) -> None:
         """For what there is now. A list that a break cut off is forgotten."""
@@ -255,30 +267,36 @@ def _line(message: Mapping[str, str], at: float) -> bytes:
     return json.dumps({"recv": round(at, 6), "ami": message}, ensure_ascii=False).encode() + b"\n"
 
 
-def secret_of(variable: str) -> str:
-    """The secret in this variable of the environment, or in the file that `<variable>_FILE` names. Raises click.ClickException."""
-    if path := os.environ.get(f"{variable}_FILE"):
-        try:
-            return Path(path).read_text().strip()
-        except (OSError, UnicodeDecodeError) as error:
-            raise click.ClickException(f"{variable}_FILE: {path} cannot be read") from error
-    if secret := os.environ.get(variable):
-        return secret
-    raise click.ClickException(f"set {variable}, or {variable}_FILE to the file that holds it")
+LOGIN = (
+    click.option("--host", default="127.0.0.1", show_default=True, help="Where the manager interface listens."),
+    click.option("--port", default=5038, show_default=True, type=click.IntRange(1, 65535)),
+    click.option(
+        "--user", default="answerline", show_default=True, help="Of manager.conf. Its secret stands in ANSWERLINE_AMI_SECRET(_FILE)."
+    ),
+    click.option("--plain", is_flag=True, help="Send the secret itself: for a manager interface without MD5 challenge."),
+    click.option("--tls", is_flag=True, help="The port speaks TLS (usually 5039)."),
+)
+
+
+def logging_in(command: Callable[..., None]) -> Callable[..., None]:
+    """The options of a bridge to the manager interface, given to the command as one `manager`."""
+
+    @wraps(command)
+    def run(host: str, port: int, user: str, plain: bool, tls: bool, **others: Any) -> None:
+        context = ssl.create_default_context() if tls else None
+        command(manager=Manager(host, port, user, secret_of("ANSWERLINE_AMI_SECRET"), plain, context), **others)
+
+    for option in reversed(LOGIN):
+        run = option(run)
+    return run
 
 
 @click.command("asterisk-ami")
 @posting
-@click.option("--host", default="127.0.0.1", show_default=True, help="Where the manager interface listens.")
-@click.option("--port", default=5038, show_default=True, type=click.IntRange(1, 65535))
-@click.option("--user", default="answerline", show_default=True, help="Of manager.conf. Its secret stands in ANSWERLINE_AMI_SECRET(_FILE).")
-@click.option("--plain", is_flag=True, help="Send the secret itself: for a manager interface without MD5 challenge.")
-@click.option("--tls", is_flag=True, help="The port speaks TLS (usually 5039).")
+@logging_in
 @click.option("--snapshot", default=SNAPSHOT_SECONDS, show_default=True, type=click.FloatRange(10), help="Seconds between two snapshots.")
-def follow(where: Where, host: str, port: int, user: str, plain: bool, tls: bool, snapshot: float) -> None:
+def follow(where: Where, manager: Manager, snapshot: float) -> None:
     """Follow Asterisk's manager interface."""
-    context = ssl.create_default_context() if tls else None
-    manager = Manager(host, port, user, secret_of("ANSWERLINE_AMI_SECRET"), plain, context)
     poster = where.poster(DOOR)
     poster.start()
     stopped = until_stopped()

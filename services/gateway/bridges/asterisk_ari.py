@@ -20,8 +20,8 @@ from urllib.parse import urlencode, urlsplit
 import click
 import structlog
 
-from services.gateway.bridges.asterisk_ami import SNAPSHOT_SECONDS, secret_of
-from services.gateway.bridges.kernel import Pauses, Poster, Where, posting, until_stopped
+from services.gateway.bridges.asterisk_ami import SNAPSHOT_SECONDS
+from services.gateway.bridges.kernel import Pauses, Poster, Where, posting, secret_of, until_stopped
 from services.gateway.bridges.silence import Command, obey_beside, pause_requests
 from services.gateway.bridges.websocket import Closed, Refused, WebSocket
 from services.gateway.domain import ari
@@ -129,23 +129,13 @@ class Bridge:
     def follow(self, events: WebSocket, stopped: threading.Event, pauses: Pauses) -> None:
         self.ask()
         pauses.reset()
-        heard_at = asked_at = clock.monotonic()
-        pinged = False
-        while not stopped.is_set():
-            text = events.receive()
-            now = clock.monotonic()
+        asked_at = clock.monotonic()
+        for text in events.messages(stopped, self.quiet_seconds, self.ask):
             if text is not None:
-                heard_at, pinged = now, False
                 self.take(text)
-            elif now - heard_at > 2 * self.quiet_seconds:  # any event counts; an idle PBX is asked for its channels, which would fail
+            if clock.monotonic() - asked_at > self.snapshot_seconds:
                 self.ask()
-                heard_at, pinged = now, False
-            elif now - heard_at > self.quiet_seconds and not pinged:
-                events.ping()
-                pinged = True
-            if now - asked_at > self.snapshot_seconds:
-                self.ask()
-                asked_at = now
+                asked_at = clock.monotonic()
 
     def ask(self) -> None:
         """For what there is now; of each channel the id alone is passed on."""

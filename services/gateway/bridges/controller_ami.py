@@ -7,7 +7,6 @@ who waits of whom this process has never heard.
 
 from __future__ import annotations
 
-import ssl
 import threading
 from collections.abc import Callable, Mapping
 
@@ -15,11 +14,9 @@ import click
 import orjson
 import structlog
 
-from services.gateway.bridges.asterisk_ami import QUIET_SECONDS, Broken, Denied, Manager, Session, secret_of
+from services.gateway.bridges.asterisk_ami import QUIET_SECONDS, Denied, Manager, Session, in_sessions, logging_in
 from services.gateway.bridges.controller import CAUSES, LEG, Call, Control, Found, Gateway, Why
 from services.gateway.bridges.kernel import Pauses, Where, reaching, until_stopped
-from services.gateway.domain.observation import Malformed
-from shared import clock
 
 log = structlog.get_logger()
 
@@ -47,17 +44,13 @@ class ManagerSwitch:
         """those who had picked up when we came back"""
         self.number_of: Callable[[str], str] = lambda _call: ""
         self.on_up: Callable[[str], None] = lambda _leg: None
-        self._sending = threading.Lock()
 
-    def _send(self, action: str, **headers: str) -> str:
-        with self._sending:
-            if self.session is None:
-                return ""
+    def _send(self, action: str, **headers: str) -> None:
+        if session := self.session:
             try:
-                return self.session.send(action, **headers)
+                session.send(action, **headers)
             except (OSError, Denied) as error:
                 log.warning("the manager interface could not be told", action=action, why=type(error).__name__)
-                return ""
 
     def keep(self, call: Call) -> None:
         """`beat` does it for all."""
@@ -111,7 +104,7 @@ class ManagerSwitch:
         self.up.discard(leg)
 
 
-class Bridge:
+class Controller:
     """From the manager's messages to the calls."""
 
     def __init__(self, manager: Manager, gateway: Gateway, ring_seconds: float = 20.0, quiet_seconds: float = QUIET_SECONDS) -> None:
@@ -127,42 +120,20 @@ class Bridge:
         beats = threading.Thread(target=self.control.watch, args=(self.switch.beat,), name="beat", daemon=True)
         beats.start()
         try:
-            while not stopped.is_set():
-                try:
-                    session = Session(self.manager, events=EVENTS, read=READ)
-                    log.info("controlling by the manager interface", host=self.manager.host)
-                    pauses.reset()
-                    try:
-                        self.follow(session, stopped)
-                    finally:
-                        self.switch.session = None
-                        session.close()
-                except Denied as error:
-                    log.error("the manager interface refused", why=str(error))
-                    stopped.wait(pauses.longest)
-                except (Broken, Malformed, OSError) as error:
-                    log.warning("not connected; tried again", why=str(error) if isinstance(error, Broken) else type(error).__name__)
-                    stopped.wait(pauses.next())
+            in_sessions(self.manager, lambda session: self.follow(session, stopped), stopped, pauses, events=EVENTS, read=READ)
         finally:
             self.control.stop()
 
     def follow(self, session: Session, stopped: threading.Event) -> None:
+        log.info("controlling by the manager interface", host=self.manager.host)
         self._list, self._fresh = (session.send("CoreShowChannels"), []), set()
         self.switch.session = session
-        heard_at = clock.monotonic()
-        pinged = False
-        while not stopped.is_set():
-            messages = session.read()
-            now = clock.monotonic()
-            if messages:
-                heard_at, pinged = now, False
+        try:
+            for messages in session.messages(stopped, self.quiet_seconds):
                 for message in messages:
                     self.hear(message)
-            elif now - heard_at > 2 * self.quiet_seconds:
-                raise Broken("nothing was heard for too long")
-            elif now - heard_at > self.quiet_seconds and not pinged:
-                session.send("Ping")
-                pinged = True
+        finally:
+            self.switch.session = None
 
     def hear(self, message: Mapping[str, str]) -> None:
         id = message.get("Uniqueid", "")
@@ -237,16 +208,11 @@ def _number(message: Mapping[str, str]) -> str:
 
 @click.command("asterisk-control")
 @reaching
-@click.option("--host", default="127.0.0.1", show_default=True, help="Where the manager interface listens.")
-@click.option("--port", default=5038, show_default=True, type=click.IntRange(1, 65535))
-@click.option("--user", default="answerline", show_default=True, help="Of manager.conf. Its secret stands in ANSWERLINE_AMI_SECRET(_FILE).")
-@click.option("--plain", is_flag=True, help="Send the secret itself: for a manager interface without MD5 challenge.")
-@click.option("--tls", is_flag=True, help="The port speaks TLS (usually 5039).")
+@logging_in
 @click.option("--ring", default=20.0, show_default=True, type=click.FloatRange(1, 300), help="Seconds that an agent's telephone rings.")
-def control(where: Where, host: str, port: int, user: str, plain: bool, tls: bool, ring: float) -> None:
+def control(where: Where, manager: Manager, ring: float) -> None:
     """Ring agents and connect callers who wait in the dialplan, over Asterisk's manager interface."""
-    manager = Manager(host, port, user, secret_of("ANSWERLINE_AMI_SECRET"), plain, ssl.create_default_context() if tls else None)
     try:
-        Bridge(manager, Gateway(where.to, where.key, where.source), ring).run(until_stopped(), Pauses())
+        Controller(manager, Gateway(where.to, where.key, where.source), ring).run(until_stopped(), Pauses())
     except ValueError as error:
         raise click.ClickException(str(error)) from error

@@ -22,10 +22,9 @@ from zlib import crc32
 import click
 import structlog
 
-from services.gateway.bridges.asterisk_ami import secret_of
 from services.gateway.bridges.asterisk_ari import Rest
 from services.gateway.bridges.controller import CAUSES, LEG, Call, Control, Found, Gateway, Why
-from services.gateway.bridges.kernel import Pauses, Where, reaching, until_stopped
+from services.gateway.bridges.kernel import Pauses, Where, reaching, secret_of, until_stopped
 from services.gateway.bridges.websocket import Closed, Refused, WebSocket
 from shared import clock
 
@@ -300,7 +299,7 @@ def _ignore(_answer: tuple[int, Any]) -> None:
 # ---- what is heard
 
 
-class Bridge:
+class Controller:
     """From the application's events to the calls."""
 
     def __init__(
@@ -348,24 +347,18 @@ class Bridge:
         self.switch.connected.set()
         self._reconcile()
         pauses.reset()
-        began_at = heard_at = clock.monotonic()
-        pinged = False
-        while not stopped.is_set():
+        began_at = clock.monotonic()
+        for text in events.messages(stopped, self.quiet_seconds, self._look):
+            if text is not None:
+                self._take(text)
+            if self._orphans and clock.monotonic() - began_at > ORPHAN_SECONDS:
+                self._hang_up_orphans()
             if not self.switch.connected.is_set():
                 raise Closed
-            text = events.receive()
-            now = clock.monotonic()
-            if text is not None:
-                heard_at, pinged = now, False
-                self._take(text)
-            elif now - heard_at > 2 * self.quiet_seconds:  # an idle PBX is asked whether it still knows us
-                self.rest.ask(f"/applications/{quote(self.rest.application, safe='')}")
-                heard_at, pinged = now, False
-            elif now - heard_at > self.quiet_seconds and not pinged:
-                events.ping()
-                pinged = True
-            if self._orphans and now - began_at > ORPHAN_SECONDS:
-                self._hang_up_orphans()
+
+    def _look(self) -> None:
+        """Whether the PBX still knows us; raises where it does not answer that."""
+        self.rest.ask(f"/applications/{quote(self.rest.application, safe='')}")
 
     def _take(self, text: str) -> None:
         try:
@@ -509,8 +502,8 @@ def control(where: Where, url: str, user: str, app: str, ring: float, music: str
     """Ring agents and connect callers who wait in a Stasis application, over Asterisk's REST interface."""
     rest = Rest(url, user, secret_of("ANSWERLINE_ARI_SECRET"), app, everything=False)
     try:
-        bridge = Bridge(rest, Gateway(where.to, where.key, where.source), ring, music, self_service)
-        bridge.control.gateway.client().close()
+        controller = Controller(rest, Gateway(where.to, where.key, where.source), ring, music, self_service)
+        controller.control.gateway.client().close()
     except ValueError as error:
         raise click.ClickException(str(error)) from error
-    bridge.run(until_stopped(), Pauses(0.2, 5.0))
+    controller.run(until_stopped(), Pauses(0.2, 5.0))

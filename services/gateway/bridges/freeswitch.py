@@ -11,13 +11,14 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from threading import Event as Flag
+from threading import Thread
 from typing import Any
 from urllib.parse import urlencode
 
 import click
 import structlog
 
-from services.gateway.bridges.kernel import Answer, Client, Pauses, Poster, Posts, Where, posting, reaching, until_stopped
+from services.gateway.bridges.kernel import Answer, Client, Pauses, Poster, Posts, Where, posting, reaching, secret_in, until_stopped
 from services.gateway.bridges.silence import Command, obey_beside, pause_lines
 from services.gateway.domain import freeswitch
 from services.gateway.domain.freeswitch import Frame
@@ -273,10 +274,7 @@ def silence(connect: Callable[[], socket.socket], password: str, command: Comman
 def follow(where: Where, host: str, port: int, password: str, password_file: Path | None) -> None:
     """Follow mod_callcenter over FreeSWITCH's event socket. What the gateway cannot take now waits on disk."""
     if password_file is not None:
-        try:
-            password = password_file.read_text().strip()
-        except (OSError, UnicodeDecodeError) as error:
-            raise click.ClickException(f"{password_file} cannot be read") from error
+        password = secret_in(password_file)
     if not password:
         raise click.UsageError("the event socket's password is needed: FREESWITCH_PASSWORD, or FREESWITCH_PASSWORD_FILE")
     poster = where.poster(EVENTS)
@@ -292,8 +290,6 @@ def follow(where: Where, host: str, port: int, password: str, password_file: Pat
 
 def _run(follower: Follower) -> None:
     """The reading blocks where a signal does not wake it: it has a thread of its own, and this one waits for the signal."""
-    from threading import Thread
-
     thread = Thread(target=follower.run, name="follower", daemon=True)
     thread.start()
     while thread.is_alive() and not follower.stopped.wait(1.0):

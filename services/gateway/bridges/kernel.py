@@ -483,10 +483,7 @@ SPOOL = click.option(
 def _reaching(command: Callable[..., None], more: Sequence[Callable[..., Any]]) -> Callable[..., None]:
     def run(gateway: str, key: str, key_file: Path | None, source: str, spool: Path = Path(), **others: Any) -> None:
         if key_file is not None:
-            try:
-                key = key_file.read_text().strip()
-            except (OSError, UnicodeDecodeError) as error:
-                raise click.ClickException(f"{key_file} cannot be read") from error
+            key = secret_in(key_file)
         if not key:
             raise click.UsageError(
                 "a key with the role telephony is needed: ANSWERLINE_KEY, or ANSWERLINE_KEY_FILE for the file that holds it"
@@ -510,6 +507,23 @@ def _reaching(command: Callable[..., None], more: Sequence[Callable[..., Any]]) 
     params = getattr(command, "__click_params__", [])
     run.__click_params__ = [*params, *run.__click_params__]  # type: ignore[attr-defined]
     return run
+
+
+def secret_in(path: Path, named_by: str = "") -> str:
+    """The secret that a file holds. Raises click.ClickException."""
+    try:
+        return path.read_text().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise click.ClickException(f"{named_by}{path} cannot be read") from error
+
+
+def secret_of(variable: str) -> str:
+    """The secret in this variable of the environment, or in the file that `<variable>_FILE` names. Raises click.ClickException."""
+    if path := os.environ.get(f"{variable}_FILE"):
+        return secret_in(Path(path), f"{variable}_FILE: ")
+    if secret := os.environ.get(variable):
+        return secret
+    raise click.ClickException(f"set {variable}, or {variable}_FILE to the file that holds it")
 
 
 def until_stopped() -> threading.Event:

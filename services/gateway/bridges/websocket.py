@@ -7,7 +7,10 @@ import hashlib
 import os
 import socket
 import struct
-from collections.abc import Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping
+
+from shared import clock
 
 LARGEST_MESSAGE = 4 * 1024 * 1024
 LONGEST_HEAD = 65536
@@ -86,6 +89,23 @@ class WebSocket:
                 if last:
                     whole, self._parts = b"".join(self._parts), []
                     return whole.decode("utf-8", "replace")
+
+    def messages(self, stopped: threading.Event, quiet_seconds: float, look: Callable[[], object]) -> Iterator[str | None]:
+        """Text messages as they come, until `stopped`; None now and then, where none come. Where a ping brings none either, `look` is
+        called: it raises where nobody is there any more."""
+        heard_at, pinged = clock.monotonic(), False
+        while not stopped.is_set():
+            text = self.receive()
+            now = clock.monotonic()
+            if text is not None:
+                heard_at, pinged = now, False
+            elif now - heard_at > 2 * quiet_seconds:
+                look()
+                heard_at, pinged = now, False
+            elif now - heard_at > quiet_seconds and not pinged:
+                self.ping()
+                pinged = True
+            yield text
 
     def _frame(self) -> tuple[bool, int, bytes] | None:
         """The next whole frame of the buffer: (whether it ends its message, opcode, payload)."""

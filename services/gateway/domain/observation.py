@@ -6,9 +6,10 @@ same call. `key` recognises the first; `services.gateway.domain.legs` combines t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Literal, get_args
+from urllib.parse import parse_qsl
 
 Reporter = Literal[
     "queue_log", "ami", "ari", "callcenter", "cdr", "agent_cdr", "dialplan", "api", "gateway", "taskrouter", "twilio", "events"
@@ -56,6 +57,7 @@ CALL_KINDS: frozenset[str] = frozenset(get_args(CallKind))
 AGENT_KINDS: frozenset[str] = frozenset(get_args(AgentKind))
 SOURCE_KINDS: frozenset[str] = frozenset(get_args(SourceKind))
 RECORDING_KINDS: frozenset[str] = frozenset(get_args(RecordingKind))
+MAX_FIELDS = 200
 LONGEST_LOCATION = 1000
 
 
@@ -68,6 +70,19 @@ def storable(text: str) -> str:
     if text.isascii() and "\0" not in text:
         return text
     return text.encode("utf-8", "replace").decode().replace("\0", "\ufffd")
+
+
+def read_form(body: bytes) -> dict[str, str]:
+    """The fields of a form (application/x-www-form-urlencoded). Raises Malformed."""
+    try:
+        fields = parse_qsl(body.decode(), keep_blank_values=True, errors="strict", max_num_fields=MAX_FIELDS)
+    except UnicodeDecodeError as error:
+        raise Malformed("the form is not UTF-8") from error
+    except ValueError as error:
+        raise Malformed(f"a form may have at most {MAX_FIELDS} fields") from error
+    if not fields:
+        raise Malformed("the body is no form: post application/x-www-form-urlencoded")
+    return {name: storable(value) for name, value in fields}
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,22 +140,3 @@ class Observation:
 
 _NAMES = tuple(field.name for field in fields(Observation))
 _KNOWN = frozenset(_NAMES)
-
-
-def group_by_contact(observations: Iterable[Observation]) -> list[list[Observation]]:
-    """Observations of calls, sorted into contacts: two are of one contact when a chain of shared ids joins them."""
-    contacts: dict[str, list[Observation]] = {}
-    for observation in observations:
-        if observation.kind not in CALL_KINDS:
-            continue
-        ids = observation.identifiers
-        known = list({id(c): c for i in ids if (c := contacts.get(i)) is not None}.values())
-        contact = max(known, key=len) if known else []
-        for other in known:
-            if other is not contact:
-                contact.extend(other)
-                for moved in other:
-                    contacts.update(dict.fromkeys(moved.identifiers, contact))
-        contact.append(observation)
-        contacts.update(dict.fromkeys(ids, contact))
-    return list({id(contact): contact for contact in contacts.values()}.values())

@@ -25,9 +25,8 @@ from email.utils import parsedate_to_datetime
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
-from services.gateway.domain.observation import LONGEST_LOCATION, Ignored, Kind, Malformed, Observation, storable
+from services.gateway.domain.observation import LONGEST_LOCATION, MAX_FIELDS, Ignored, Kind, Malformed, Observation, storable
 
-MAX_FIELDS = 200
 AVAILABLE = frozenset({"available", "idle", "ready", "online", "reserved", "busy"})
 """Activities, in small letters, of a worker who is at work: the usual names, and those that TaskRouter itself once set during a task."""
 OFFLINE = frozenset({"offline", "logged out", "signed out"})
@@ -78,19 +77,6 @@ def addresses(url: str) -> list[str]:
 
 
 # ---- bodies
-
-
-def decode(body: bytes) -> dict[str, str]:
-    """The fields of a form."""
-    try:
-        fields = parse_qsl(body.decode(), keep_blank_values=True, errors="strict", max_num_fields=MAX_FIELDS)
-    except UnicodeDecodeError as error:
-        raise Malformed("the form is not UTF-8") from error
-    except ValueError as error:
-        raise Malformed(f"a form may have at most {MAX_FIELDS} fields") from error
-    if not fields:
-        raise Malformed("the body is no form: Twilio posts application/x-www-form-urlencoded")
-    return {name: storable(value) for name, value in fields}
 
 
 def read_stream(body: bytes) -> list[Any]:

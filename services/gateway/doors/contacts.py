@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from contextlib import suppress
 from typing import Any
 
@@ -66,29 +67,28 @@ class ContactDoors(Doors):
         polls = bool(query["wait"] or query["back"])
         news = (*NEWS, "offered") if query["until"] == "offered" else NEWS
 
-        def ask() -> dict[str, Any]:
-            return self._assignment(contact, query["language"], polls)
-
-        def is_over(found: dict[str, Any]) -> bool:
-            return found["state"] in NEWS
-
-        with metrics.WAITING_REQUESTS.labels("assignment").track_inprogress():
-            found = poll(
-                self.core.board,
-                request,
-                contact,
-                ask,
-                lambda found: found["state"] in news,
-                lambda: self.left(contact),
-                is_over,
-                query["back"],
-            )
+        found = self._await_assignment(request, contact, news, polls)
         return {name: value for name, value in found.items() if name in USUAL or value not in (None, "", {})}
 
     @endpoint("GET", "/v1/contacts/{id}/announcement", query=control.Language, answer=control.Announcement, roles=EVERYBODY, tag="contacts")
     def get_announcement(self, request: Request) -> dict[str, Any]:
         """What to tell a customer who waits, as numbers and in sentences: their place, the estimated wait, the self-service address."""
         return announcement(self._assignment(self.contact_of(request), request.query["language"]), request.query["language"])
+
+    def _await_assignment(self, request: Request, contact: str, news: Container[str], polls: bool) -> dict[str, Any]:
+        """Where a contact stands, as soon as that is one of `news` or `wait` is over. Who asks no more within `back` has left."""
+        query = request.query
+        with metrics.WAITING_REQUESTS.labels("assignment").track_inprogress():
+            return poll(
+                self.core.board,
+                request,
+                contact,
+                lambda: self._assignment(contact, query["language"], polls),
+                lambda found: found["state"] in news,
+                lambda: self.left(contact),
+                lambda found: found["state"] in NEWS,
+                query["back"],
+            )
 
     def _assignment(self, contact: str, language: str = "", polls: bool = False) -> dict[str, Any]:
         """Where a contact stands. `polls`: whoever asks goes on asking for as long as the caller is there."""

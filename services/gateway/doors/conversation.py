@@ -5,21 +5,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, Literal
+from typing import Literal
 
 import structlog
 
-from services.gateway import handlers, metrics
+from services.gateway import handlers
 from services.gateway.domain import announcements
 from services.gateway.domain.conversation import Fallback, Ring, Step, next_step
-from services.gateway.domain.observation import Observation
+from services.gateway.domain.observation import Malformed as NotReadable
+from services.gateway.domain.observation import Observation, read_form
 from services.gateway.doors.contacts import NEWS, ContactDoors, announcement
 from services.gateway.handlers import Arrival, Reading, Taken
 from shared import clock
-from shared.errors import AnswerlineError, Conflict, Gone, NotFound
+from shared.errors import AnswerlineError, Conflict, Gone, Malformed, NotFound
 from shared.http.wsgi import Request
 from shared.ids import new_id
-from shared.runtime.waiting import expect, poll
+from shared.runtime.waiting import expect
 
 log = structlog.get_logger()
 
@@ -28,6 +29,14 @@ MOST_UNREACHABLE = 3
 """So many agents without an address that can be rung are passed over before the caller hears music again."""
 AFTER_RING_SECONDS = 20.0
 REFUSED = (NotFound, Conflict, Gone)
+
+
+def form_of(request: Request) -> dict[str, str]:
+    """The fields of a form. Raises Malformed."""
+    try:
+        return read_form(request.raw)
+    except NotReadable as fault:
+        raise Malformed(str(fault)) from fault
 
 
 class ConversationDoors(ContactDoors):
@@ -65,15 +74,7 @@ class ConversationDoors(ContactDoors):
 
     def _look(self, request: Request, contact: str, say_at: float) -> Step:
         query = request.query
-
-        def ask() -> dict[str, Any]:
-            return self._assignment(contact, query["language"], polls=True)
-
-        with metrics.WAITING_REQUESTS.labels("assignment").track_inprogress():
-            found = poll(
-                self.core.board, request, contact, ask, lambda found: found["state"] in (*NEWS, "offered"), lambda: self.left(contact),
-                lambda found: found["state"] in NEWS, query["back"],
-            )  # fmt: skip
+        found = self._await_assignment(request, contact, (*NEWS, "offered"), polls=True)
         expires_at = (found.get("offer") or {}).get("expires_at")
         language = announcements.understood(query["language"])
         text = announcement(found, query["language"])["text"]

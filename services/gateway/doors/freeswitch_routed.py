@@ -5,11 +5,10 @@ from __future__ import annotations
 from contextlib import suppress
 
 from services.gateway import handlers
-from services.gateway.domain import httapi, twilio
+from services.gateway.domain import httapi
 from services.gateway.domain.conversation import FIRST_WORDS_SECONDS, OVER, Fallback, Goodbye, Step
-from services.gateway.domain.observation import Malformed as NotReadable
 from services.gateway.doors import CALLING
-from services.gateway.doors.conversation import ConversationDoors, Outcome
+from services.gateway.doors.conversation import ConversationDoors, Outcome, form_of
 from services.gateway.schemas import conversation
 from services.gateway.store import LONGEST_NAME
 from shared import clock
@@ -63,10 +62,7 @@ class FreeswitchRoutedDoors(ConversationDoors):
 
     def _form(self, request: Request) -> dict[str, str]:
         """The fields, with the channel's id as `call`. Raises Malformed."""
-        try:
-            fields = twilio.decode(request.raw)
-        except NotReadable as fault:
-            raise Malformed(str(fault)) from fault
+        fields = form_of(request)
         call = fields.get("Caller-Unique-ID") or fields.get("session_id", "")
         if not 1 <= len(call) <= LONGEST_NAME:
             raise Malformed(f"Caller-Unique-ID or session_id must name the channel, in at most {LONGEST_NAME} characters")

@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from services.gateway import schemas
 from services.gateway.domain import twilio
-from services.gateway.domain.observation import CALL_KINDS, Ignored, Malformed, Observation
+from services.gateway.domain.observation import CALL_KINDS, Ignored, Malformed, Observation, read_form
 from services.gateway.doors import CALLING, Doors, as_receipt
 from services.gateway.handlers import Arrival, Reading, Taken
 from services.gateway.schemas.recordings import RecordingCallback
@@ -100,7 +100,7 @@ class TwilioDoors(Doors):
         fields: dict[str, str] = {}
 
         def read() -> Observation | Ignored:
-            fields.update(twilio.decode(request.raw))
+            fields.update(read_form(request.raw))
             return interpret(fields)
 
         text = request.raw.decode("utf-8", "backslashreplace")

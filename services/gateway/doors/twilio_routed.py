@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from services.gateway.domain import twilio, twiml
+from services.gateway.domain import twiml
 from services.gateway.domain.conversation import FIRST_WORDS_SECONDS, Fallback, Goodbye, Step
-from services.gateway.domain.observation import Malformed as NotReadable
 from services.gateway.doors import CALLING
-from services.gateway.doors.conversation import ConversationDoors, Outcome
+from services.gateway.doors.conversation import ConversationDoors, Outcome, form_of
 from services.gateway.doors.twilio import FORM, SIGNED
 from services.gateway.schemas import conversation
 from services.gateway.store import LONGEST_NAME
@@ -83,10 +82,7 @@ class TwilioRoutedDoors(ConversationDoors):
 
 def form(request: Request) -> dict[str, str]:
     """The fields of Twilio's request. Raises Malformed."""
-    try:
-        fields = twilio.decode(request.raw)
-    except NotReadable as fault:
-        raise Malformed(str(fault)) from fault
+    fields = form_of(request)
     if not 1 <= len(fields.get("CallSid", "")) <= LONGEST_NAME:
         raise Malformed(f"CallSid must name the call, in at most {LONGEST_NAME} characters")
     return fields

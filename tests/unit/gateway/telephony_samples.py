@@ -11,7 +11,7 @@ from pathlib import Path
 
 from services.gateway.domain import ami, dialplan, queue_log
 from services.gateway.domain.legs import Leg, fold
-from services.gateway.domain.observation import Malformed, Observation, group_by_contact
+from services.gateway.domain.observation import CALL_KINDS, Malformed, Observation
 
 DATA = Path(__file__).parents[2] / "data" / "telephony"
 TRUTH = json.loads((DATA / "truth.json").read_text())
@@ -53,6 +53,25 @@ def by_dialplan() -> tuple[Observation, ...]:
         except Malformed:
             continue
     return tuple(told)
+
+
+def group_by_contact(observations: Iterable[Observation]) -> list[list[Observation]]:
+    """Observations of calls, sorted into contacts: two are of one contact when a chain of shared ids joins them."""
+    contacts: dict[str, list[Observation]] = {}
+    for observation in observations:
+        if observation.kind not in CALL_KINDS:
+            continue
+        ids = observation.identifiers
+        known = list({id(c): c for i in ids if (c := contacts.get(i)) is not None}.values())
+        contact = max(known, key=len) if known else []
+        for other in known:
+            if other is not contact:
+                contact.extend(other)
+                for moved in other:
+                    contacts.update(dict.fromkeys(moved.identifiers, contact))
+        contact.append(observation)
+        contacts.update(dict.fromkeys(ids, contact))
+    return list({id(contact): contact for contact in contacts.values()}.values())
 
 
 def legs_of(observations: Iterable[Observation]) -> list[Leg]:

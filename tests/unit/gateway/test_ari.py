@@ -12,9 +12,19 @@ from hypothesis import strategies as st
 
 from services.gateway.domain.ari import interpret, messages
 from services.gateway.domain.legs import Snapshot, fold
-from services.gateway.domain.observation import Ignored, Malformed, Observation, group_by_contact
+from services.gateway.domain.observation import Ignored, Malformed, Observation
 from tests.thorough import TIMES
-from tests.unit.gateway.telephony_samples import TRUTH, ami_lines, by_agent, by_ami, by_dialplan, by_queue, by_queue_log, legs_of
+from tests.unit.gateway.telephony_samples import (
+    TRUTH,
+    ami_lines,
+    by_agent,
+    by_ami,
+    by_dialplan,
+    by_queue,
+    by_queue_log,
+    group_by_contact,
+    legs_of,
+)
 
 LINES = ami_lines("ari_events")
 CALLER = {"id": "5.1", "name": "PJSIP/trunk-1", "caller": {"name": "Ann", "number": "7"}, "connected": {}}

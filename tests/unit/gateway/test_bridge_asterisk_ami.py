@@ -16,8 +16,8 @@ import pytest
 
 from services.gateway import handlers
 from services.gateway.bridges import asterisk_ami
-from services.gateway.bridges.asterisk_ami import Bridge, Denied, Session, secret_of
-from services.gateway.bridges.kernel import Pauses
+from services.gateway.bridges.asterisk_ami import Bridge, Denied, Session
+from services.gateway.bridges.kernel import Pauses, secret_of
 from services.gateway.domain.legs import Leg
 from services.gateway.domain.observation import Observation
 from tests.unit.gateway.asterisk_peers import BOOT, Kept, Manager, Talk

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.gateway.domain.legs import OPEN, Leg, diff, fold
-from services.gateway.domain.observation import Observation, group_by_contact
-from tests.unit.gateway.telephony_samples import by_ami, by_queue_log
+from services.gateway.domain.observation import Observation
+from tests.unit.gateway.telephony_samples import by_ami, by_queue_log, group_by_contact
 
 WAITING = Leg(number=1, queue="sales", outcome="waiting", arrived_at=100, missed={})
 TALKING = replace(WAITING, outcome="talking", answered_at=106, agent="Ann", hold_seconds=6)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from services.gateway.domain import freeswitch
 from services.gateway.domain.agents import agent_reports
 from services.gateway.domain.legs import Leg, fold
-from services.gateway.domain.observation import Ignored, Malformed, Observation, group_by_contact
+from services.gateway.domain.observation import Ignored, Malformed, Observation
 from tests.unit.gateway.freeswitch_samples import (
     DATA,
     ENDED_BY,
@@ -34,6 +34,7 @@ from tests.unit.gateway.freeswitch_samples import (
     url_encode,
     uuid,
 )
+from tests.unit.gateway.telephony_samples import group_by_contact
 
 
 def read(event: dict[str, str]) -> Observation | Ignored:

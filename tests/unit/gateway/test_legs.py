@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.gateway.domain.legs import Leg, fold
-from services.gateway.domain.observation import Observation, group_by_contact
+from services.gateway.domain.observation import Observation
 from tests.thorough import TIMES
-from tests.unit.gateway.telephony_samples import by_ami, by_dialplan, by_queue_log
+from tests.unit.gateway.telephony_samples import by_ami, by_dialplan, by_queue_log, group_by_contact
 
 CALL, LINKED, ANN, BOB = "5.1", "5.0", "Ann", "Bob"
 

@@ -13,9 +13,9 @@ import pytest
 from services.gateway import handlers, store
 from services.gateway.domain import ami, queue_log
 from services.gateway.domain.legs import Leg, Snapshot, fold
-from services.gateway.domain.observation import Observation, group_by_contact
+from services.gateway.domain.observation import Observation
 from tests.unit.conftest import SetClock
-from tests.unit.gateway.telephony_samples import DATA, TRUTH, ami_lines, by_agent, by_queue
+from tests.unit.gateway.telephony_samples import DATA, TRUTH, ami_lines, by_agent, by_queue, group_by_contact
 from tests.unit.gateway.test_handlers import ANSWER, END, LINE, Gateway, gateway
 from tests.unit.gateway.test_legs import ANN, CALL, Tale, logged_call
 

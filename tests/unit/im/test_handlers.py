@@ -10,9 +10,11 @@ from typing import Any
 
 import pytest
 from sqlalchemy import select
+from sqlalchemy.exc import OperationalError
 
 from services.im import handlers, store
 from services.im.domain.ladder import DEFAULT
+from services.im.metrics import RoomMetrics
 from shared.bus.envelope import Event
 from shared.bus.outbox import UnitOfWork
 from shared.errors import Conflict, Invalid, NotFound, TooManyRequests
@@ -373,3 +375,25 @@ def test_a_word_that_comes_late_changes_nothing(house: House) -> None:
     person_changed(house, "ann", sequence=3, team="second")
     person_changed(house, "ann", sequence=2, team="first")
     assert expert(house, "ann")["team"] == "second"
+
+
+# ---- to be measured
+
+
+def test_rooms_are_counted_by_state_when_scraped_and_not_at_all_without_their_database(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    handlers.claim(house.units, house.ask()["id"], "bob")
+    house.ask()
+    gauges = RoomMetrics(house.units.database)
+    try:
+        (rooms,) = gauges.collect()
+        assert {sample.labels["state"]: sample.value for sample in rooms.samples} == {"asking": 1, "claimed": 1}
+        monkeypatch.setattr(house.units.database, "reading", _gone)
+        assert list(gauges.collect()) == []
+    finally:
+        gauges.close()
+
+
+def _gone() -> None:
+    raise OperationalError("select", {}, Exception("gone"), connection_invalidated=True)
