@@ -150,7 +150,7 @@ class Crew:
 class Pbx(Crew):
     """Posts the lines of many calls, singly and in batches, each until it is acknowledged."""
 
-    def __init__(self, clients: Sequence[Client], seed: int, source: str = "pbx", threads: int = 3, pace: float = 0.01) -> None:
+    def __init__(self, clients: Sequence[Client], seed: int, source: str = "pbx", threads: int = 3, pace: float = 0.05) -> None:
         super().__init__()
         self.clients, self.source, self.pace = list(clients), source, pace
         self.calls: list[Call] = []

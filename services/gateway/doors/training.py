@@ -242,7 +242,15 @@ class TrainingDoors(Doors):
         """Hours of a year by person, team and site, and who will miss theirs."""
         return self._figures("hours", request)
 
-    @endpoint("GET", "/v1/reports/exam-questions", query=schemas.ExamFilters, answer=schemas.ExamItems, roles=("trainer",), tag="reports")
+    @endpoint(
+        "GET",
+        "/v1/reports/exam-questions",
+        query=schemas.ExamFilters,
+        answer=schemas.ExamItems,
+        answers={404: None},
+        roles=("trainer",),
+        tag="reports",
+    )
     def get_exam_questions(self, request: Request) -> dict[str, Any]:
         """Each question of an exam: how hard it is, and whether it tells who knows from who does not."""
         return self._figures("exam_items", request)

@@ -81,7 +81,7 @@ def gateway() -> Gateway:
     return Gateway()
 
 
-WHOLE_LISTS = {"/v1/me", "/v1/sign-in/oidc/callback", "/v1/telephony/recording-commands"}
+WHOLE_LISTS = {"/v1/checks", "/v1/me", "/v1/sign-in/oidc/callback", "/v1/telephony/recording-commands"}
 """Somebody's roles, and what is to be done this moment."""
 WHOLE = {"code": "sold", "resolved": True, "amount": "129.90", "currency": "EUR"}
 
