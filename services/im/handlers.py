@@ -239,6 +239,10 @@ def receive(work: Work, events: Sequence[Event]) -> None:
             case "routing.contact_wrapped_up.v1":
                 told = {"disposition": data.get("disposition"), "resolved": data.get("resolved")}
                 store.note_on_card(work.connection, data["contact"], **told)
+            case "gateway.survey_answered.v1":
+                told = {name: data[name] for name in ("satisfied", "resolved") if data.get(name) is not None}
+                if told:
+                    store.note_on_card(work.connection, data["contact"], **told)
 
 
 # ---- looking

@@ -24,6 +24,7 @@ SUBSCRIPTIONS: dict[str, tuple[str, ...]] = {
     ),
     "im": (
         "gateway.person_changed.v1",
+        "gateway.survey_answered.v1",
         "routing.contact_assigned.v1",
         "routing.contact_completed.v1",
         "routing.contact_wrapped_up.v1",

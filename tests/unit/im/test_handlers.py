@@ -12,7 +12,8 @@ import pytest
 from sqlalchemy import select
 from sqlalchemy.exc import OperationalError
 
-from services.im import handlers, store
+from services.im import handlers, reports, store
+from services.im.domain.effect import ENOUGH
 from services.im.domain.ladder import DEFAULT
 from services.im.metrics import RoomMetrics
 from shared.bus.envelope import Event
@@ -47,7 +48,7 @@ class House:
     def hear(self, what: str, contact: str, sequence: int = 1, **data: Any) -> None:
         base = {"contact": contact, "queue": "support", "channel": "voice", "customer": "k1", "at": self.at()}
         with self.units() as work:
-            handlers.receive(work, [Event(f"routing.{what}.v1", contact, base | data, self.at(), sequence)])
+            handlers.receive(work, [Event(what if "." in what else f"routing.{what}.v1", contact, base | data, self.at(), sequence)])
 
     def assign(self, agent: str, contact: str = "", sequence: int = 1, **data: Any) -> str:
         contact = contact or new_id()
@@ -317,6 +318,19 @@ def test_what_is_written_in_a_room_after_that_goes_too(house: House) -> None:
     house.at.forward(31 * 86400)
     assert handlers.forget(house.units) == 1
     assert house.rows(store.message) == []
+
+
+def test_what_customers_say_tells_the_effect_of_questions(house: House) -> None:
+    for number in range(2 * ENOUGH):
+        contact, asks = house.assign(f"a{number}"), number < ENOUGH
+        if asks:
+            house.ask(contact=contact, agent=f"a{number}")
+        house.hear("contact_completed", contact, 2, agent=f"a{number}", talk_seconds=60.0)
+        house.hear("contact_wrapped_up", contact, 3, disposition="fault", resolved=False)
+        house.hear("gateway.survey_answered.v1", contact, satisfied=5 if asks else 2, resolved=True if asks else None)
+    with house.units.database.reading() as connection:
+        told = reports.effects(connection, {"from": 0.0, "to": house.at() + 1})
+    assert (told["satisfied"]["difference"], told["resolved"]["difference"]) == (1.0, 1.0)
 
 
 def test_what_is_open_is_not_forgotten(house: House) -> None:
