@@ -19,7 +19,7 @@ from shared.runtime.heavy import off_the_hub
 from shared.runtime.loops import RelayLoop, consumes, continuously
 from shared.runtime.rpc import rpc
 
-IDLE_SECONDS = 0.5
+IDLE_SECONDS = 1.0
 STANDBY_SECONDS = 2.0
 HOURLY = 3600.0
 KEEP_SECONDS = 400 * 86400.0

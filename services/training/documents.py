@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from datetime import date, time
+from functools import cache
 from itertools import pairwise
 from typing import Any
 from zoneinfo import available_timezones
@@ -142,8 +143,13 @@ def links(value: Any) -> str:
     return "" if fits else "must be a list of at most 50 addresses that begin with https:// or http://"
 
 
+@cache
+def _zones() -> frozenset[str]:
+    return frozenset(available_timezones())
+
+
 def zone(value: Any) -> str:
-    return "" if isinstance(value, str) and value in available_timezones() else "must be a time zone's name such as Europe/Berlin"
+    return "" if isinstance(value, str) and value in _zones() else "must be a time zone's name such as Europe/Berlin"
 
 
 def zones(value: Any) -> str:

@@ -18,7 +18,7 @@ from shared.runtime.rpc import rpc
 
 log = structlog.get_logger()
 
-LONGEST_PAUSE = 0.25
+LONGEST_PAUSE = 0.5
 PLAN_EVERY = 0.5
 
 Scope = dict[str, Any] | None

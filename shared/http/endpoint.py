@@ -9,6 +9,7 @@ def post_contact(self, request):
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, TypeVar
 
 from marshmallow import Schema, ValidationError
@@ -138,9 +139,9 @@ class Router:
             route = Route(
                 spec,
                 _telling(getattr(service, function.__name__), spec.answer),
-                compile_loader(as_json(spec.body())) if spec.body else None,
-                compile_loader(spec.query()) if spec.query else None,
-                keys_of(spec.query()) if spec.query else frozenset(),
+                _body_loader(spec.body) if spec.body else None,
+                _query_loader(spec.query) if spec.query else None,
+                _query_keys(spec.query) if spec.query else frozenset(),
                 getattr(service, spec.signature.check) if spec.signature else None,
             )
             if "{" in spec.path:
@@ -165,9 +166,29 @@ class Router:
         raise NotFound(f"nothing is at {path}; /openapi.json lists what there is")
 
 
+@cache
+def _body_loader(schema: type[Schema]) -> Loader:
+    return compile_loader(as_json(schema()))
+
+
+@cache
+def _query_loader(schema: type[Schema]) -> Loader:
+    return compile_loader(schema())
+
+
+@cache
+def _query_keys(schema: type[Schema]) -> frozenset[str]:
+    return keys_of(schema())
+
+
+@cache
+def _moments(answer: type[Schema]) -> Callable[[Any], Any] | None:
+    return compile_moments(answer())
+
+
 def _telling(call: Callable[..., Any], answer: type[Schema] | None) -> Callable[..., Any]:
     """The door, with moments written as its answer's schema has them."""
-    written = compile_moments(answer()) if answer else None
+    written = _moments(answer) if answer else None
     if written is None:
         return call
 

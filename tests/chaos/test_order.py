@@ -63,7 +63,7 @@ def test_sigterm_under_load(either: Chaos, monkey: Monkey, seed: int, rounds: in
         took.append(round(time.monotonic() - began, 1))
 
     with Pbx([system], seed).working() as pbx, Floor([system], seed).open().working() as floor, ThreadPoolExecutor() as pool:
-        for _ in range(2 * rounds):
+        for _ in range(rounds):
             enough = pbx.posts + 30
             until(pbx, lambda enough=enough: pbx.posts >= enough)
             monkey.pause(0.2)

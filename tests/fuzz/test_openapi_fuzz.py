@@ -58,7 +58,7 @@ def test_no_request_made_from_the_document_finds_a_5xx_or_an_undocumented_answer
         "--phases",
         phases,
         "--max-examples",
-        str(5 if USUAL else 100 * TIMES),
+        str(3 if USUAL else 100 * TIMES),
         "--report",
         "json",
         "--report-json-path",

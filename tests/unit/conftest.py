@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import structlog
-from sqlalchemy import MetaData, text
+from sqlalchemy import MetaData
 
 from shared import clock
 from shared.bus.outbox import UnitOfWork
@@ -89,11 +89,14 @@ def make_units(make_house: MakeHouse) -> MakeUnits:
 
     def make(metadata: MetaData) -> UnitOfWork:
         database, tables = make_house(metadata)
+        all_tables = reversed([*metadata.sorted_tables, *tables.outbox.metadata.sorted_tables])
+        statements = [f'delete from "{table.name}"' for table in all_tables]
+        statements.append(
+            "delete from sqlite_sequence" if database.sqlite else "select setval(oid, 1, false) from pg_class where relkind = 'S'"
+        )
         with database.transaction() as connection:
-            for table in (*tables.outbox.metadata.sorted_tables, *metadata.sorted_tables):
-                connection.execute(table.delete())
-            restart = "delete from sqlite_sequence" if database.sqlite else "select setval(oid, 1, false) from pg_class where relkind = 'S'"
-            connection.execute(text(restart))
+            for statement in statements if database.sqlite else ["; ".join(statements)]:
+                connection.exec_driver_sql(statement)
         return UnitOfWork(database, tables)
 
     return make
