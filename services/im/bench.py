@@ -25,6 +25,7 @@ from shared import clock, config
 from shared.bus.broker import Broker, inbox
 from shared.bus.envelope import Event
 from shared.config import SettingError
+from shared.db.engine import Database
 from shared.ids import new_id
 
 SERVICES = ("gateway", "im")
@@ -39,8 +40,11 @@ LISTENERS = 20
 @click.option("--rate", default=200, show_default=True, help="Messages a second.")
 @click.option("--seconds", default=20, show_default=True, help="How long.")
 @click.option("--kill", is_flag=True, help="Kill the im process in the middle; whatever was acknowledged must still be heard.")
+@click.option(
+    "--lock", default=0, show_default=True, help="Milliseconds of each second for which another process holds the lock of im's tables."
+)
 @click.option("--json", "as_json", is_flag=True)
-def im(rooms: int, rate: int, seconds: int, kill: bool, as_json: bool) -> None:
+def im(rooms: int, rate: int, seconds: int, kill: bool, lock: int, as_json: bool) -> None:
     """Messages in rooms over RabbitMQ and PostgreSQL: from the post to whoever listens."""
     settings = config.load()
     if settings.embedded or "{service}" not in settings.database_url:
@@ -49,7 +53,7 @@ def im(rooms: int, rate: int, seconds: int, kill: bool, as_json: bool) -> None:
         )
     with Platform() as platform:
         flow = Flow(platform, rooms)
-        figures = flow.play(rate, seconds, kill)
+        figures = flow.play(rate, seconds, kill, lock / 1000)
     click.echo(json.dumps(figures) if as_json else json.dumps(figures, indent=2))
 
 
@@ -124,6 +128,7 @@ class Flow:
         self.posted: dict[str, float] = {}
         self.refused = 0
         self.over = threading.Event()
+        self.database = Database(config.load().database_of("im"))
         self.rooms = self._open(rooms)
         self.listeners = [threading.Thread(target=self._listen, args=(part,), daemon=True) for part in _parts(self.rooms, LISTENERS)]
         for listener in self.listeners:
@@ -177,7 +182,17 @@ class Flow:
             except OSError:
                 time.sleep(0.1)
 
-    def play(self, rate: int, seconds: int, kill: bool) -> dict[str, Any]:
+    def _lock(self, seconds: float) -> None:
+        """Nobody else writes what is asked, claimed or due, for so long in each second."""
+        while not self.over.is_set():
+            with self.database.engine.begin() as connection:
+                connection.exec_driver_sql("lock table escalation, ladder_step in exclusive mode")
+                time.sleep(seconds)
+            time.sleep(1 - seconds)
+
+    def play(self, rate: int, seconds: int, kill: bool, lock: float) -> dict[str, Any]:
+        if lock:
+            threading.Thread(target=self._lock, args=(lock,), daemon=True).start()
         begin, total = time.monotonic(), rate * seconds
         numbers = itertools.count()
 
@@ -207,6 +222,8 @@ class Flow:
         while self.posted.keys() - self.heard.keys() and time.monotonic() < deadline:
             time.sleep(0.05)
         self.over.set()
+        with self.database.engine.connect() as connection:
+            late = sorted(row[0] for row in connection.exec_driver_sql("select at - due_at from ladder_step where step > 0"))
         seconds_to = sorted(self.heard[text] - at for text, at in self.posted.items() if text in self.heard)
         return {
             "rooms": len(self.rooms),
@@ -216,6 +233,9 @@ class Flow:
             "lost": len(self.posted.keys() - self.heard.keys()),
             "delivery_p50_ms": _milliseconds(seconds_to, 0.5),
             "delivery_p99_ms": _milliseconds(seconds_to, 0.99),
+            "steps": len(late),
+            "timer_error_p50_ms": _milliseconds(late, 0.5),
+            "timer_error_max_ms": _milliseconds(late, 1),
         }
 
 

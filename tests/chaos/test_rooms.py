@@ -89,3 +89,19 @@ def test_ladders_and_rooms_outlive_kills(either: Chaos, monkey: Monkey, rounds: 
     assert {told[id, "im.expert_asked.v1"] for id in ids} == {4}
     assert {told[id, "im.escalation_unanswered.v1"] for id in ids} == {1}
     say({"done": dict(system.done), "messages": sum(map(len, acknowledged.values())), "questions": len(ids)})
+
+
+def test_of_a_hundred_claims_over_two_processes_exactly_one_wins(deployed: Chaos) -> None:
+    system = deployed
+    with system.twin() as twin:
+        twin.start("im")
+        centre = Centre(system, "race")
+        anna = centre.agent("anna")
+        contact = centre.call()
+        centre.serve(anna, contact)
+        id = asked(system, centre, anna, contact)
+        with ThreadPoolExecutor(100) as pool:
+            answers = list(pool.map(lambda number: system.post(f"/v1/escalations/{id}/claim", {"person": f"x{number}"}), range(100)))
+        assert Counter(answer.status for answer in answers) == {200: 1, 409: 99}
+        told = [row[0] for row in system.sql("im", "select type from outbox where subject = :id", id=id)]
+        assert told.count("im.escalation_claimed.v1") == 1
