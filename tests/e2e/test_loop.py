@@ -97,7 +97,7 @@ def test_what_one_contact_showed_changes_who_is_offered_the_next(system: System,
     loop.end(first)
     eventually(lambda: loop.state_of(anna) == "wrap_up")
     hers.post(f"/v1/contacts/{first}/wrap-up", {"agent": anna, "disposition": {"code": "explained", "resolved": True}}).ok()
-    hers.put(f"/v1/agents/{anna}/state", {"state": "available"}).ok()
+    assert loop.state_of(anna) == "available"
 
     # The customer is asked, and answers.
     def survey() -> Any:
@@ -145,7 +145,9 @@ def test_what_one_contact_showed_changes_who_is_offered_the_next(system: System,
     assert hers.get(f"/v1/learners/{anna}").ok()["lessons"][0]["verdict"] == "done"
 
     # The certificate closes the finding, and the next contact is hers though Bob is there too.
-    eventually(lambda: eves.get(f"/v1/findings/{finding}").ok()["state"] == "closed")
+    closed = eventually(lambda: (told := eves.get(f"/v1/findings/{finding}").ok())["state"] == "closed" and told)
+    (certificate,) = hers.get("/v1/certifications", person=anna).ok()["items"]
+    assert closed["evidence"] == {"certified_at": certificate["certified_at"], "channel": loop.channel}
     eventually(lambda: loop.channel in (system.get(f"/v1/agents/{anna}").ok()["certificates"] or {}))
     loop.end(second)
     eventually(lambda: loop.state_of(bob) == "wrap_up")
