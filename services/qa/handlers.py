@@ -682,7 +682,7 @@ def close_finding(units: UnitOfWork, id: str, document: str, by: str, viewer: Vi
 
 def _close(work: Work, row: Row, document: str = "", by: str = "") -> Row:
     """Raises domain.Conflict with what is missing."""
-    evidence = findings.prove(findings.Check(**row["check"]), row["owner"], _evidence(work.connection, row, document, by))
+    evidence = shown(findings.prove(findings.Check(**row["check"]), row["owner"], _evidence(work.connection, row, document, by)))
     row |= {"state": "closed", "closed_at": clock.now(), "evidence": evidence, "sequence": row["sequence"] + 1}
     closed = {name: row[name] for name in ("state", "closed_at", "evidence", "sequence")}
     store.change(work.connection, store.finding, row["id"], **closed)

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from services.qa import handlers
+from shared import clock
 from shared.errors import Conflict, Invalid, NotFound
 from tests.unit.qa.house import ANNA, EVE, LEAD, OTTO, House
 
@@ -103,7 +104,8 @@ def test_a_plan_closes_by_a_certificate(house: House) -> None:
     house.hear("training.certified.v1", "anna", certified)
     with house.units() as work:
         handlers.close_by_evidence(work, agent="anna", queue="", kind="certificate")
-    assert house.told("gap_closed")[0]["evidence"]["channel"] == "voice"
+    told = {"channel": "voice", "certified_at": clock.to_text(certified["certified_at"])}
+    assert house.told("gap_closed")[0]["evidence"] == told
 
 
 def test_a_document_is_confirmed_by_somebody_else(house: House) -> None:
