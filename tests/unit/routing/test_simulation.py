@@ -389,5 +389,5 @@ def test_options_that_make_no_sense_are_refused_by_name(tmp_path: Path, options:
 
 def test_a_policy_that_is_no_text_is_refused(tmp_path: Path) -> None:
     (tmp_path / "odd.yaml").write_bytes(b"\xff\xfe")
-    with pytest.raises(Invalid, match="odd.yaml"):
+    with pytest.raises(Invalid, match=r"odd\.yaml"):
         runner.candidate(str(tmp_path / "odd.yaml"))
