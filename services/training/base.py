@@ -119,6 +119,8 @@ def settle_course(work: Work, person: str, course: Course, site: str) -> bool:
     whole = store.attended(work.connection, person, course.name, course.version) + 1e-9 >= course.hours
     if whole:
         store.complete(work.connection, person, course.name, course.version, now)
+    else:
+        store.uncomplete(work.connection, person, course.name, course.version)  # attendance was corrected
     zone = policy(work.connection).zone_of(site)
     for row in store.lessons_of(work.connection, [person]):
         if row["course"] == course.name and row["done_at"] is None:

@@ -99,30 +99,39 @@ def move(units: UnitOfWork, id: str, told: Mapping[str, Any], scope: Scope = Non
     with units() as work, refusals():
         one = _locked(work.connection, id, scope)
         one.require_planned("to move it")
+        if not _seen({"site": told.get("site", one.site)}, scope):
+            raise errors.Invalid("it would belong to others than you", errors={"site": ["Say one of yours."]})
         _move(work, [one], [{**{name: getattr(one, name) for name in MOVABLE}, **told}])
         return shown(one)
 
 
 def _move(work: Work, moved: Sequence[Session], places: Sequence[Mapping[str, Any]]) -> None:
     """All of them or none."""
-    limits = policy(work.connection)
+    limits, there = policy(work.connection), all_known(work.connection, "resources")
     for one, place in zip(moved, places, strict=True):
+        used = one.resources
         for name in MOVABLE:
             setattr(one, name, place[name])
         one.zone = limits.zone_of(one.site)
+        before = sessions.capacity_of([there[name] for name in used if name in there], limits)
         one.starts_at, one.ends_at = sessions.moments(limits, one.zone, documents.day(one.day), one.half)
-        one.capacity = 0
+        after = sessions.capacity_of([there[name] for name in one.resources if name in there], limits)
+        one.capacity = min(one.capacity, after) if one.capacity < before else 0  # fewer than there would be seats for was said
     _arrange(work.connection, moved)
-    store.lock_people(work.connection, {person for one in moved for person in one.enrolled})
+    store.lock_people(work.connection, {person for one in moved for person in (*one.enrolled, *one.waiting)})
     ids = {one.id for one in moved}
     for one in moved:
         taken = store.busy(work.connection, one.enrolled, one.starts_at, one.ends_at)
         if clash := sorted(person for person, other in taken.items() if other not in ids):
             raise domain.Conflict(f"On {one.day} ({one.half}) these have a seat elsewhere: {', '.join(clash)}.")
+        if teaching := _teaching(work.connection, one, one.enrolled, ids):
+            raise domain.Conflict(f"On {one.day} ({one.half}) these have a seat and teach: {', '.join(teaching)}.")
     store.save_sessions(work.connection, moved)
     for one in moved:
         for person in [*one.enrolled, *one.waiting]:
             _tell_seat(work, one, person)
+    for one in moved:
+        _promote(work, one)
 
 
 def cancel(units: UnitOfWork, id: str, reason: str, scope: Scope = None) -> Row:
@@ -165,10 +174,14 @@ def _require_free(connection: Connection, one: Session, people: Collection[str])
         raise domain.Conflict(
             "These are in another session then: " + ", ".join(f"{person} ({other})" for person, other in sorted(taken.items())) + "."
         )
-    if teaching := {name for name, other in store.taken(connection, people, one.starts_at, one.ends_at) if other != one.id} | (
-        set(one.trainers) & set(people)
-    ):
-        raise domain.Conflict(f"These teach then: {', '.join(sorted(teaching))}.")
+    if teaching := _teaching(connection, one, people, [one.id]):
+        raise domain.Conflict(f"These teach then: {', '.join(teaching)}.")
+
+
+def _teaching(connection: Connection, one: Session, people: Collection[str], but: Collection[str]) -> list[str]:
+    """Of these people those who teach while the session lasts, here or in another session that is none of `but`."""
+    elsewhere = store.taken(connection, people, one.starts_at, one.ends_at, but=but)
+    return sorted({name for name, _ in elsewhere} | (set(one.trainers) & set(people)))
 
 
 def withdraw(units: UnitOfWork, id: str, person: str, scope: Scope = None) -> Row:
@@ -177,6 +190,8 @@ def withdraw(units: UnitOfWork, id: str, person: str, scope: Scope = None) -> Ro
         one = _locked(work.connection, id, scope)
         store.lock_people(work.connection, [person, *one.waiting])
         require_person(work.connection, person, scope)
+        if clock.now() >= one.starts_at:
+            raise domain.Conflict("The session has begun: who was there is told as attendance.")
         one.withdraw(person)
         _tell_seat(work, one, person)
         _promote(work, one)
@@ -184,7 +199,11 @@ def withdraw(units: UnitOfWork, id: str, person: str, scope: Scope = None) -> Ro
 
 
 def _promote(work: Work, one: Session) -> None:
-    for person in one.promote(lambda who: not store.busy(work.connection, [who], one.starts_at, one.ends_at, but=one.id)):
+    def free(who: str) -> bool:
+        elsewhere = store.busy(work.connection, [who], one.starts_at, one.ends_at, but=one.id)
+        return not elsewhere and not _teaching(work.connection, one, [who], [one.id])
+
+    for person in one.promote(free):
         _tell_seat(work, one, person)
     store.save_seats(work.connection, [one])
 
@@ -268,6 +287,7 @@ def listing(connection: Connection, asked: Mapping[str, Any], scope: Scope = Non
         if asked.get(name):
             query = query.where(table.c[name] == asked[name])
     if asked.get("person"):
+        require_person(connection, asked["person"], scope)
         mine = select(store.seat.c.session).where(store.seat.c.person == asked["person"], store.seat.c.state != "withdrawn")
         query = query.where(table.c.id.in_(mine))
     if scope and scope.get("sites"):

@@ -32,7 +32,14 @@ Document = Mapping[str, Any]
 
 
 class _Plain(yaml.SafeLoader):
-    """YAML whose dates and times of day stay text: 13:00 is no number, and 2026-12-24 goes on as it was written."""
+    """YAML whose dates and times of day stay text: 13:00 is no number, and 2026-12-24 goes on as it was written. Aliases are refused: some lines
+    of them would unfold to billions."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            event = self.peek_event()
+            raise yaml.composer.ComposerError(None, None, f"aliases (*{event.anchor}) are not taken: write it out", event.start_mark)
+        return super().compose_node(parent, index)
 
 
 _TAG = "tag:yaml.org,2002:"
@@ -162,7 +169,7 @@ def halves(value: Any) -> str:
     told = "must be an object of 1 to 4 half-days and when they begin, such as 08:30, in that order"
     if not isinstance(value, dict) or not 1 <= len(value) <= 4 or not all(re.fullmatch(r"[a-z]{1,20}", str(name)) for name in value):
         return told
-    if not all(isinstance(at, str) and re.fullmatch(r"([01]\d|2[0-3]):[0-5]\d", at) for at in value.values()):
+    if not all(isinstance(at, str) and re.fullmatch(r"([01][0-9]|2[0-3]):[0-5][0-9]", at) for at in value.values()):
         return told
     return "" if sorted(value.values()) == list(value.values()) and len(set(value.values())) == len(value) else told
 

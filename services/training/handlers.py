@@ -297,8 +297,9 @@ def renew(units: UnitOfWork, id: str, by: str, scope: Scope = None) -> Row:
         row = _certificate(work, id, scope)
         if row["ended_at"] is not None and row["end_reason"] != "expired":
             raise errors.Conflict(f"a certificate that was {row['end_reason']} is not renewed")
-        if any(one["target"] == row["target"] and one["id"] != id for one in store.certificates_of(work.connection, row["person"])):
-            raise errors.Conflict(f"{row['person']} has a newer certificate for {row['target']}")
+        later = store.certificates_of(work.connection, row["person"], holding=False)
+        if any(one["target"] == row["target"] and one["id"] > id for one in later):  # one that was revoked too: the way begins anew
+            raise errors.Conflict(f"{row['person']} has had a newer certificate for {row['target']}")
         curriculum: Curriculum = known(work.connection, "curricula", row["target"])
         since, who = row["certified_at"], row["person"]
         if by == who:
@@ -599,7 +600,13 @@ def shown_lesson(row: Mapping[str, Any]) -> Row:
 
 def receive(work: Work, events: Sequence[Event]) -> None:
     """People come, change and leave; contacts are served; quality evaluates, and finds gaps."""
-    gone = [event.data["person"] for event in events if event.type == "gateway.person_changed.v1" and not event.data["active"]]
+    changed = {
+        event.data["person"]: event
+        for event in sorted(events, key=lambda event: event.sequence)
+        if event.type == "gateway.person_changed.v1"
+    }
+    heard = {row["id"]: row["heard"] for row in store.people(work.connection, ids=changed, active=False)}
+    gone = [who for who, event in changed.items() if not event.data["active"] and event.sequence > heard.get(who, 0)]
     classes.release(work, gone, clock.now())
     store.lock_people(work.connection, {_whose(event) for event in events} - {""})
     zones: dict[str, str] = {}

@@ -17,7 +17,7 @@ import structlog
 from sqlalchemy import Connection, and_, or_, select
 
 from services.training import classes, documents, store
-from services.training.base import Row, accounts, all_known, courses, policy, refusals
+from services.training.base import Row, Scope, accounts, all_known, courses, policy, refusals
 from services.training.domain import planner, programme, sessions
 from services.training.domain.courses import Course, done_of
 from services.training.domain.planner import Equipment, Learner, Problem, Room, Trainer
@@ -34,6 +34,8 @@ LEFT_ALONE_SECONDS = 60.0
 TELL_EVERY = 1.0
 LONGEST_SECONDS = 900.0
 
+NOWHERE = Resource("", "room")
+
 Run = Callable[[bytes], Iterator[bytes]]
 """Lines that planning a problem gives."""
 
@@ -41,6 +43,10 @@ Run = Callable[[bytes], Iterator[bytes]]
 def ask(units: UnitOfWork, told: Mapping[str, Any], by: str, id: str = "") -> Row:
     """A plan is to be made. Raises Invalid."""
     first, last = documents.day(told["from"]), documents.day(told["to"])
+    if not sessions.FIRST_YEAR <= first.year <= sessions.LAST_YEAR:
+        raise errors.Invalid(
+            f"{first} lies too far away", errors={"from": [f"Say a year from {sessions.FIRST_YEAR} to {sessions.LAST_YEAR}."]}
+        )
     if not first <= last <= first + timedelta(days=LONGEST_DAYS):
         raise errors.Invalid(
             f"a plan is for 1 to {LONGEST_DAYS} days", errors={"to": [f"It lies from {first} to {first + timedelta(days=LONGEST_DAYS)}."]}
@@ -63,9 +69,10 @@ def ask(units: UnitOfWork, told: Mapping[str, Any], by: str, id: str = "") -> Ro
         return _shown(row)
 
 
-def get(connection: Connection, id: str) -> Row:
+def get(connection: Connection, id: str, scope: Scope = None) -> Row:
     row = store.find(connection, store.plan, id)
-    if row is None:
+    sites = set(scope["sites"]) if scope else set()
+    if row is None or (sites and not (row["told"]["sites"] and sites.issuperset(row["told"]["sites"]))):
         raise errors.NotFound(f"there is no plan {id}")
     return _shown(row)
 
@@ -120,7 +127,7 @@ def work_off(units: UnitOfWork, run: Run) -> tuple[str, float]:
 
 
 def _make(units: UnitOfWork, row: Row, run: Run) -> Row:
-    with units.database.reading() as connection:
+    with units.database.reading() as connection, refusals():
         problem, slots, lacking = problem_of(connection, row["told"])
     told_at, result = 0.0, None
     for line in run(orjson.dumps(as_json(problem))):
@@ -160,7 +167,11 @@ def problem_of(connection: Connection, told: Mapping[str, Any]) -> tuple[Problem
     resources: dict[str, Resource] = {
         name: one for name, one in all_known(connection, "resources").items() if not one.site or not sites or one.site in sites
     }
-    spans = [sessions.moments(limits, limits.zone, day, half) for day, half in slots]
+    people = [row for row in store.people(connection) if not sites or row["site"] in sites]
+    zones = sorted({limits.zone, *(limits.zone_of(row["site"]) for row in people)})
+    by_zone = [[sessions.moments(limits, zone, day, half) for zone in zones] for day, half in slots]
+    spans = [(min(begins for begins, _ in of), max(ends for _, ends in of)) for of in by_zone]
+    overlaps = _overlaps(by_zone, 3 * len(limits.halves)) if len(zones) > 1 else ()
     starts, ends = spans[0][0] - 86400.0, spans[-1][1] + 86400.0
     taken: defaultdict[str, set[int]] = defaultdict(set)
     query = select(store.booking.c.resource, store.session.c.day, store.session.c.half).join(
@@ -168,10 +179,9 @@ def problem_of(connection: Connection, told: Mapping[str, Any]) -> tuple[Problem
     )
     for resource, day, half in connection.execute(query.where(store.booking.c.starts_at >= starts, store.booking.c.starts_at < ends)):
         if (number := number_of.get((date.fromisoformat(day), half))) is not None:
-            taken[resource].add(number)
+            taken[resource] |= {number, *(overlaps[number] if overlaps and not resources.get(resource, NOWHERE).site else ())}
     future = [number for number, (begins, _) in enumerate(spans) if begins > now]
     open = {id: frozenset(n for n in future if one.is_open(*slots[n]) and n not in taken[id]) for id, one in resources.items()}
-    people = [row for row in store.people(connection) if not sites or row["site"] in sites]
     learners, team_sizes, busy, lacking = _learners(connection, people, told, limits, there, number_of, starts, taken)
     problem = Problem(
         len(slots),
@@ -179,9 +189,18 @@ def problem_of(connection: Connection, told: Mapping[str, Any]) -> tuple[Problem
         tuple(Trainer(id, one.site, one.capacity, open[id], frozenset(one.courses)) for id, one in resources.items() if one.kind == "trainer"),
         tuple(Equipment(id, one.site, one.model or id, one.capacity, open[id]) for id, one in resources.items() if one.kind == "equipment"),
         tuple(learners), {name: one.equipment for name, one in there.items() if one.equipment}, team_sizes, busy, limits.away_share, limits.least_people,
-        limits.capacity,
+        limits.capacity, overlaps,
     )  # fmt: skip
     return problem, [(day.isoformat(), half) for day, half in slots], lacking
+
+
+def _overlaps(by_zone: Sequence[Sequence[tuple[float, float]]], reach: int) -> tuple[tuple[int, ...], ...]:
+    """By half-day the others, at most `reach` away, that lie at the same time in one zone or another."""
+    told = []
+    for number, spans in enumerate(by_zone):
+        near = [other for other in range(max(0, number - reach), min(len(by_zone), number + reach + 1)) if other != number]
+        told.append(tuple(o for o in near if any(a < d and c < b for a, b in spans for c, d in by_zone[o])))
+    return tuple(told)
 
 
 def _learners(
@@ -294,7 +313,9 @@ def main() -> None:
 
 def as_json(problem: Problem) -> Row:
     told = {name: [_plain(one) for one in getattr(problem, name)] for name in ("rooms", "trainers", "equipment", "learners")}
-    plain = {name: getattr(problem, name) for name in ("slots", "models", "team_sizes", "away_share", "least_people", "capacity")}
+    plain = {
+        name: getattr(problem, name) for name in ("slots", "models", "team_sizes", "away_share", "least_people", "capacity", "overlaps")
+    }
     return {**told, **plain, "busy": [[team, slot, count] for (team, slot), count in problem.busy.items()]}
 
 
@@ -308,7 +329,10 @@ def _problem(told: Row) -> Problem:
     equipment = tuple(Equipment(**{**one, "open": frozenset(one["open"])}) for one in told["equipment"])
     learners = tuple(Learner(**{**one, "needs": tuple(one["needs"]), "away": frozenset(one["away"])}) for one in told["learners"])
     busy = {(team, slot): count for team, slot, count in told["busy"]}
-    return Problem(**{**told, "rooms": rooms, "trainers": trainers, "equipment": equipment, "learners": learners, "busy": busy})
+    overlaps = tuple(tuple(one) for one in told["overlaps"])
+    return Problem(
+        **{**told, "overlaps": overlaps, "rooms": rooms, "trainers": trainers, "equipment": equipment, "learners": learners, "busy": busy}
+    )
 
 
 if __name__ == "__main__":

@@ -204,8 +204,8 @@ class TrainingService:
         return planning.ask(self.core.units, told, by, id)
 
     @rpc
-    def get_plan(self, id: str) -> dict[str, Any]:
-        return self.core.look(planning.get, id)
+    def get_plan(self, id: str, scope: Scope = None) -> dict[str, Any]:
+        return self.core.look(planning.get, id, scope)
 
     @rpc
     def apply_plan(self, id: str) -> dict[str, Any]:

@@ -557,6 +557,11 @@ def complete(connection: Connection, who: str, course: str, version: int, at: fl
     return bool(bulk.insert(connection, completion, [row], key=("person", "course", "version"), returning=("person",)))
 
 
+def uncomplete(connection: Connection, who: str, course: str, version: int) -> None:
+    table = completion
+    connection.execute(delete(table).where(table.c.person == who, table.c.course == course, table.c.version == version))
+
+
 def completions(connection: Connection, who: Collection[str], since: float = 0.0) -> dict[str, dict[str, int]]:
     """person -> course -> the newest version completed."""
     query = select(completion.c.person, completion.c.course, func.max(completion.c.version))

@@ -213,7 +213,7 @@ class TrainingDoors(Doors):
     @endpoint("GET", "/v1/training-plans/{id}", answer=schemas.Plan, roles=TEACHING, tag="training")
     def get_training_plan(self, request: Request) -> dict[str, Any]:
         """How far a plan is; when it is ready its sessions, and what is short and by how much."""
-        return self.training.get_plan(id=request.parameters["id"], deadline=REPORT_SECONDS)
+        return self.training.get_plan(id=request.parameters["id"], **seen_by(request.principal), deadline=REPORT_SECONDS)
 
     @endpoint("POST", "/v1/training-plans/{id}/apply", takes=(), answer=schemas.Plan, status=202, roles=TEACHING, tag="training")
     def post_training_plan_apply(self, request: Request) -> dict[str, Any]:

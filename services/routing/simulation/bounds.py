@@ -23,7 +23,7 @@ def pooled(case: Case, abandon_rate: float, target: float = 20.0) -> dict[str, f
 
     An estimate, not a proof: each half hour is taken in equilibrium, talk and patience as exponential.
     """
-    if not case.calls:
+    if not case.calls or not abandon_rate:  # where nobody gave up there is no patience to reckon with
         return {}
     at = np.array([call.at for call in case.calls])
     work = np.array([call.service + call.wrap_up for call in case.calls])

@@ -39,9 +39,9 @@ COLUMNS = {
 @click.option(
     "--scenario", type=click.Path(dir_okay=False, path_type=Path), help="What the record lacks; without it the one that is shipped."
 )
-@click.option("--seed", default=1, show_default=True, help="The first.")
+@click.option("--seed", default=1, show_default=True, type=click.IntRange(0, 2**31), help="The first.")
 @click.option("--seeds", default=5, show_default=True, type=click.IntRange(1, 1000), help="How many.")
-@click.option("--jobs", default=0, help="Processes at once; 0 = one for each core.")
+@click.option("--jobs", default=0, type=click.IntRange(0, 256), help="Processes at once; 0 = one for each core.")
 @click.option("--save-agents", type=click.Path(dir_okay=False, path_type=Path), help="Write the agents there, to be changed and tried.")
 @click.option("--plot", type=click.Path(dir_okay=False, path_type=Path), help="Draw the results there, as PNG, SVG or PDF.")
 @click.option("--json", "as_json", is_flag=True)
@@ -235,9 +235,9 @@ def _table(rows: Sequence[Sequence[str]]) -> None:
 @click.option("--to", "until", required=True, help="Likewise.")
 @click.option("--policy", "path", required=True, type=click.Path(dir_okay=False, path_type=Path), help="The changed policy.")
 @click.option("--as", "name", help="The policy in whose place it is tried; without it, of every policy in the log.")
-@click.option("--seed", default=1, show_default=True, help="The first.")
+@click.option("--seed", default=1, show_default=True, type=click.IntRange(0, 2**31), help="The first.")
 @click.option("--seeds", default=5, show_default=True, type=click.IntRange(1, 1000), help="How many.")
-@click.option("--jobs", default=0, help="Processes at once; 0 = one for each core.")
+@click.option("--jobs", default=0, type=click.IntRange(0, 256), help="Processes at once; 0 = one for each core.")
 @click.option("--plot", type=click.Path(dir_okay=False, path_type=Path), help="Draw the results there, as PNG, SVG or PDF.")
 @click.option("--json", "as_json", is_flag=True)
 def replay(

@@ -19,6 +19,7 @@ from shared.errors import Invalid
 COLUMNS = ("arrival", "type", "wait_s", "outcome", "service_s", "agent")
 MAY_BE_ABSENT = ("customer", "priority")
 OUTCOMES = ("answered", "abandoned")
+LONGEST_SECONDS = 604_800
 
 
 def read_calls(path: Path, zone: ZoneInfo) -> Record:
@@ -125,6 +126,6 @@ def _moment(text: str, zone: ZoneInfo) -> float:
 
 def _seconds(name: str, text: str) -> float:
     seconds = float(text or 0)
-    if not 0 <= seconds < float("inf"):
-        raise ValueError(f"{name} must be a number of seconds from 0 up, not {text!r}")
+    if not 0 <= seconds <= LONGEST_SECONDS:
+        raise ValueError(f"{name} must be a number of seconds from 0 to {LONGEST_SECONDS} (a week), not {text!r}")
     return seconds

@@ -62,7 +62,10 @@ def candidate(name: str) -> Candidate:
         samples = sorted(one.stem for one in SAMPLES.glob("*.yaml"))
         raise Invalid(f"there is no policy {name}: name a file, or one of {', '.join([DEFAULT.name, *RIVALS, *samples])}")
     found = path if path.is_file() else sample
-    document = found.read_text()
+    try:
+        document = found.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise Invalid(f"{found}: {error}") from error
     policies.compile(document, found.stem, 0)  # its mistakes now, not in an hour
     return Candidate(found.stem, documents={UNNAMED: document})
 

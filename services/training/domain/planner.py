@@ -77,7 +77,8 @@ class Learner:
 @dataclass(frozen=True)
 class Problem:
     """`slots` half-days in their order; `models`: course -> equipment it is taught on; `team_sizes`: all people of a team, those without needs too;
-    `busy`: (team, half-day) -> how many of it are away already; `away_share`: of a team, at one time."""
+    `busy`: (team, half-day) -> how many of it are away already; `away_share`: of a team, at one time. `overlaps`: by half-day those that lie at the same time
+    at a site in another zone; what belongs to no site is taken for them too. Empty: none."""
 
     slots: int
     rooms: tuple[Room, ...]
@@ -90,6 +91,12 @@ class Problem:
     away_share: float
     least_people: int
     capacity: int
+    overlaps: tuple[tuple[int, ...], ...] = ()
+
+    def bookings(self, one: Room | Trainer | Equipment, slot: int) -> set[tuple[str, int]]:
+        """The half-days that are gone for it when it is taken for this one."""
+        others = self.overlaps[slot] if self.overlaps and not one.site else ()
+        return {(one.id, number) for number in (slot, *others)}
 
     def limit(self, team: str, slot: int) -> int:
         """How many of the team may be away then, beside those who are already."""
@@ -163,6 +170,9 @@ class _State:
         self.count = sum(map(len, self.needs.values()))
         self.held: list[Held] = []
         self.taken: set[tuple[str, int]] = set()  # rooms, trainers, equipment
+        self.resources: dict[str, Room | Trainer | Equipment] = {
+            one.id: one for one in (*problem.rooms, *problem.trainers, *problem.equipment)
+        }
         self.last: dict[Learner, int] = {}
         self.away: defaultdict[tuple[str, int], int] = defaultdict(int)
         self.asked: defaultdict[str, int] = defaultdict(int)  # by site
@@ -199,7 +209,8 @@ class _State:
             for one in sessions:
                 if one.people:
                     self.held.append(one)
-                    self.taken |= {(name, slot) for name in (one.room, one.trainer, *one.equipment)}
+                    for name in (one.room, one.trainer, *one.equipment):
+                        self.taken |= self.problem.bookings(self.resources[name], slot)
 
     def _met(self, learner: Learner, slot: int) -> None:
         self.needs[learner].pop(0)

@@ -9,6 +9,9 @@ from datetime import date, timedelta
 
 from services.training.domain.courses import Course
 from services.training.domain.errors import Invalid
+from services.training.domain.sessions import FIRST_YEAR, LAST_YEAR
+
+LONGEST_MONTHS = 60
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,10 @@ def schedule(
 ) -> list[Lesson]:
     """All half-days of a programme with their courses, each course for as many half-days as its hours need. Half-days that no course needs are left
     free. Raises Invalid where the courses of a term need more than it has."""
+    if (months := sum(term.gap_months + term.months for term in terms)) > LONGEST_MONTHS:
+        raise Invalid(f"The programme takes {months} months; {LONGEST_MONTHS} are the most.")
+    if not FIRST_YEAR <= start.year <= LAST_YEAR:
+        raise Invalid(f"The programme begins on {start}; it must be in a year from {FIRST_YEAR} to {LAST_YEAR}.")
     lessons: list[Lesson] = []
     for number, term in enumerate(terms, 1):
         start = months_after(start, term.gap_months)

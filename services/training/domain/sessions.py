@@ -14,6 +14,7 @@ from services.training.domain.errors import Conflict, Invalid, NotFound
 WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 PLACES = ("on_site", "off_site", "lab")
 KINDS = ("room", "trainer", "equipment")
+FIRST_YEAR, LAST_YEAR = 1971, 2199
 
 
 @dataclass(frozen=True)
@@ -183,6 +184,8 @@ def moments(policy: Policy, zone: str, day: date, half: str) -> tuple[float, flo
     summer time leaves out."""
     if half not in policy.halves:
         raise Invalid(f"A day has no half-day {half}; there are {', '.join(policy.halves)}.")
+    if not FIRST_YEAR <= day.year <= LAST_YEAR:
+        raise Invalid(f"{day} is no day for a session: it lies in a year from {FIRST_YEAR} to {LAST_YEAR}.")
     local = datetime.combine(day, time.fromisoformat(policy.halves[half]), ZoneInfo(zone))
     begins = local.astimezone(UTC)
     if begins.astimezone(ZoneInfo(zone)).replace(tzinfo=None) != local.replace(tzinfo=None):

@@ -368,3 +368,26 @@ def test_the_command(calls: Path, tmp_path: Path) -> None:
     waits = {row["hour"]: (row["mean_wait_s_recorded"], row["mean_wait_s_simulated"]) for row in told["flow"]}
     assert np.corrcoef(np.array(list(waits.values())).T)[0, 1] > 0.8  # the busy hours of the record are busy in the simulation
     assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_record_in_which_nobody_gave_up_has_no_erlang_a_and_no_traceback(tmp_path: Path) -> None:
+    calls = tmp_path / "calls.csv"
+    calls.write_text("arrival,type,wait_s,outcome,service_s,agent\n1999-01-04T08:00:00,PS,3,answered,100,a\n")
+    options = ["--calls", str(calls), "--policy", "pooled-fcfs", "--seeds", "1", "--jobs", "1", "--json"]
+    outcome = CliRunner().invoke(commands.simulate, options, catch_exceptions=False)
+    assert json.loads(outcome.stdout)["bounds"]["pooled Erlang A"] == {}
+
+
+@pytest.mark.parametrize("options", [["--jobs", "-3"], ["--seed", "-5"]])
+def test_options_that_make_no_sense_are_refused_by_name(tmp_path: Path, options: list[str]) -> None:
+    calls = tmp_path / "calls.csv"
+    calls.touch()
+    outcome = CliRunner().invoke(commands.simulate, ["--calls", str(calls), *options])
+    assert outcome.exit_code == 2
+    assert options[0] in outcome.output
+
+
+def test_a_policy_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "odd.yaml").write_bytes(b"\xff\xfe")
+    with pytest.raises(Invalid, match=r"odd\.yaml"):
+        runner.candidate(str(tmp_path / "odd.yaml"))

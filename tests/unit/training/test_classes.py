@@ -330,3 +330,86 @@ def test_what_begins_at_the_same_moment_is_seen_page_by_page(house: House) -> No
     assert (len(page["items"]), rest["next"], {one["id"] for one in page["items"] + rest["items"]}) == (3, None, ids)
     enrol(house, page["items"][1]["id"], "ann")
     assert [one["id"] for one in house.look(classes.listing, {**asked, "person": "ann"})["items"]] == [page["items"][1]["id"]]
+
+
+# ---- found by attack
+
+
+def second_room(house: House) -> None:
+    handlers.put_definition(house.units, "resources", "big", {"kind": "room", "site": "berlin", "capacity": 9}, "x")
+    handlers.put_definition(house.units, "resources", "lee", {"kind": "trainer"}, "x")
+
+
+def test_a_move_keeps_the_capacity_that_was_said(house: House) -> None:
+    assert classes.move(house.units, house.session(capacity=1)["id"], {"day": "2027-01-19"})["capacity"] == 1
+
+
+def test_a_larger_room_gives_seats_to_those_who_wait(house: House) -> None:
+    second_room(house)
+    one = house.session()
+    enrol(house, one["id"], "ann", "bea", "cem", wait=True)
+    assert set(seats(classes.move(house.units, one["id"], {"room": "big"})).values()) == {"enrolled"}
+
+
+def test_nobody_teaches_and_learns_at_one_time_by_a_move_or_by_moving_up(house: House) -> None:
+    second_room(house)
+    one = house.session()
+    enrol(house, one["id"], "lee", "bea")
+    with pytest.raises(Conflict, match="lee"):
+        classes.move(house.units, one["id"], {"trainers": ["lee"]})
+    house.session(half="pm", room="big", trainers=["lee"])
+    with pytest.raises(Conflict, match="lee"):
+        classes.move(house.units, one["id"], {"half": "pm"})
+    other = house.session(day="2027-01-19")
+    enrol(house, other["id"], "ann", "bea")
+    enrol(house, other["id"], "lee", wait=True)
+    house.session(day="2027-01-19", room="big", trainers=["lee"])
+    classes.withdraw(house.units, other["id"], "ann")
+    assert seats(get(house, other["id"]))["lee"] == "waiting"
+
+
+def test_nobody_withdraws_from_a_session_that_has_begun(house: House, at: SetClock) -> None:
+    one = house.session()
+    enrol(house, one["id"], "ann")
+    at.seconds = clock.from_text(one["starts_at"]) + 1
+    with pytest.raises(Conflict, match="has begun"):
+        classes.withdraw(house.units, one["id"], "ann")
+
+
+def test_an_agent_cannot_ask_for_the_sessions_of_another(house: House) -> None:
+    enrol(house, house.session()["id"], "bea")
+    asked = {"from": 0.0, "to": 4e9, "person": "bea", "limit": 10, "after": ""}
+    with pytest.raises(NotFound):
+        house.look(classes.listing, asked, {"sites": [], "teams": [], "agent": "ann"})
+
+
+def test_who_leads_one_site_moves_no_session_to_another(house: House) -> None:
+    one = house.session(room="", place="off_site", trainers=[])
+    with pytest.raises(Invalid, match="others than you"):
+        classes.move(house.units, one["id"], {"site": "hk"}, {"sites": ["berlin"], "teams": [], "agent": None})
+
+
+def test_attendance_taken_back_takes_the_course_back(house: House) -> None:
+    house.take("empathy", "ann")
+    session = house.rows(store.session)[0].id
+    classes.attend(house.units, session, [{"person": "ann", "present": False, "hours": None}], "tom")
+    assert house.look(store.completions, ["ann"]) == {}
+
+
+@pytest.mark.parametrize("start", ["0001-01-01", "9999-11-01"])
+def test_days_beyond_any_calendar_are_refused(house: House, start: str) -> None:
+    handlers.put_definition(house.units, "templates", "t", {"terms": [{"months": 4, "gap_months": 1, "courses": ["empathy"]}]}, "x")
+    told = {"template": "t", "start": start, "weekday": "", "site": "berlin", "place": "on_site", "room": "r1", "trainers": [], "equipment": [],
+            "capacity": None}  # fmt: skip
+    with pytest.raises(Invalid, match="year from"):
+        classes.create_programme(house.units, "p", told, "x")
+    with pytest.raises(Invalid, match="year from"):
+        house.session(day=start)
+
+
+def test_a_programme_of_centuries_is_refused_at_once(house: House) -> None:
+    handlers.put_definition(house.units, "templates", "t", {"terms": [{"months": 24, "courses": ["empathy"]}] * 500}, "x")
+    told = {"template": "t", "start": "2027-02-01", "weekday": "", "site": "berlin", "place": "on_site", "room": "r1", "trainers": ["tom"],
+            "equipment": [], "capacity": None}  # fmt: skip
+    with pytest.raises(Invalid, match="12000 months"):
+        classes.create_programme(house.units, "p", told, "x")

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from services.training import documents, handlers, store
+from services.training import classes, documents, handlers, planning, store
 from shared import clock
 from shared.errors import Conflict, Invalid, NotFound
 from tests.unit.conftest import MakeUnits, SetClock
@@ -452,3 +452,60 @@ def test_courses_that_follow_each_other_in_a_circle_are_refused(house: House) ->
 def test_half_days_of_a_policy_do_not_overlap(house: House) -> None:
     with pytest.raises(Invalid, match=r"halves\.pm: begins before am is over"):
         handlers.put_definition(house.units, "policy", "default", {"half_day_hours": 5}, "tom")
+
+
+# ---- found by attack
+
+
+def test_what_was_revoked_does_not_come_back_by_renewing_an_older_one(house: House, at: SetClock) -> None:
+    old = house.give("ann", "voice", 10)
+    at.forward(11 * DAY)
+    handlers.do_due(house.units)
+    handlers.revoke(house.units, house.give("ann", "voice", 100)["id"], "made up", "lee")
+    with pytest.raises(Conflict, match="newer certificate"):
+        handlers.renew(house.units, old["id"], "lee")
+
+
+def test_a_late_message_that_somebody_had_left_takes_no_seat(house: House) -> None:
+    one = house.session()
+    classes.enrol(house.units, one["id"], ["ann"], False)
+    house.number = 0
+    house.person("ann", "agent", active=False)
+    assert house.look(classes.get, one["id"])["seats"][0]["state"] == "enrolled"
+
+
+def test_documents_take_no_aliases_and_no_foreign_digits() -> None:
+    with pytest.raises(Invalid, match="aliases"):
+        documents.parse("a: &a {x: 1}\nb: {<<: [*a, *a]}")
+    with pytest.raises(Invalid, match="half-days"):
+        documents.compile("policy", "default", 1, {"halves": {"am": "0\u0663:00"}})
+
+
+@pytest.mark.parametrize(("first", "last"), [("0001-01-01", "0001-01-20"), ("9999-12-01", "9999-12-31")])
+def test_a_plan_for_days_beyond_any_calendar_is_refused(house: House, first: str, last: str) -> None:
+    with pytest.raises(Invalid, match="too far"):
+        planning.ask(house.units, {"from": first, "to": last, "courses": ["empathy"], "sites": []}, "x")
+
+
+def test_a_plan_over_a_time_that_summer_time_leaves_out_fails_and_says_so(house: House) -> None:
+    handlers.put_definition(house.units, "policy", "default", {"zone": "Europe/Berlin", "halves": {"night": "02:30"}}, "x")
+    row = planning.ask(house.units, {"from": "2027-03-20", "to": "2027-04-02", "courses": ["empathy"], "sites": []}, "x")
+    assert planning.work_off(house.units, planning.in_this_process)[0] == "failed"
+    assert "leaves out 02:30" in house.look(planning.get, row["id"])["result"]["error"]
+
+
+def test_a_plan_for_sites_in_two_zones_can_be_applied(house: House) -> None:
+    """A trainer of no site is at one place at a time, though a half-day lies elsewhere in each zone."""
+    two = {"zone": "Europe/Berlin", "sites": {"hk": "Asia/Hong_Kong"}, "away_share": 1, "least_people": 1}
+    handlers.put_definition(house.units, "policy", "default", two, "x")
+    handlers.put_definition(house.units, "resources", "hk1", {"kind": "room", "site": "hk", "capacity": 9}, "x")
+    for number in range(6):
+        house.person(f"h{number}", "agent", site="hk", team="h")
+        house.person(f"b{number}", "agent", site="berlin", team="b")
+    told = {"from": "2027-01-18", "to": "2027-01-22", "courses": ["empathy", "mail"], "sites": []}
+    row = planning.ask(house.units, told, "x")
+    planning.work_off(house.units, planning.in_this_process)
+    assert {one["site"] for one in house.look(planning.get, row["id"])["result"]["sessions"]} == {"berlin", "hk"}
+    assert planning.apply(house.units, row["id"])["state"] == "accepted"
+    with pytest.raises(NotFound):
+        house.look(planning.get, row["id"], {"sites": ["hk"], "teams": [], "agent": None})
