@@ -292,8 +292,8 @@ def open_evaluation(units: UnitOfWork, told: Mapping[str, Any], viewer: Viewer) 
 
 
 def evaluable(connection: Connection, id: str, viewer: Viewer) -> Row:
-    """The contact's row. Raises NotFound or Conflict."""
-    contact = _required(store.find(connection, store.contact, id), "contact", id)
+    """The contact's row, locked, so that two do not begin the same at once. Raises NotFound or Conflict."""
+    contact = _required(store.find(connection, store.contact, id, lock=True), "contact", id)
     if not viewer.sees(contact["queue"]):
         raise errors.NotFound(f"there is no contact {id}")
     if contact["ended_at"] is None or not contact["agent"]:
@@ -408,11 +408,16 @@ def submit_evaluation(units: UnitOfWork, id: str, by: str, recordings: int, play
 
     def do(work: Work, one: Evaluation, row: Row, card: Scorecard) -> None:
         connection = work.connection
-        there = store.find(connection, store.transcript, one.contact) is not None
+        thread = store.find(connection, store.transcript, one.contact)
         people = [name for name in (viewer.person, viewer.principal) if name]
         table = store.opening
         opened = connection.scalar(select(func.count()).where(table.c.contact == one.contact, table.c.person.in_(people)))
-        one.submit(card, Evidence(recordings, played, there, bool(opened), one.live), by, clock.now())
+        one.submit(
+            card,
+            Evidence(recordings, played, thread is not None, len(thread["turns"]) if thread else 0, bool(opened), one.live),
+            by,
+            clock.now(),
+        )
         one.evaluator_role = one.evaluator_role or viewer.role
         _keep(connection, one, card)
         _after_submission(work, one, row, card)
@@ -433,7 +438,7 @@ def announce_evaluation(work: Work, one: Evaluation, row: Row, card: Scorecard, 
     marks = [
         {
             "criterion": mark.criterion, "section": card.section_of(mark.criterion),
-            "answer": f"{mark.answer:g}" if isinstance(mark.answer, float) else mark.answer, "value": result.values[mark.criterion],
+            "answer": f"{mark.answer:.15g}" if isinstance(mark.answer, float) else mark.answer, "value": result.values[mark.criterion],
             "weight": criteria[mark.criterion].weight, "critical": criteria[mark.criterion].critical, "second": mark.second, "message": mark.message,
         }
         for mark in one.marks
@@ -525,6 +530,10 @@ def drop_evaluation(units: UnitOfWork, id: str, by: str, viewer: Viewer) -> None
             raise errors.Conflict("it was submitted: what somebody was told of stays, and can be disputed")
         if row["evaluator"] != by and not viewer.leads:
             raise errors.Forbidden(f"it is {row['evaluator']}'s to drop")
+        if row["blind"] and row["evaluator"] == by:
+            raise errors.Forbidden(
+                "what is scored blind is not dropped by whoever scores it, who would then see the other's marks: ask a lead"
+            )
         table = store.evaluation
         if row["purpose"] == "second_opinion":
             work.connection.execute(update(table).where(table.c.id == row["other"]).values(state="disputed"))
@@ -795,11 +804,15 @@ def send_due(units: UnitOfWork) -> int:
     now = clock.now()
     with units() as work:
         due = store.due_surveys(work.connection, now, DUE_AT_ONCE)
+        sent = store.sent_at(work.connection, (row["customer"] for row in due), planned=False)
         for row in due:
-            late = now - row["contact_at"] > asking.FRESH_SECONDS + DAY
-            store.change(work.connection, store.survey, row["id"], ask_at=None, sent_at=None if late else now)
-            if late:  # we were down for long: nobody is asked about what was days ago
+            late = now - row["contact_at"] > asking.FRESH_SECONDS + DAY  # we were down for long: nobody is asked about what was days ago
+            rule = store.rule_for(work.connection, row["queue"])
+            tired = row["customer"] in sent and now - sent[row["customer"]] < rule.fatigue_days * DAY  # two processes planned at once
+            store.change(work.connection, store.survey, row["id"], ask_at=None, sent_at=None if late or tired else now)
+            if late or tired:
                 continue
+            sent[row["customer"]] = now
             data = {
                 "survey": row["id"], **{name: row[name] for name in ("contact", "customer", "queue", "channel", "rule", "answer_until")},
                 "people": [], "at": now,

@@ -49,6 +49,7 @@ def _contacts(work: Work, events: Sequence[Event]) -> None:
     rows: dict[str, Row] = {}
     completed: set[str] = set()
     matters = {id: _matter_of(row) for id, row in known.items()}
+    counted = {id for id, row in known.items() if row["outcome"] != "void"}
     handovers = [_handover(event) for event in events if event.type == "routing.contact_transferred.v1" and event.data.get("agent")]
     for event in events:
         id = event.data["contact"]
@@ -73,6 +74,10 @@ def _contacts(work: Work, events: Sequence[Event]) -> None:
     store.save_contacts(connection, list(rows.values()))
     moved = [row for id, row in rows.items() if row["outcome"] not in (None, "void") and _matter_of(row) != matters.get(id)]
     store.note_repeats(connection, moved)
+    for id, row in rows.items():
+        if row["outcome"] == "void" and id in counted:
+            store.forget_repeat(connection, row)
+    store.place_answers(connection, [rows[id] for id in completed])
     plan_surveys(connection, [rows[id] for id in sorted(completed)])
 
 

@@ -37,7 +37,13 @@ Check = Callable[[Any], str]
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML 1.1 takes yes and no for truth values; here they are answers."""
+    """YAML 1.1 takes yes and no for truth values; here they are answers. Anchors are not taken: a few lines of them hold more than any memory."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        event: Any = self.peek_event()  # type: ignore[no-untyped-call]
+        if isinstance(event, yaml.AliasEvent) or event.anchor is not None:
+            raise yaml.composer.ComposerError(None, None, "anchors (& and *) are not taken: write it out", event.start_mark)
+        return super().compose_node(parent, index)
 
 
 _Loader.yaml_implicit_resolvers = {

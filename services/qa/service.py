@@ -231,12 +231,12 @@ class QaService:
         return studies.draw_sample(self.core.units, told, by, _viewer(viewer), off_the_hub)
 
     @rpc
-    def get_sample(self, id: str) -> Told:
-        return self.core.look(studies.get_sample, id)
+    def get_sample(self, id: str, viewer: Told) -> Told:
+        return self.core.look(studies.get_sample, id, _viewer(viewer))
 
     @rpc
-    def to_do(self, evaluator: str, after: str = "", limit: int = 100) -> Told:
-        return self.core.look(studies.to_do, evaluator, after, limit)
+    def to_do(self, evaluator: str, viewer: Told, after: str = "", limit: int = 100) -> Told:
+        return self.core.look(studies.to_do, evaluator, after, limit, _viewer(viewer))
 
     @rpc
     def put_rules(self, name: str, document: str, by: str) -> Told:
@@ -275,12 +275,12 @@ class QaService:
         return asked
 
     @rpc
-    def get_analysis(self, id: str) -> Told:
-        return self.core.look(studies.get_analysis, id)
+    def get_analysis(self, id: str, viewer: Told) -> Told:
+        return self.core.look(studies.get_analysis, id, _viewer(viewer))
 
     @rpc
-    def list_analyses(self, kind: str = "", subject: str = "", after: str = "", limit: int = 100) -> Told:
-        return self.core.look(studies.list_analyses, kind, subject, after, limit)
+    def list_analyses(self, viewer: Told, kind: str = "", subject: str = "", after: str = "", limit: int = 100) -> Told:
+        return self.core.look(studies.list_analyses, kind, subject, after, limit, _viewer(viewer))
 
     @rpc
     def list_flags(self, filters: Told, viewer: Told) -> Told:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, fields
 from typing import Any
 
-from sqlalchemy import Boolean, Column, Connection, Float, Index, Integer, MetaData, Table, Text, delete, func, insert, select, update
+from sqlalchemy import Boolean, Column, Connection, Float, Index, Integer, MetaData, Table, Text, delete, func, insert, or_, select, update
 
 from services.qa.domain.evaluation import Evaluation
 from services.qa.domain.scorecard import Marked
@@ -476,6 +476,7 @@ def note_repeats(connection: Connection, rows: Sequence[Row]) -> None:
             table.c.matter == row["matter"],
             table.c.id != row["id"],
             table.c.arrived_at.is_not(None),
+            or_(table.c.outcome.is_(None), table.c.outcome != "void"),
         )
         earlier = select(table.c.id).where(*of, table.c.arrived_at <= row["arrived_at"])
         before = connection.scalar(earlier.order_by(table.c.arrived_at.desc(), table.c.id.desc()).limit(1))
@@ -488,6 +489,17 @@ def note_repeats(connection: Connection, rows: Sequence[Row]) -> None:
             connection.execute(update(table).where(table.c.id == after.id).values(is_repeat=True))
         found = {"is_repeat": before is not None, "next_at": after.arrived_at if after else None}
         connection.execute(update(table).where(table.c.id == row["id"]).values(**found))
+
+
+def forget_repeat(connection: Connection, void: Row) -> None:
+    """A contact that was none is nobody's repeat: those before and after it stand next to each other again."""
+    if not void["customer"] or not void["matter"] or void["arrived_at"] is None:
+        return
+    of = select(contact).where(contact.c.customer == void["customer"], contact.c.matter == void["matter"], contact.c.id != void["id"])
+    of = of.where(contact.c.outcome.is_not(None), contact.c.outcome != "void")
+    before = of.where(contact.c.arrived_at <= void["arrived_at"]).order_by(contact.c.arrived_at.desc(), contact.c.id.desc()).limit(1)
+    after = of.where(contact.c.arrived_at > void["arrived_at"]).order_by(contact.c.arrived_at, contact.c.id).limit(1)
+    note_repeats(connection, [plain(row) for query in (before, after) for row in connection.execute(query).mappings()])
 
 
 # ---- evaluations
@@ -530,7 +542,7 @@ def save_evaluation(
     connection.execute(delete(mark).where(mark.c.evaluation == one.id))
     missed = set(missed)
     rows = [
-        {"evaluation": one.id, **asdict(made), "answer": f"{made.answer:g}" if isinstance(made.answer, float) else made.answer,
+        {"evaluation": one.id, **asdict(made), "answer": f"{made.answer:.15g}" if isinstance(made.answer, float) else made.answer,
          "value": values.get(made.criterion), "missed": made.criterion in missed}
         for made in one.marks
     ]  # fmt: skip
@@ -571,11 +583,18 @@ def as_rule(row: Mapping[Any, Any]) -> Rule:
     return Rule(**{**plain(row), "enabled": bool(row["enabled"]), "channels": tuple(row["channels"])})
 
 
-def sent_at(connection: Connection, customers: Iterable[str]) -> dict[str, float]:
-    """When each was asked last, or is to be."""
-    when = func.max(func.coalesce(survey.c.sent_at, survey.c.ask_at))
+def sent_at(connection: Connection, customers: Iterable[str], *, planned: bool = True) -> dict[str, float]:
+    """When each was asked last, or (`planned`) is to be."""
+    when = func.max(func.coalesce(survey.c.sent_at, survey.c.ask_at) if planned else survey.c.sent_at)
     query = select(survey.c.customer, when).where(survey.c.customer.in_(sorted(set(customers)))).group_by(survey.c.customer)
     return {row[0]: row[1] for row in connection.execute(query) if row[1] is not None}
+
+
+def place_answers(connection: Connection, rows: Iterable[Row]) -> None:
+    """An answer may be told before its contact's end: then it was nobody's until now."""
+    for row in rows:
+        told = {name: row[name] or "" for name in ("agent", "queue", "channel", "customer")} | {"contact_at": row["ended_at"]}
+        connection.execute(update(survey).where(survey.c.contact == row["id"], survey.c.agent == "").values(**told))
 
 
 def due_surveys(connection: Connection, now: float, most: int) -> list[Row]:

@@ -78,7 +78,7 @@ def draw_sample(units: UnitOfWork, told: Mapping[str, Any], by: str, viewer: Vie
             }  # fmt: skip
             work.announce(Event("qa.contact_sampled.v1", row["contact"], data, now, int(now * 1000)))
     with units.database.reading() as connection:
-        return get_sample(connection, id)
+        return get_sample(connection, id, viewer)
 
 
 def _sampled(sample: str, one: Candidate, method: str, stratum: str, probability: float | None, risk: Risk | None = None) -> Row:
@@ -139,21 +139,27 @@ def _risky(connection: Connection, told: Mapping[str, Any], viewer: Viewer) -> l
     return list(found.values())
 
 
-def get_sample(connection: Connection, id: str) -> Row:
+def get_sample(connection: Connection, id: str, viewer: Viewer) -> Row:
     row = store.find(connection, store.sample, id)
     if row is None:
         raise errors.NotFound(f"there is no sample {id}")
     table = store.sampled
-    contacts = connection.execute(select(table).where(table.c.sample == id).order_by(table.c.method.desc(), table.c.contact)).mappings()
-    return {**shown(row), "contacts": [{name: value for name, value in store.plain(one).items() if name != "sample"} for one in contacts]}
+    query = select(table).where(table.c.sample == id).order_by(table.c.method.desc(), table.c.contact)
+    if viewer.queues is not None:
+        query = query.where(table.c.queue.in_(viewer.queues))
+    contacts = [store.plain(one) for one in connection.execute(query).mappings()]
+    row["strata"] = [told for told in row["strata"] if told["stratum"] in {one["stratum"] for one in contacts}]
+    return {**shown(row), "contacts": [{name: value for name, value in one.items() if name != "sample"} for one in contacts]}
 
 
-def to_do(connection: Connection, evaluator: str, after: str, limit: int) -> Row:
+def to_do(connection: Connection, evaluator: str, after: str, limit: int, viewer: Viewer) -> Row:
     """Contacts that were chosen for somebody and that they have not begun to evaluate; risk's reasons are left out, so that nothing sways them."""
     table = store.sampled
     query = select(table).where(table.c.evaluator == evaluator, table.c.evaluation.is_(None)).order_by(table.c.contact).limit(limit)
     if after and is_id(after):
         query = query.where(table.c.contact > after)
+    if viewer.queues is not None:
+        query = query.where(table.c.queue.in_(viewer.queues))
     rows = [store.plain(row) for row in connection.execute(query).mappings()]
     names = ("sample", "contact", "agent", "queue", "channel")
     return {"items": [{name: row[name] for name in names} for row in rows], "next": rows[-1]["contact"] if len(rows) == limit else None}
@@ -434,16 +440,22 @@ def _ask(work: Work, kind: str, parameters: Mapping[str, Any], by: str) -> Row:
     return row
 
 
-def get_analysis(connection: Connection, id: str) -> Row:
+def get_analysis(connection: Connection, id: str, viewer: Viewer) -> Row:
+    """Gaming names people: only to those who may see the flags, and of the queues in their sight."""
     row = store.find(connection, store.analysis, id)
-    if row is None:
+    if row is None or (row["kind"] == "gaming" and not viewer.leads):
         raise errors.NotFound(f"there is no analysis {id}")
+    if row["kind"] == "gaming" and viewer.queues is not None and row["result"]:
+        result = row["result"]
+        row["result"] = result | {name: [one for one in result[name] if viewer.sees(one["queue"])] for name in ("groups", "flags")}
     return shown(row)
 
 
-def list_analyses(connection: Connection, kind: str, subject: str, after: str, limit: int) -> Row:
+def list_analyses(connection: Connection, kind: str, subject: str, after: str, limit: int, viewer: Viewer) -> Row:
     table = store.analysis
     wanted = [table.c[name] == value for name, value in (("kind", kind), ("subject", subject)) if value]
+    if not viewer.leads:
+        wanted.append(table.c.kind != "gaming")
     rows = store.page(connection, table, after, limit, *wanted)
     return {"items": [shown(row, "result") for row in rows], "next": rows[-1]["id"] if len(rows) == limit else None}
 

@@ -108,8 +108,8 @@ class QualityDoors(Doors):
 
     @endpoint("POST", "/v1/evaluations/{id}/submit", body=schemas.Act, answer=schemas.Evaluation, roles=EVALUATING, tag="quality")
     def post_submit(self, request: Request) -> dict[str, Any]:
-        """Submit a draft. Its evaluator must have played a recording of the contact or opened its thread (or say that they listened live), and what
-        was missed names the second or the message where it shows."""
+        """Submit a draft. Its evaluator must have played a recording of the contact or opened its thread (that they listened live counts only
+        where nothing was kept), and what was missed names the second or the message where it shows."""
         id, by, seen = request.parameters["id"], acting(request), viewer(self, request)
         contact = self.qa.get_evaluation(id=id, viewer=seen)["contact"]
         count, played = recordings.heard_by(self.core.units, contact, request.principal.id, self.core.sources.get)
@@ -212,7 +212,7 @@ class QualityDoors(Doors):
     @endpoint("GET", "/v1/samples/{id}", answer=schemas.Sample, roles=OPERATING, tag="quality")
     def get_sample(self, request: Request) -> dict[str, Any]:
         """What was drawn, and what has been evaluated of it."""
-        return self.qa.get_sample(id=request.parameters["id"])
+        return self.qa.get_sample(id=request.parameters["id"], viewer=viewer(self, request))
 
     @endpoint("GET", "/v1/samples", query=schemas.ToDo, answer=schemas.ToDoPage, roles=EVALUATING, tag="quality")
     def get_to_do(self, request: Request) -> dict[str, Any]:
@@ -221,7 +221,7 @@ class QualityDoors(Doors):
         evaluator = query["evaluator"] or own
         if not evaluator:
             raise Invalid("say whose: `evaluator`")
-        return self.qa.to_do(evaluator=evaluator, after=query["cursor"], limit=query["limit"])
+        return self.qa.to_do(evaluator=evaluator, after=query["cursor"], limit=query["limit"], viewer=viewer(self, request))
 
     @endpoint("GET", "/v1/checks", answer=schemas.RuleSets, roles=EVALUATING, tag="quality")
     def get_checks(self, _request: Request) -> dict[str, Any]:
@@ -271,14 +271,16 @@ class QualityDoors(Doors):
 
     @endpoint("GET", "/v1/analyses", query=schemas.Analyses, answer=schemas.AnalysisPage, roles=EVALUATING, tag="quality")
     def get_analyses(self, request: Request) -> dict[str, Any]:
-        """Analyses without their results, the newest first."""
-        query = request.query
-        return self.qa.list_analyses(kind=query["kind"], subject=query["scorecard"], after=query["cursor"], limit=query["limit"])
+        """Analyses without their results, the newest first; those of gaming to leads alone."""
+        query, seen = request.query, viewer(self, request)
+        return self.qa.list_analyses(
+            kind=query["kind"], subject=query["scorecard"], after=query["cursor"], limit=query["limit"], viewer=seen
+        )
 
     @endpoint("GET", "/v1/analyses/{id}", answer=schemas.Analysis, roles=EVALUATING, tag="quality")
     def get_analysis(self, request: Request) -> dict[str, Any]:
-        """How far an analysis is, and what it found."""
-        return self.qa.get_analysis(id=request.parameters["id"])
+        """How far an analysis is, and what it found; one of gaming to leads alone, and of the queues in their sight."""
+        return self.qa.get_analysis(id=request.parameters["id"], viewer=viewer(self, request))
 
     @endpoint("GET", "/v1/flags", query=schemas.Flags, answer=schemas.FlagPage, roles=OPERATING, tag="quality")
     def get_flags(self, request: Request) -> dict[str, Any]:

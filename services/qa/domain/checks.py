@@ -25,7 +25,7 @@ from functools import cached_property
 from typing import Any, Literal
 
 from services.qa.domain.errors import Invalid
-from services.qa.domain.scorecard import CLASSES, HANDLE_TIME, HANDLE_TIME_FACTS, NO_TARGET
+from services.qa.domain.scorecard import CLASSES, HANDLE_TIME_FACTS, NO_TARGET, hurries
 
 Speaker = Literal["agent", "customer", "system"]
 Fact = str | float | bool | None
@@ -565,7 +565,7 @@ def _rule(document: Any, at: str) -> Rule:
     title = told["title"]
     if not title or not all(isinstance(text, str) and text for text in title.values()):
         raise Invalid(f"{at}.title: words by language, as in {{en: Greets the customer}}")
-    if any(HANDLE_TIME.search(text) for text in (name.replace("_", " "), *title.values())):
+    if hurries(name, *title.values()):
         raise Invalid(f"{at}: {NO_TARGET}")
     if told.get("critical") not in (None, *CLASSES):
         raise Invalid(f"{at}.critical is one of {', '.join(CLASSES)}")

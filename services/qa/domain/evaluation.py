@@ -29,22 +29,26 @@ SHORTEST_REASON = 10
 @dataclass(frozen=True)
 class Evidence:
     """What the evaluator has seen of the contact. `recordings`: that could be heard; `played`: they did hear one of them; `thread`: there is
-    one; `opened`: they opened it; `live`: they say that they sat beside the agent or listened while it happened."""
+    one; `opened`: they opened it; `turns`: how many messages it has; `live`: they say that they sat beside the agent or listened while it
+    happened, which counts only where nothing was kept that could be heard or read."""
 
     recordings: int = 0
     played: bool = False
     thread: bool = False
+    turns: int = 0
     opened: bool = False
     live: bool = False
 
     def lacking(self) -> str:
         """What keeps it from being an evaluation of something that was seen; "": nothing."""
-        if self.live or self.played or self.opened:
+        if self.played or self.opened:
             return ""
         if self.recordings:
             return "the contact was recorded and you have not played it: hear it first (GET /v1/contacts/{id}/recordings)"
         if self.thread:
             return "the contact has a thread and you have not opened it: read it first (GET /v1/contacts/{id}/transcript)"
+        if self.live:
+            return ""
         return "there is neither a recording nor a thread of the contact: say `live: true` if you listened while it happened"
 
 
@@ -96,6 +100,8 @@ class Evaluation:
         result = judge(card, self.marks)
         if bare := [id for id in result.missed if not _is_placed(self.mark_of(id)) and (evidence.played or evidence.opened)]:
             raise Invalid(f"say where it shows (`second` of the recording or `message` of the thread): {', '.join(bare)}")
+        if beyond := [mark.criterion for mark in self.marks if evidence.thread and (mark.message or 0) > evidence.turns]:
+            raise Invalid(f"the thread has {evidence.turns} messages: mend `message` of {', '.join(beyond)}")
         self.score, self.failed = result.score, result.failed
         self.state, self.submitted_at = "submitted", now
         self.counts = self.purpose in ("quality", "practice")

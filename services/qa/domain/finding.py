@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from services.qa.domain.errors import Conflict, Invalid
-from services.qa.domain.scorecard import HANDLE_TIME, NO_TARGET
+from services.qa.domain.scorecard import NO_TARGET, hurries
 
 Cause = Literal["process", "knowledge", "tool", "training", "workload", "customer"]
 CAUSES = get_args(Cause)
@@ -15,6 +15,8 @@ PERSONAL = ("knowledge", "training")
 """Causes that somebody's learning mends."""
 DAY = 86400.0
 LONGEST_DAYS = 366
+LEAST_PROOF = 0.5
+"""Below it a criterion is missed more than met."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,8 @@ class Check:
 def read_check(told: Mapping[str, Any], cause: str, agent: str | None, channel: str) -> Check:
     """Raises Invalid."""
     check = Check(told["kind"], int(told.get("evaluations", 5)), float(told.get("at_least", 0.8)), told.get("channel") or channel)
+    if not LEAST_PROOF <= check.at_least <= 1:
+        raise Invalid(f"at_least is from {LEAST_PROOF:g} to 1: a mean that low would show nothing")
     if check.kind == "certificate" and not agent:
         raise Invalid("a certificate is somebody's: this finding names no agent")
     if check.kind == "document" and cause in PERSONAL:
@@ -51,7 +55,7 @@ def require_plan(*, cause: str, agent: str | None, owner: str, action: str, due_
         raise Invalid("whoever was evaluated does not own the plan: it is their lead's, or their trainer's, to see to it")
     if len(action.strip()) < 10:
         raise Invalid("say what will be done, so that it does not happen again")
-    if HANDLE_TIME.search(action):
+    if hurries(action):
         raise Invalid(NO_TARGET)
     if not now < due_at <= now + LONGEST_DAYS * DAY:
         raise Invalid(f"a plan is due on a day to come, within {LONGEST_DAYS} days")

@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
+from unicodedata import normalize
 
 from services.qa.domain.errors import Invalid
 
@@ -25,12 +26,28 @@ ANSWERING = get_args(Answering)
 CLASSES = get_args(Critical)
 NOT_APPLICABLE = "na"
 
+_WORK = r"(handl(e|ed|ing)|talk(ing)?|speaking|conversation|calls?|contacts?|wrap(ping)?[- _]?up|after[- _]?call([- _]?work)?)"
 HANDLE_TIME = re.compile(
-    r"\baht\b|\bacw\b|\b(handl(e|ing)|talk|call|wrap[- ]?up|after[- ]call( work)?)[ _-]*(time|duration|length|seconds|minutes)\b"
-    r"|处理时[间长]|通话时[间长]|话后时[间长]|整理时[间长]",
+    r"\baht\b|\bacw\b|\batt\b"
+    rf"|\b{_WORK}[ _-]*(times?|durations?|length|seconds|minutes)\b"
+    rf"|\b(time[ _-]+(on|per|for|spent[ _-]+on)|(duration|length|seconds|minutes)[ _-]+(of|on|per|for))[ _-]+(an?[ _-]+|the[ _-]+|each[ _-]+|every[ _-]+)?{_WORK}\b"
+    rf"|\b(short|shorter|quick)[ _-]+{_WORK}\b(?![ _-]+(back|notes?|summary))"
+    rf"|\b{_WORK}[ _-]+((is |are |was |were |stays? |kept )?(short|shorter|brief)\b|(is |are |stays? |kept )?(under|below|less than|at most) [0-9]"
+    r"|(ends?|ended|lasts?|lasted|takes|took|kept) ((in|within|under|below|less than|at most|no longer than|no more than) )?[0-9])"
+    rf"|\b{_WORK}[ _-]+(an?|per|each)[ _-]+(hour|day|shift)\b"
+    r"|(处理|處理|通话|通話|话后|話後|整理|会话|會話|对话|接待|小结)的?(平均)?(时[间长]|時[間長]|用时|耗时|秒数|分钟数|长度|长短|时效)"
+    r"|每(小时|天|班)的?(接听|接待|处理|通话)(量|数)|(尽快|快速|尽早)(结束通话|挂[机断])|(通话|话务|会话).{0,6}(不超过|少于|低于|以内|越短)",
     re.IGNORECASE,
 )
 """Names under which handle time is made a target."""
+
+
+def hurries(*words: str) -> bool:
+    """Whether any of the words makes handle time a target, however it is spelled."""
+    return any(HANDLE_TIME.search(INVISIBLE.sub("", normalize("NFKC", one)).replace("_", " ")) for one in words)
+
+
+INVISIBLE = re.compile("[\u00ad\u200b-\u200f\u2060\ufeff]")
 HANDLE_TIME_FACTS = frozenset({"talk_seconds", "hold_seconds", "wrap_up_seconds", "handle_seconds"})
 NO_TARGET = (
     "handle time is shown, never a target: whoever is judged by it hurries customers away, hands the hard ones on and hangs up on them; "
@@ -197,10 +214,14 @@ def judge(card: Scorecard, marks: Sequence[Marked]) -> Result:
 
 def refuse_handle_time(card: Scorecard) -> None:
     """Raises Invalid where a criterion makes handle time a target."""
+    if hurries(*card.title.values()):
+        raise Invalid(f"title: {NO_TARGET}")
+    for section in card.sections:
+        if hurries(section.id, *section.title.values()):
+            raise Invalid(f"{section.id}: {NO_TARGET}")
     for one in card.criteria.values():
-        for words in (one.id.replace("_", " "), *one.title.values()):
-            if HANDLE_TIME.search(words):
-                raise Invalid(f"{one.id}: {NO_TARGET}")
+        if hurries(one.id, *one.title.values(), *one.guidance.values()):
+            raise Invalid(f"{one.id}: {NO_TARGET}")
 
 
 def reweighted(document: Mapping[str, Any], weights: Mapping[str, float]) -> dict[str, Any]:

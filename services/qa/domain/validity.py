@@ -32,6 +32,8 @@ FEWEST_CONTACTS = 100
 FEWEST_APART = 20
 """Contacts that must lie on either side of the criterion, below which it hardly varies."""
 FEW_CLUSTERS = 10
+SMALLEST_SPREAD = 1e-9
+"""Of outcomes, as a variance: below it there is only rounding."""
 FOLDS = 10
 PENALTIES = tuple(10.0**power for power in np.arange(-3.0, 4.01, 0.5))
 
@@ -97,7 +99,7 @@ def _validity(data: Evaluated, number: int, outcome: str, confidence: float) -> 
     nothing = Validity(data.criteria[number], outcome, "not_enough_data", "few_contacts", n)
     if n < FEWEST_CONTACTS:
         return nothing
-    if min((x >= 0.5).sum(), (x < 0.5).sum()) < FEWEST_APART:
+    if min((x >= 0.5).sum(), (x < 0.5).sum()) < FEWEST_APART or y.min() == y.max():
         return replace(nothing, reason="hardly_varies")
     crude = float(np.cov(x, y, ddof=0)[0, 1] / x.var())
     fitted = adjusted_difference(x, y, data.cell[known], data.wait[known], data.agent[known])
@@ -196,7 +198,7 @@ class Proposal:
 def propose(data: Evaluated, outcome: str, current: Sequence[float], seed: int = 0) -> Proposal | None:
     """Weights from a ridge regression that is pulled towards the present weights, not towards 0, and has no negative ones: with little data they
     stay as they are, and each moves only as far as the contacts insist. How hard the pull is, cross-validation decides, by the rule of one standard error
-    (Hastie, Tibshirani and Friedman, The Elements of Statistical Learning, 2nd ed. 2009, §3.4 and 7.10). None: not enough contacts."""
+    (Hastie, Tibshirani and Friedman, The Elements of Statistical Learning, 2nd ed. 2009, §3.4 and 7.10). None: not enough contacts, or all alike."""
     y = data.outcomes[outcome]
     used = [number for number in range(len(data.criteria)) if current[number] > 0 and _varies(data.marks[~np.isnan(y), number])]
     known = ~np.isnan(y) & ~np.isnan(data.marks[:, used]).all(axis=1)
@@ -209,7 +211,7 @@ def propose(data: Evaluated, outcome: str, current: Sequence[float], seed: int =
     grams = [_gram(x[parts == fold], y[parts == fold]) for fold in range(FOLDS)]
     whole = _gram(x, y)
     scale = float(np.trace(whole[0])) / len(used)
-    if scale <= 0:
+    if scale <= 0 or whole[2] <= SMALLEST_SPREAD * n:
         return None
     losses = {
         penalty: np.array([_loss(_fit(*_less(whole, gram), weights, penalty * scale), gram) for gram in grams])

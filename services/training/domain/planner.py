@@ -170,9 +170,8 @@ class _State:
         self.count = sum(map(len, self.needs.values()))
         self.held: list[Held] = []
         self.taken: set[tuple[str, int]] = set()  # rooms, trainers, equipment
-        self.resources: dict[str, Room | Trainer | Equipment] = {
-            one.id: one for one in (*problem.rooms, *problem.trainers, *problem.equipment)
-        }
+        resources: list[Room | Trainer | Equipment] = [*problem.rooms, *problem.trainers, *problem.equipment]
+        self.resources = {one.id: one for one in resources}
         self.last: dict[Learner, int] = {}
         self.away: defaultdict[tuple[str, int], int] = defaultdict(int)
         self.asked: defaultdict[str, int] = defaultdict(int)  # by site

@@ -11,7 +11,7 @@ from services.qa import analysis, store, studies
 from services.qa.domain.resolution import DAY
 from shared.db import bulk
 from shared.ids import new_id
-from tests.unit.qa.house import House
+from tests.unit.qa.house import LEAD, House
 
 NOW = 1_800_000_000.0
 
@@ -90,7 +90,7 @@ class Centre:
         return self.see(id)
 
     def see(self, id: str) -> dict[str, Any]:
-        return dict(self.house.look(studies.get_analysis, id))
+        return dict(self.house.look(studies.get_analysis, id, LEAD))
 
 
 def plain(value: Any) -> Any:

@@ -351,3 +351,24 @@ def test_an_analysis_waits_for_its_process(centre: Centre) -> None:
         assert studies.next_queued(connection) == one["id"]
     assert centre.ask("lea", "POST", "/v1/analyses", asked | {"scorecard": None}).status == 422
     assert centre.ask("lea", "POST", "/v1/analyses", asked | {"to": "2020-01-01T00:00:00Z"}).status == 422
+
+
+def test_what_gaming_found_is_told_to_those_alone_who_see_the_flags(centre: Centre) -> None:
+    asked = {"kind": "gaming", "from": "2026-01-01T00:00:00Z", "to": "2026-12-01T00:00:00Z"}
+    id = centre.ok("lea", "POST", "/v1/analyses", asked)["id"]
+    found = [{"queue": "support", "agent": "anna"}]
+    with centre.units() as work:
+        store.change(work.connection, store.analysis, id, state="done", result={"groups": found, "flags": found})
+    assert centre.ok("lea", "GET", f"/v1/analyses/{id}")["result"]["flags"] == found
+    assert centre.ok("carl", "GET", f"/v1/analyses/{id}")["result"] == {"groups": [], "flags": []}
+    assert centre.ask("eve", "GET", f"/v1/analyses/{id}").status == 404
+    assert centre.ok("eve", "GET", "/v1/analyses")["items"] == []
+
+
+def test_a_sample_of_another_site_is_not_there(centre: Centre) -> None:
+    centre.call()
+    asked = {"scorecard": "small", "from": "2020-01-01T00:00:00Z", "to": "2030-01-01T00:00:00Z", "size": 1, "evaluators": ["eve"]}
+    id = centre.ok("lea", "POST", "/v1/samples", asked)["id"]
+    told = centre.ok("carl", "GET", f"/v1/samples/{id}")
+    assert (told["contacts"], told["strata"]) == ([], [])
+    assert centre.ok("carl", "GET", "/v1/samples?evaluator=eve")["items"] == []

@@ -51,9 +51,9 @@ def test_nobody_evaluates_what_they_have_not_seen(house: House, recordings: int,
         with pytest.raises(Conflict, match=says):
             handlers.submit_evaluation(house.units, id, "eve", recordings, False, EVE)
         handlers.get_transcript(house.units, contact, EVE)
-    else:
+    elif not recordings:
         handlers.write_evaluation(house.units, id, {"live": True}, "eve", EVE)
-    assert handlers.submit_evaluation(house.units, id, "eve", recordings, False, EVE)["state"] == "submitted"
+    assert handlers.submit_evaluation(house.units, id, "eve", recordings, bool(recordings), EVE)["state"] == "submitted"
 
 
 def test_what_was_missed_says_where(house: House) -> None:
@@ -239,3 +239,37 @@ def test_an_agents_score_is_of_contacts_that_chance_chose(house: House) -> None:
     assert (newest["agent"], newest["scorecard_kind"], newest["kind"], newest["score"]) == ("anna", "internal", "human", 0.75)
     assert newest["low"] <= 0.75 <= newest["high"]
     assert newest["evaluations"] == len(fresh)
+
+
+@pytest.mark.parametrize(("recordings", "thread"), [(1, False), (0, True)])
+def test_having_listened_live_is_no_excuse_where_it_can_be_heard_or_read(house: House, recordings: int, thread: bool) -> None:
+    contact = house.call()
+    if thread:
+        handlers.put_transcript(house.units, contact, TURNS, "en", None)
+    id = house.evaluate(contact)["id"]
+    handlers.write_evaluation(house.units, id, {"marks": marks(**BAD), "live": True}, "eve", EVE)
+    with pytest.raises(Conflict, match="you have not"):
+        handlers.submit_evaluation(house.units, id, "eve", recordings, False, EVE)
+
+
+def test_a_mark_is_about_a_message_that_is_there(house: House) -> None:
+    contact = house.call()
+    handlers.put_transcript(house.units, contact, TURNS, "en", None)
+    id = house.evaluate(contact)["id"]
+    handlers.get_transcript(house.units, contact, EVE)
+    told = [{"criterion": name, "answer": answer, "message": 2} for name, answer in BAD.items()]
+    handlers.write_evaluation(house.units, id, {"marks": told}, "eve", EVE)
+    with pytest.raises(Invalid, match="the thread has 1 messages"):
+        handlers.submit_evaluation(house.units, id, "eve", 0, False, EVE)
+
+
+def test_dropping_a_blind_draft_does_not_show_the_others_marks(house: House) -> None:
+    contact = house.call()
+    first = house.evaluate(contact, blind="otto")["id"]
+    (second,) = (row.id for row in house.rows(store.evaluation) if row.evaluator == "otto")
+    house.submit(second, OTTO)
+    with pytest.raises(Forbidden, match="ask a lead"):
+        handlers.drop_evaluation(house.units, first, "eve", EVE)
+    with pytest.raises(NotFound):
+        house.see(second, EVE)
+    handlers.drop_evaluation(house.units, first, "lea", LEAD)

@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 
 from services.qa import handlers
+from services.qa.domain import errors
+from services.qa.domain import finding as findings
 from shared import clock
 from shared.errors import Conflict, Invalid, NotFound
 from tests.unit.qa.house import ANNA, EVE, LEAD, OTTO, House
@@ -159,3 +161,8 @@ def test_internal_and_customer_scorecards_never_share_a_name(house: House) -> No
         handlers.put_scorecard(house.units, "small", CARD.replace("internal", "customer"), "test")
     assert handlers.put_scorecard(house.units, "small", CARD, "test")["version"] == 1
     assert handlers.put_scorecard(house.units, "small", CARD.replace("high: 5", "high: 7"), "test")["version"] == 2
+
+
+def test_a_check_that_anything_passes_shows_nothing() -> None:
+    with pytest.raises(errors.Invalid, match="would show nothing"):
+        findings.read_check({"kind": "evaluations", "at_least": 0.0}, "process", None, "voice")

@@ -171,3 +171,35 @@ def test_an_answer_is_kept_and_counts_as_one_of_those_who_were_asked(house: Hous
     assert (support["asked"], support["answered"], support["satisfaction"]["value"], support["resolved"]["value"]) == (2, 1, 4.0, 1.0)
     assert support["response_rate"]["value"] == 0.5
     assert (sales["asked"], sales["unasked"]) == (0, {"answers": 1, "satisfaction": 5.0})
+
+
+def test_an_answer_that_comes_before_its_contact_ends_is_its_agents(house: House) -> None:
+    contact = new_id()
+    house.answer(contact, satisfied=5)
+    house.call(contact=contact)
+    (one,) = house.rows(store.survey)
+    assert (one.agent, one.queue, one.channel, one.customer, one.csat) == ("anna", "support", "voice", "k1", 5)
+
+
+def test_a_contact_that_was_none_undoes_nothing(house: House) -> None:
+    first = house.call()
+    house.at.forward(3600)
+    second = house.call()
+    house.at.forward(3600)
+    third = house.call()
+    house.gate("corrected", second, 2, {"outcome": "void"})
+    assert house.contact(first)["next_at"] == house.contact(third)["arrived_at"]
+    house.gate("corrected", third, 2, {"outcome": "void"})
+    assert house.contact(first)["next_at"] is None
+
+
+def test_two_surveys_planned_at_once_are_not_both_sent(house: House) -> None:
+    handlers.put_survey_rule(house.units, "support", {"enabled": True, "fatigue_days": 30.0})
+    one = house.call()
+    other = house.call(customer="k2")
+    with house.units() as work:  # as if another process had not seen the first one
+        work.connection.execute(store.survey.update().values(customer="k1"))
+    house.at.forward(400)
+    handlers.send_due(house.units)
+    assert [told["contact"] in (one, other) for told in house.told("survey_asked")] == [True]
+    assert sum(row.sent_at is not None for row in house.rows(store.survey)) == 1

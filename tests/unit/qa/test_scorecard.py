@@ -153,3 +153,39 @@ def test_other_weights_make_another_document() -> None:
     again = card(yaml.safe_dump(changed))
     assert (again.criteria["solved"].weight, again.criteria["clear"].weight, again.criteria["sarcastic"].weight) == (1.2346, 0, 1)
     assert again.criteria["calmed"].when == card().criteria["calmed"].when
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "Calls are under 300 seconds", "Keeps calls short", "Time per contact", "The call ends within 5 minutes", "Handled time", "A\u200bHT",
+        "ＡＨＴ", "Calls per hour", "Talking time", "Short calls", "Length of the conversation", "通話時間", "處理時長", "通话用时", "每小时接听量", "尽快挂断", "通话不超过三分钟",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("place", ["title: {en: Test}", "title: {en: First}", "title: {en: Clear}"])
+def test_handle_time_is_no_target_in_other_words_or_places_either(words: str, place: str) -> None:
+    with pytest.raises(Invalid, match="never a target"):
+        scorecards.compile(CARD.replace(place, f'title: {{en: "{words}"}}'), "small", 1)
+    with pytest.raises(Invalid, match="never a target"):
+        scorecards.compile(CARD.replace("{id: clear,", f'{{id: clear, guidance: {{zh: "{words}"}},'), "small", 1)
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["Calls back within 2 hours", "Answers calls within 20 seconds", "Told the opening hours", "Quick call back", "Time of the contact is noted", "告知服务时间", "告知办理时间", "Controls the conversation"],
+)  # fmt: skip
+def test_time_that_is_the_customers_may_be_judged(words: str) -> None:
+    scorecards.compile(CARD.replace("title: {en: Clear}", f"title: {{en: {words!r}}}"), "small", 1)
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        "a: &a {x: 1}\nb: *a\n",
+        "a: &a {x: 1}\n" + "".join(f"b{n}: &b{n} {{<<: [{', '.join([f'*b{n - 1}' if n else '*a'] * 9)}]}}\n" for n in range(12)),
+        "&a [*a]",
+    ],
+)
+def test_a_few_lines_do_not_fill_the_memory(document: str) -> None:
+    with pytest.raises(Invalid, match="anchors"):
+        scorecards.load(document)

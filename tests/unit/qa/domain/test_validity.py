@@ -188,3 +188,11 @@ def test_what_has_no_weight_gets_none_and_what_does_not_vary_keeps_its_own():
 def test_a_criterion_that_harms_is_not_given_a_negative_weight():
     found = propose(centre(effects=(0.3, -0.3, 0.0)), "satisfied", (1.0, 1.0, 1.0))
     assert found.weights["used_the_name"] == pytest.approx(0.0, abs=0.05)
+
+
+@pytest.mark.parametrize("outcome", [0.0, 1.0])
+def test_customers_who_are_all_alike_propose_no_weights(outcome):
+    data = centre(n=600)
+    data.outcomes["satisfied"][:] = outcome
+    assert propose(data, "satisfied", (1.0, 1.0, 1.0)) is None
+    assert {one.verdict for one in validities(data)} == {"not_enough_data"}
