@@ -143,7 +143,9 @@ class TrainingDoors(Doors):
             raise Invalid("it would belong to others than you", errors={"site": [f"Say one of yours: {', '.join(sorted(sites))}."]})
         return self.training.create_session(told=request.body, id=request.new_id())
 
-    @endpoint("GET", "/v1/sessions", query=schemas.Sessions, answer=schemas.SessionPage, roles=LEARNING, tag="training")
+    @endpoint(
+        "GET", "/v1/sessions", query=schemas.Sessions, answer=schemas.SessionPage, answers={404: None}, roles=LEARNING, tag="training"
+    )
     def get_sessions(self, request: Request) -> dict[str, Any]:
         """Sessions by their beginning, page by page; of seats, who does not lead sees their own."""
         query = request.query
