@@ -24,6 +24,7 @@ import orjson
 from shared import clock, config
 from shared.bus.broker import Broker, inbox
 from shared.bus.envelope import Event
+from shared.bus.relay import Sender
 from shared.config import SettingError
 from shared.db.engine import Database
 from shared.ids import new_id
@@ -138,12 +139,14 @@ class Flow:
     def _open(self, count: int) -> list[tuple[str, str, str]]:
         """(escalation, contact, agent) of each room; routing's part, a contact in an agent's hands, is ours here."""
         contacts = [(new_id(), f"agent{number}") for number in range(count)]
-        with Broker(config.load().broker_url).connect() as connection, connection.channel() as channel:
-            for contact, agent in contacts:
+        with Broker(config.load().broker_url).connect() as connection:
+            rows = []
+            for number, (contact, agent) in enumerate(contacts):
                 data = {"contact": contact, "queue": "bench", "channel": "voice", "agent": agent, "at": clock.to_text(clock.now())}
-                body = Event("routing.contact_assigned.v1", contact, data, clock.now(), 1).envelope()
-                message = channel.prepare_message(orjson.dumps(body), content_type="application/json", content_encoding="utf-8")
-                channel.basic_publish(message, exchange="", routing_key=inbox("im").name)
+                event = Event("routing.contact_assigned.v1", contact, data, clock.now(), 1)
+                rows.append((number, event.id, orjson.dumps(event.envelope()).decode(), "", inbox("im").name))
+            if len(Sender(connection, confirms=True).send(rows)) < len(rows):
+                raise SettingError("the broker did not take the bench's contacts")
 
         def ask(one: tuple[str, str]) -> tuple[str, str, str]:
             contact, agent = one
