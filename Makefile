@@ -29,7 +29,7 @@ run: $(RUN_STAMP)  ## Everything in one process, with a sample centre, at http:/
 
 test: $(DEV_STAMP)  ## All tests; brings up its own RabbitMQ and PostgreSQL
 	$(BIN)/python -m tests.stack install
-	$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 check: $(DEV_STAMP)  ## Style, types, import rules
 	$(BIN)/ruff check .

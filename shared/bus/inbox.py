@@ -15,7 +15,7 @@ from typing import Any
 
 import orjson
 import structlog
-from sqlalchemy import Connection, delete, exists, func, select, text, union_all, update
+from sqlalchemy import Connection, bindparam, delete, exists, func, select, text, union_all, update
 
 from shared import clock, contracts
 from shared.bus.envelope import BadEnvelope, Event, parse
@@ -63,6 +63,11 @@ class Inbox:
     def __init__(self, units: UnitOfWork, handler: Handler) -> None:
         self.units = units
         self.handler = handler
+        aside = units.tables.set_aside
+        other = aside.alias()
+        is_behind = exists().where(other.c.subject == aside.c.subject, other.c.subject != "", other.c.position < aside.c.position)
+        due = select(aside).where(aside.c.state == "retrying", aside.c.next_try_at <= bindparam("now"), ~is_behind)
+        self._due = due.order_by(aside.c.position).limit(100)  # built once: it is asked every second
 
     def process(self, bodies: Sequence[bytes | str]) -> None:
         """Put each message into its bucket. Returns when all are durable, so that they can be acknowledged.
@@ -150,12 +155,8 @@ class Inbox:
 
     def retry_due(self) -> None:
         """Try again what is due and first of its subject, and what waits behind it. Raises only when the database is out of reach."""
-        aside = self.units.tables.set_aside
-        other = aside.alias()
-        is_behind = exists().where(other.c.subject == aside.c.subject, other.c.subject != "", other.c.position < aside.c.position)
-        due = select(aside).where(aside.c.state == "retrying", aside.c.next_try_at <= clock.now(), ~is_behind)
         with self.units.database.reading() as connection:
-            rows = connection.execute(due.order_by(aside.c.position).limit(100)).all()
+            rows = connection.execute(self._due, {"now": clock.now()}).all()
         for row in rows:
             if self._retry(row):
                 self._let_go_on(row.subject)

@@ -42,6 +42,13 @@ class Relay:
         self._work = Flag()
         self._position = -1
         self._checkpoint_at = 0.0
+        outbox = units.tables.outbox
+        self._pending = (  # built once: it is asked twice a second by every service that has nothing to do
+            select(outbox.c.seq, outbox.c.type, outbox.c.id, cast(outbox.c.body, String).label("body"))
+            .where(outbox.c.published_at.is_(None))
+            .order_by(outbox.c.seq)
+            .limit(BATCH)
+        )
 
     def wake(self) -> None:
         self._work.set()
@@ -76,15 +83,8 @@ class Relay:
 
     def _publish_pending(self, sender: "Sender") -> int:
         self.beat()
-        outbox = self.units.tables.outbox
-        pending = (
-            select(outbox.c.seq, outbox.c.type, outbox.c.id, cast(outbox.c.body, String).label("body"))
-            .where(outbox.c.published_at.is_(None))
-            .order_by(outbox.c.seq)
-            .limit(BATCH)
-        )
         with self.units.database.reading() as connection:
-            rows = connection.execute(pending).all()
+            rows = connection.execute(self._pending).all()
         if not rows:
             return 0
         confirmed = sender.send([(row.seq, row.id, row.body, topology.EXCHANGE, row.type) for row in rows])

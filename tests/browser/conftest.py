@@ -20,7 +20,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 KEY = "key-of-the-browser-tests"
-START_SECONDS = 20
+START_SECONDS = 60
 FLAGS = (
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update",
     "--disable-sync",

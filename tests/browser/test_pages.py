@@ -41,7 +41,6 @@ def wait_for_link(page, state, timeout=15_000):
     page.wait_for_selector(f"body[data-link={state}]", timeout=timeout)
 
 
-@pytest.mark.timeout(60)
 def test_sample_fills_the_wallboard_which_speaks_two_languages_and_survives_a_restart(server, visit):
     server.start("--sample", "--speed", "40")
     page = visit(server.address)

@@ -17,7 +17,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "chaos" in item.path.parts:
             item.add_marker(pytest.mark.chaos)
-            item.add_marker(pytest.mark.timeout(120 * ROUNDS))
+            item.add_marker(pytest.mark.timeout(300 * ROUNDS))
 
 
 ROUNDS = int(os.environ.get("ANSWERLINE_CHAOS_ROUNDS") or 1)

@@ -120,4 +120,4 @@ class Doors:
 
     def kept(self, table: Any) -> list[Any]:
         with self.units.database.reading() as connection:
-            return list(connection.execute(select(table)).all())
+            return list(connection.execute(select(table).order_by(*table.primary_key)).all())

@@ -80,7 +80,7 @@ class Gateway:
 
     def kept(self, table: Any) -> list[Any]:
         with self.units.database.reading() as connection:
-            return list(connection.execute(select(table)).all())
+            return list(connection.execute(select(table).order_by(*table.primary_key)).all())
 
 
 def told(data: dict[str, Any]) -> str:
