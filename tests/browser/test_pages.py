@@ -3,8 +3,6 @@
 import json
 import time
 
-import pytest
-
 from tests.browser.conftest import KEY
 
 COLUMNS = ("waiting", "talking", "answered", "abandoned", "timedOut", "leftByKey")
