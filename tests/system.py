@@ -46,6 +46,7 @@ from tests.zygote import Forked
 
 MODES = ("embedded", "deployed")
 SERVICES = ("gateway", "im", "qa", "routing", "training")
+CORE = ("gateway", "routing")
 ADMIN_KEY = "al_" + secrets.token_urlsafe(32)
 SECRET_KEY = secrets.token_urlsafe(32)
 START_SECONDS = 60.0
@@ -54,10 +55,13 @@ COMMAND = [sys.executable, "-m", "shared.cli"]
 REPOSITORY = Path(__file__).parents[1]
 
 Found = TypeVar("Found")
+SELDOM = 0.2
+"""Seconds between two looks, at last."""
 
 
-def eventually(check: Callable[[], Found], within: float = 30.0, every: float = 0.03) -> Found:
-    """The first truthy result of `check`. An AssertionError of its own counts as "not yet"; the last one is what fails the test."""
+def eventually(check: Callable[[], Found], within: float = 30.0, every: float = 0.02) -> Found:
+    """The first truthy result of `check`. An AssertionError of its own counts as "not yet"; the last one is what fails the test.
+    Asks `every` so many seconds at first, then less and less often: whoever is waited for needs the processor."""
     deadline = time.monotonic() + within
     while True:
         failure: AssertionError | None = None
@@ -71,6 +75,7 @@ def eventually(check: Callable[[], Found], within: float = 30.0, every: float = 
         if time.monotonic() > deadline:
             raise failure or AssertionError(f"still {result!r} after {within:g} s")
         time.sleep(every)
+        every = min(every * 1.2, max(every, SELDOM))
 
 
 # ---- talking to it
@@ -423,10 +428,10 @@ def _empty(url: str) -> str:
 
 
 @contextmanager
-def running(mode: str, request: pytest.FixtureRequest, **settings: str) -> Iterator[System]:
+def running(mode: str, request: pytest.FixtureRequest, services: tuple[str, ...] = SERVICES, **settings: str) -> Iterator[System]:
     """A system of that mode, up; the stack's servers are brought up only where they are needed."""
     servers = {name: request.getfixturevalue(name) for name in ("broker", "database")} if mode == "deployed" else {}
-    with System(mode, **servers, **settings) as system:
+    with System(mode, **servers, services=services, **settings) as system:
         yield system
 
 
@@ -465,10 +470,16 @@ def system(request: pytest.FixtureRequest, kept_systems: Callable[[str, pytest.F
     return kept_systems(request.param, request)
 
 
+@pytest.fixture(scope="module")
+def own_services() -> tuple[str, ...]:
+    """Which run in a deployed `own_system`; a module that is about others has a fixture of its own."""
+    return CORE
+
+
 @pytest.fixture(scope="module", params=MODES)
-def own_system(request: pytest.FixtureRequest) -> Iterator[System]:
+def own_system(request: pytest.FixtureRequest, own_services: tuple[str, ...]) -> Iterator[System]:
     """A system of the module's own, to be stopped, killed and started again."""
-    with running(request.param, request) as system:
+    with running(request.param, request, own_services) as system:
         yield system
 
 

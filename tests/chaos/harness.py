@@ -14,9 +14,8 @@ from typing import Any, Self
 
 from tests.stack import Broker, Database
 from tests.stack.process import port
-from tests.system import Client, System, eventually
+from tests.system import CORE, Client, System, eventually
 
-CORE = ("gateway", "routing")
 SUPERVISE_EVERY = 0.05
 RECOVERY_SECONDS = 60.0
 

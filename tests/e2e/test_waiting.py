@@ -27,7 +27,7 @@ def test_500_long_polls_wait_while_other_requests_are_answered(system: System, n
         for first in range(0, CALLERS, 50):  # a question that waits longer than its deadline for a processor is refused
             group = range(first, first + 50)
             lines += [calls.enter_context(crowd.hanging(f"{crowd.name}:{name}.{number}", wait=100)) for number in group]
-            eventually(lambda hanging=len(lines): system.metrics("gateway").get(POLLS, 0) >= hanging)
+            eventually(lambda hanging=first + 50: system.metrics("gateway").get(POLLS, 0) >= hanging)
 
         def serve_one(number: int) -> None:
             agent = others.agent(f"a{number}", queues=[others.queue])

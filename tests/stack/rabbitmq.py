@@ -232,7 +232,7 @@ class LocalBroker(_OwnBroker):
             "RABBITMQ_LOG_BASE": str(home / "log"),
             "RABBITMQ_PID_FILE": str(home / "pid"),
             # RabbitMQ's own arguments never spin while waiting, which doubles the start on a machine of few cores (7 s, so 3.2 s)
-            "RABBITMQ_SERVER_ERL_ARGS": "+P 65536 +t 1048576 +sbwt very_short",
+            "RABBITMQ_SERVER_ERL_ARGS": "+P 65536 +t 1048576 +sbwt none +sbwtdcpu none +sbwtdio none",
             "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "-kernel inet_dist_use_interface {127,0,0,1}",
             "RABBITMQ_CTL_DIST_PORT_MIN": "35672",
             "RABBITMQ_CTL_DIST_PORT_MAX": "35771",
