@@ -11,7 +11,7 @@ import orjson
 import structlog
 
 from shared import clock
-from shared.db.engine import is_outage
+from shared.db.engine import is_outage, why_out
 from shared.errors import (
     AnswerlineError,
     Forbidden,
@@ -154,7 +154,7 @@ class Application:
             response = problem(self._counted(error, route, environ))
         except Exception as error:
             if is_outage(error):
-                response = problem(Unavailable("the database is out of reach"))
+                response = problem(Unavailable(why_out(error)))
             else:
                 log.exception("a door failed", path=route.endpoint.path if route else "", method=method, error=type(error).__name__)
                 response = problem(Unavailable("the request failed here; the log says how"))

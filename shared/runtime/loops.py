@@ -36,6 +36,7 @@ FAREWELL_SECONDS = 0.5
 BATCH = 200
 FILL_SECONDS = 0.002
 RETRY_EVERY = 1.0
+LEASE_EVERY = 1.0
 PRUNE_EVERY = 3600.0
 KEEP_OUTBOX = 7 * 86400.0
 KEEP_INBOX = 14 * 86400.0
@@ -153,9 +154,10 @@ class RelayLoop(DependencyProvider, Loop):
         Loop.setup(self)
         self.context = bootstrap.of(self.container)
         self.context.relay.beat = self.beat
-        self.pruned_at = clock.monotonic()
+        self.pruned_at = self.asked_at = clock.monotonic()
 
     def run(self) -> None:
+        self.asked_at = clock.monotonic()
         if not self.context.lease.acquire():
             time.sleep(RETRY_EVERY)
             return
@@ -165,6 +167,11 @@ class RelayLoop(DependencyProvider, Loop):
         self.context.relay.wake()
 
     def _proceed(self) -> bool:
+        """False when told to stop, or when the lease has become another's: two would publish out of order."""
+        if clock.monotonic() - self.asked_at > LEASE_EVERY:
+            self.asked_at = clock.monotonic()
+            if not self.context.lease.acquire():
+                return False
         if clock.monotonic() - self.pruned_at > PRUNE_EVERY:
             self.pruned_at = clock.monotonic()
             self.context.relay.prune(KEEP_OUTBOX)

@@ -21,7 +21,7 @@ from nameko.extensions import DependencyProvider, Entrypoint, ProviderCollector,
 
 from shared.bus import broker as brokers
 from shared.contracts import topology
-from shared.db.engine import is_outage
+from shared.db.engine import is_outage, why_out
 from shared.errors import BY_NAME, AnswerlineError, Elsewhere, Unavailable
 from shared.ids import new_id
 from shared.runtime import bootstrap
@@ -265,7 +265,7 @@ def _describe(error: BaseException) -> dict[str, Any]:
     if isinstance(error, AnswerlineError):
         return {"name": type(error).__name__, "detail": error.detail, "more": error.more}
     if is_outage(error):
-        return {"name": "Unavailable", "detail": "the service's database is out of reach"}
+        return {"name": "Unavailable", "detail": why_out(error)}
     if isinstance(error, Elsewhere):
         return {"name": "Unavailable", "detail": "it is moving between shards; try again"}
     return {"name": "AnswerlineError", "detail": "the service failed; its log says how"}
