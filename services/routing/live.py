@@ -59,6 +59,7 @@ class LiveDesk:
         self._turn_began = 0.0
         self._decided: list[str] = []
         self._foreign: list[Event] = []
+        self.on_superseded: Callable[[], None] = lambda: None
         self.on_turn: Callable[[float, Sequence[str]], None] = lambda _seconds, _rules: None
 
     @contextmanager
@@ -97,6 +98,7 @@ class LiveDesk:
             self._desk = self._open(work.connection, clock.now())
         elif not store.still_ours(work.connection, self.shard.number, self._epoch):
             self._superseded = True
+            self.on_superseded()
             raise LeaseLostError(TAKEN_OVER)
         self._foreign = []
         self._desk.now = max(self._desk.now, clock.now())

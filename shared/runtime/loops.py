@@ -18,7 +18,7 @@ from nameko.extensions import DependencyProvider, Entrypoint, Extension
 from shared import clock
 from shared.bus import broker as brokers
 from shared.bus.envelope import Event
-from shared.bus.inbox import Inbox
+from shared.bus.inbox import Inbox, replayed
 from shared.bus.outbox import Work
 from shared.bus.relay import Sender
 from shared.contracts import topology
@@ -265,14 +265,20 @@ class Consume(Entrypoint, Loop):
     def _control(self, connection: Connection, message: dict[str, Any]) -> None:
         if message["control"] == "queue_created":
             self._ask_for_replay(connection)
-        elif message["publisher"] in topology.publishers_of(self.container.service_name):
-            self.inbox.note_checkpoint(message["publisher"], message["position"])
+            return
+        for publisher in topology.publishers_of(self.container.service_name):
+            if message["publisher"] == publisher:
+                self.inbox.note_checkpoint(publisher, message["position"])
+            elif message["publisher"] == replayed(publisher):
+                self.inbox.note_replayed(publisher, message["position"])
 
     def _ask_for_replay(self, connection: Connection) -> None:
         receiver = self.container.service_name
         sender = Sender(connection, confirms=not self.context.broker.in_memory)
-        for publisher in topology.publishers_of(receiver):
-            request = brokers.control("replay", receiver=receiver, after=self.inbox.replay_from(publisher))
+        afters = {publisher: self.inbox.replay_from(publisher) for publisher in topology.publishers_of(receiver)}
+        self.inbox.note_loss(afters)
+        for publisher, after in afters.items():
+            request = brokers.control("replay", receiver=receiver, after=after)
             sender.send_surely(request, topology.replay_queue(publisher))
         sender.channel.close()
         brokers.note_told(connection, receiver)
