@@ -110,6 +110,7 @@ class Inbox:
         new = self._take_keys(work.connection, [event.id for event in events])
         events = [event for event in events if event.id in new]
         if events:
+            _follow(work, events)
             self.handler(work, events)
         self._put_aside(work.connection, held)
         tally["applied"] = len(events)
@@ -188,6 +189,7 @@ class Inbox:
                 if delivery.event is None:
                     raise contracts.ContractBroken(delivery.fault)
                 if self._take_keys(work.connection, [delivery.id]):
+                    _follow(work, [delivery.event])
                     self.handler(work, [delivery.event])
                 count(work.connection, Counter(applied=1))
                 return True
@@ -248,6 +250,13 @@ class Inbox:
             work.connection.execute(
                 text("delete from checkpoint where publisher = :name and position >= :after"), {"name": replayed(publisher), "after": after}
             )
+
+
+def _follow(work: Work, events: Iterable[Event]) -> None:
+    """What is announced because of these events, or about their subjects, belongs to their traces."""
+    for event in events:
+        if event.trace:
+            work.traces[event.id] = work.traces[event.subject] = event.trace
 
 
 def replayed(publisher: str) -> str:

@@ -26,6 +26,7 @@ from shared.errors import (
 from shared.http.endpoint import PUBLIC, Endpoint, Principal, Response, Route, Router, check
 from shared.http.rate import Limits
 from shared.ids import new_id
+from shared.observability import trace
 
 log = structlog.get_logger()
 
@@ -146,6 +147,7 @@ class Application:
     def _respond(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         began = clock.monotonic()
         method, route = environ["REQUEST_METHOD"], None
+        trace.begin(environ.get(trace.HEADER, ""))
         try:
             path = _path(environ)
             route, parameters = self.router.find(method, path)

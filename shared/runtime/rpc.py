@@ -24,6 +24,7 @@ from shared.contracts import topology
 from shared.db.engine import is_outage, why_out
 from shared.errors import BY_NAME, AnswerlineError, Elsewhere, Unavailable
 from shared.ids import new_id
+from shared.observability import trace
 from shared.runtime import bootstrap
 from shared.runtime.context import NEWS
 from shared.runtime.loops import Loop
@@ -181,7 +182,7 @@ class CommandServer(_Link, ProviderCollector):
                 self.answer(request, error=_describe(exc_info[1]))
             return result, None
 
-        self.container.spawn_worker(provider, (), request["arguments"], handle_result=done)
+        self.container.spawn_worker(provider, (), request["arguments"], context_data={trace.KEY: request.get(trace.KEY)}, handle_result=done)
 
     def answer(self, request: dict[str, Any], **answer: Any) -> None:
         try:
@@ -239,6 +240,7 @@ class Client(DependencyProvider):
             "method": method,
             "arguments": arguments,
             "reply_to": self.replies.name,
+            trace.KEY: trace.current(),
         }
         waiter = self.replies.waiting[request["id"]] = Event()
         try:
