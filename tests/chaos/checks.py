@@ -131,6 +131,7 @@ class Books:
     twice: int = 0
     stuck: int = 0
     dead: int = 0
+    announced: int = 0
     sums: dict[str, dict[str, int]] = field(default_factory=dict)
     disagree: list[str] = field(default_factory=list)
 
@@ -175,9 +176,18 @@ def _unfinished(system: Chaos, extra: Collection[str]) -> bool:
 
 
 def balance(system: Chaos, extra: Collection[str] = ()) -> Books:
-    """Every service's outbox against every receiver's inbox and tally. `extra`: what routing was sent that no outbox has."""
+    """Every service's outbox against every receiver's inbox and tally. `extra`: what routing was sent that no outbox has. Read again where
+    something was announced meanwhile (a timer of routing's, say)."""
+    while True:
+        books, announced = _balance(system, extra), sum(system.count(service, "outbox") for service in SERVICES)
+        if books.announced == announced:
+            return books
+
+
+def _balance(system: Chaos, extra: Collection[str]) -> Books:
     books = Books()
     outboxes = {service: system.sql(service, "select id, type from outbox") for service in SERVICES}
+    books.announced = sum(map(len, outboxes.values()))
     for receiver in SERVICES:
         heard = set(topology.SUBSCRIPTIONS[receiver])
         published = {str(row.id) for rows in outboxes.values() for row in rows if row.type in heard} | (

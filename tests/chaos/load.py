@@ -90,6 +90,7 @@ class Crew:
         self.finishing = threading.Event()
         self.giving_up = threading.Event()
         self.statuses: Counter[str] = Counter()
+        self.refused = ""
         self._threads: list[threading.Thread] = []
         self._faults: list[BaseException] = []
 
@@ -114,7 +115,7 @@ class Crew:
         self.giving_up.set()
         if self._faults:
             raise self._faults[0]
-        assert not late, f"not at an end after {within:g} s: {late}; answers so far: {dict(self.statuses)}"
+        assert not late, f"not at an end after {within:g} s: {late}; answers so far: {dict(self.statuses)}, last refusal: {self.refused}"
 
     def ask(self, client: Client, method: str, path: str, body: Any = None, **query: Any) -> Answer | None:
         """One try; None where nothing came back."""
@@ -126,6 +127,8 @@ class Crew:
             self.statuses["no answer"] += 1
             return None
         self.statuses[str(answer.status)] += 1
+        if answer.status >= 400:
+            self.refused = f"{method} {path}: {answer.status} {answer.body.decode(errors='replace')[:300]}"
         return answer
 
     def insist(self, clients: Sequence[Client], method: str, path: str, body: Any = None, **query: Any) -> Any:
