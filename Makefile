@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 RUN_STAMP := $(VENV)/.installed
 DEV_STAMP := $(VENV)/.installed-dev
 
-.PHONY: help run test check format bench e2e e2e-compose fuzz lock clean
+.PHONY: help run test check format bench e2e e2e-compose chaos chaos-long soak fuzz lock clean
 
 help:  ## What there is
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -50,6 +50,18 @@ e2e: $(DEV_STAMP)  ## The end-to-end and chaos tests alone
 
 e2e-compose: $(DEV_STAMP)  ## An installation's life under Docker Compose: first call, upgrade, restart, removal; needs a Docker engine
 	$(BIN)/python -m pytest -v -s --timeout 1800 tests/compose/journey.py
+
+chaos: $(DEV_STAMP)  ## Faults under load, a few minutes: what is lost, applied twice, stuck; SEED=… again
+	$(BIN)/python -m tests.stack install
+	$(BIN)/python -m tests.chaos.storm --minutes $(or $(MINUTES),4) $(if $(SEED),--seed $(SEED)) $(if $(FAULTS),--faults $(FAULTS))
+
+chaos-long: $(DEV_STAMP)  ## The same for an hour, with 200 kills of one consumer and everything in random order
+	$(BIN)/python -m tests.stack install
+	$(BIN)/python -m tests.chaos.storm --minutes $(or $(MINUTES),60) --long $(if $(SEED),--seed $(SEED)) $(if $(FAULTS),--faults $(FAULTS))
+
+soak: $(DEV_STAMP)  ## Half of the maximum for 30 minutes: fails where memory or backlog grows
+	$(BIN)/python -m tests.stack install
+	$(BIN)/python -m tests.chaos.soak --minutes $(or $(MINUTES),30)
 
 fuzz: $(DEV_STAMP)  ## Requests made from the API's document, broken captures and all other random input, in great number
 	$(BIN)/python -m tests.stack install

@@ -36,9 +36,12 @@ from shared.db import bulk
 from shared.db.engine import is_outage
 from shared.errors import NotFound
 from shared.ids import is_id, new_id
+from shared.observability import trace
 
 log = structlog.get_logger()
 
+TRACE = trace.KEY
+"""Beside an observation in the intake: the trace of the request that it came by."""
 BATCH = 60
 """Observations correlated in one go: others have their turn between."""
 MOST_RINGS = 2000
@@ -251,6 +254,7 @@ class Taken:
     door: str
     reading: Reading
     arrival: Arrival | None = None
+    trace: str = field(default_factory=trace.current)
 
 
 @dataclass(frozen=True)
@@ -286,7 +290,10 @@ def take_in(units: UnitOfWork, posts: Sequence[Taken]) -> list[Receipt]:
             key = (post.source, hashlib.blake2b(observation.key.encode(), digest_size=16).hexdigest())
             keys.append(key)
             if key not in distinct:
-                distinct[key] = {"source": key[0], "key": key[1], "observation": observation.to_dict(), "received_at": moment}
+                told = observation.to_dict()
+                if post.trace:
+                    told[TRACE] = post.trace
+                distinct[key] = {"source": key[0], "key": key[1], "observation": told, "received_at": moment}
         keys_of_post.append(keys)
     with units() as work:
         rows = bulk.insert(work.connection, store.intake, list(distinct.values()), key=("source", "key"), returning=("source", "key"))
@@ -435,9 +442,9 @@ def _correlate(units: UnitOfWork, rows: Sequence[Any], country: str, mark: Calla
     try:
         with units() as work:
             store.mark_processed(work.connection, [row.seq for row in rows], clock.now())
-            told: dict[str, list[Observation]] = {}
+            told: dict[str, list[tuple[Observation, str]]] = {}
             for row in rows:
-                told.setdefault(row.source, []).append(Observation.from_dict(row.observation))
+                told.setdefault(row.source, []).append((Observation.from_dict(row.observation), row.observation.get(TRACE, "")))
             registered = sources.of(work.connection, told)
             for source, observations in sorted(told.items()):
                 _Correlation(work, registered[source], country, mark).apply(observations)
@@ -473,18 +480,22 @@ class _Correlation:
         self.latest_snapshot: float | None = None
         """None: not looked up yet"""
 
-    def apply(self, observations: list[Observation]) -> None:
+    def apply(self, pending: list[tuple[Observation, str]]) -> None:
+        """`pending`: each with the trace of the request that it came by."""
+        observations = [told for told, _ in pending]
         self._note_restarts([told for told in observations if told.kind in SOURCE_KINDS and told.kind != "snapshot"])
         self._note_snapshots([told for told in observations if told.kind == "snapshot"])
         self._note_agents([told for told in observations if told.kind in AGENT_KINDS])
         of_recordings = [told for told in observations if told.kind in RECORDING_KINDS]
         beside = SOURCE_KINDS | AGENT_KINDS | RECORDING_KINDS
-        of_calls = [told for told in observations if told.kind not in beside]
+        of_calls = [(told, traceparent) for told, traceparent in pending if told.kind not in beside]
         store.lock_aliases(self.work.connection, [self.source])
-        self.aliases = store.contacts_of(self.work.connection, {(self.source, id) for told in of_calls for id in told.identifiers})
+        self.aliases = store.contacts_of(self.work.connection, {(self.source, id) for told, _ in of_calls for id in told.identifiers})
         self.contacts |= store.load_contacts(self.work.connection, self.aliases.values())
-        for told in of_calls:
+        for told, traceparent in of_calls:
             contact = self._contact_of(told)
+            if traceparent:
+                self.work.traces[contact.id] = traceparent  # the last that told something new of it
             if told.kind in RINGS and len(contact.observations) >= MOST_RINGS:
                 continue
             contact.observations.append(told.to_dict())

@@ -59,6 +59,9 @@ class LiveDesk:
         self._turn_began = 0.0
         self._decided: list[str] = []
         self._foreign: list[Event] = []
+        self._traces: dict[str, str] = {}
+        """Of contacts: what their offers and all that follows belong to. Lost with the process."""
+        self.on_superseded: Callable[[], None] = lambda: None
         self.on_turn: Callable[[float, Sequence[str]], None] = lambda _seconds, _rules: None
 
     @contextmanager
@@ -83,6 +86,7 @@ class LiveDesk:
         if now > self._forget_at:
             self._forget_at = now + 60
             self._desk.forget(now - REMEMBER_SECONDS)
+            self._traces = {id: trace for id, trace in self._traces.items() if id in self._desk.contacts}
             store.save_experience(
                 work.connection, {name: one.to_row() for name, one in self._desk.experience.items() if self._teaches(name)}
             )
@@ -97,6 +101,7 @@ class LiveDesk:
             self._desk = self._open(work.connection, clock.now())
         elif not store.still_ours(work.connection, self.shard.number, self._epoch):
             self._superseded = True
+            self.on_superseded()
             raise LeaseLostError(TAKEN_OVER)
         self._foreign = []
         self._desk.now = max(self._desk.now, clock.now())
@@ -145,6 +150,8 @@ class LiveDesk:
             if hearing.leaves_another_queue(desk, event):
                 desk.hang_up(event.data["contact"], clock.now(), "transfer")
                 self.write(work)
+            if event.trace:
+                self._traces[event.data["contact"]] = event.trace
             is_news = (event.data["contact"], event.data["leg"]["number"]) in news
             hearing.to_desk(desk, event, is_news, known.get(event.data.get("customer") or ""))
         self._foreign += [event for event in events if not hearing.is_ours(desk, event)]
@@ -254,7 +261,8 @@ class LiveDesk:
             interval_store.of_states(self._spans, states),
         )
         for event in changes.events:
-            work.announce(Event(f"routing.{event.name}.v1", event.subject, event.data, event.data["at"], self.next_sequence()))
+            trace = self._traces.get(event.subject)
+            work.announce(Event(f"routing.{event.name}.v1", event.subject, event.data, event.data["at"], self.next_sequence(), trace=trace))
 
     def next_sequence(self) -> int:
         """Numbers that rise for every subject, over restarts too: microseconds, or one more than the last."""

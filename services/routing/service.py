@@ -26,6 +26,7 @@ from shared.runtime.group import GroupCommit
 from shared.runtime.heavy import off_the_hub
 from shared.runtime.loops import RelayLoop, consumes, continuously
 from shared.runtime.rpc import rpc
+from shared.runtime.shards import leave
 
 log = structlog.get_logger()
 
@@ -44,6 +45,7 @@ class RoutingCore:
         sharding.check(context.database, context.shards)
         self.shard = Shard(context.units, context.shard, context.shards, partial(tell_news, context))
         self.desk = LiveDesk(context.units, context.settings.zone, self.shard)
+        self.desk.on_superseded = partial(leave, context.name)  # the lease may be ours again: the desk is not
         self.relay = context.relay
         context.on_news = self._look_now
         self.commands: GroupCommit[Command, Any] = GroupCommit(self.desk.execute)

@@ -35,21 +35,27 @@ class Event:
     def publisher(self) -> str:
         return self.type.partition(".")[0]
 
-    def envelope(self) -> dict[str, Any]:
-        """The event as CloudEvents structured JSON; `data` must already be in its published form."""
-        optional = {"correlationid": self.correlation, "causationid": self.cause, "traceparent": self.trace}
-        return {
+    def envelope(self, data: dict[str, Any] | None = None, trace: str | None = None) -> dict[str, Any]:
+        """The event as CloudEvents structured JSON, with `data` in its published form (None: ours is already)."""
+        publisher = self.publisher
+        told = {
             "specversion": "1.0",
             "id": self.id,
-            "source": f"/answerline/{self.publisher}",
+            "source": f"/answerline/{publisher}",
             "type": self.type,
             "subject": self.subject,
             "time": clock.to_text(self.time),
             "datacontenttype": "application/json",
             "sequence": self.sequence,
-            **{name: value for name, value in optional.items() if value},
-            "data": self.data,
         }
+        if self.correlation:
+            told["correlationid"] = self.correlation
+        if self.cause:
+            told["causationid"] = self.cause
+        if trace := trace or self.trace:
+            told["traceparent"] = trace
+        told["data"] = self.data if data is None else data
+        return told
 
 
 def parse(body: bytes | str) -> Event:

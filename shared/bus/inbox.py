@@ -9,7 +9,7 @@ dead letter with its cause. Later events of the same subject wait behind it; all
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -34,6 +34,8 @@ FOLLOWERS = 100
 
 COUNTED = ("received", "applied", "duplicate", "dropped")
 SET_ASIDE = ("waiting", "retrying", "dead")
+
+REPLAYED = ":replayed"
 
 Handler = Callable[[Work, list[Event]], None]
 
@@ -113,6 +115,7 @@ class Inbox:
         new = self._take_keys(work.connection, [event.id for event in events])
         events = [event for event in events if event.id in new]
         if events:
+            _follow(work, events)
             self.handler(work, events)
         self._put_aside(work.connection, held)
         tally["applied"] = len(events)
@@ -187,6 +190,7 @@ class Inbox:
                 if delivery.event is None:
                     raise contracts.ContractBroken(delivery.fault)
                 if self._take_keys(work.connection, [delivery.id]):
+                    _follow(work, [delivery.event])
                     self.handler(work, [delivery.event])
                 count(work.connection, Counter(applied=1))
                 return True
@@ -225,10 +229,40 @@ class Inbox:
 
     def replay_from(self, publisher: str) -> int:
         """The position after which the publisher must send again when our queue was lost: two checkpoints back, since a row may
-        become visible after one with a higher number."""
+        become visible after one with a higher number; or from where an earlier loss began, until what it cost has come again."""
         checkpoint = self.units.tables.checkpoint
         with self.units.database.reading() as connection:
-            return connection.scalar(select(checkpoint.c.previous).where(checkpoint.c.publisher == publisher)) or 0
+            known = select(checkpoint.c.publisher, checkpoint.c.position, checkpoint.c.previous).where(
+                checkpoint.c.publisher.in_([publisher, replayed(publisher)])
+            )
+            positions = {row.publisher: row.previous if row.publisher == publisher else row.position for row in connection.execute(known)}
+        return min(positions.get(publisher, 0), positions.get(replayed(publisher), positions.get(publisher, 0)))
+
+    def note_loss(self, afters: Mapping[str, int]) -> None:
+        """Remember what is about to be asked for again, publisher -> position: checkpoints that come before it do not mean that we have it."""
+        lower = "do update set position = excluded.position where excluded.position < checkpoint.position"
+        note = text(f"insert into checkpoint (publisher, position, previous) values (:name, :after, 0) on conflict (publisher) {lower}")
+        with self.units() as work:
+            work.connection.execute(note, [{"name": replayed(name), "after": after} for name, after in sorted(afters.items())])
+
+    def note_replayed(self, publisher: str, after: int) -> None:
+        """All that the publisher had after this position has come again."""
+        with self.units() as work:
+            work.connection.execute(
+                text("delete from checkpoint where publisher = :name and position >= :after"), {"name": replayed(publisher), "after": after}
+            )
+
+
+def _follow(work: Work, events: Iterable[Event]) -> None:
+    """What is announced because of these events, or about their subjects, belongs to their traces."""
+    for event in events:
+        if event.trace:
+            work.traces[event.id] = work.traces[event.subject] = event.trace
+
+
+def replayed(publisher: str) -> str:
+    """Where the table of checkpoints keeps what a publisher still has to send again; and the name under which it says that it has."""
+    return publisher + REPLAYED
 
 
 def take_back(work: Work, tables: BusTables, event: Event, cause: str) -> None:

@@ -12,6 +12,7 @@ from shared.bus.envelope import Event
 from shared.bus.tables import BusTables
 from shared.db import bulk
 from shared.db.engine import Database
+from shared.observability import trace
 
 log = structlog.get_logger()
 
@@ -28,6 +29,8 @@ class Work:
         self._rows: list[dict[str, Any]] = []
         self._inserts: list[bulk.Insert] = []
         self._afterwards: list[Callable[[bool], None]] = []
+        self.traces: dict[str, str] = {}
+        """By an event's id or a subject: the trace of what is announced because of it or about it."""
 
     def afterwards(self, hook: Callable[[bool], None]) -> None:
         """Call `hook` when the transaction is over, with whether it was committed. Last in, first called."""
@@ -43,23 +46,14 @@ class Work:
 
     def announce(self, event: Event) -> None:
         """Announce an event; its data is checked here against its contract. Raises ContractBroken."""
-        published = Event(
-            event.type,
-            event.subject,
-            contracts.write(event.type, event.data),
-            event.time,
-            event.sequence,
-            event.id,
-            event.correlation,
-            event.cause,
-            event.trace,
-        )
+        traces = self.traces
+        traceparent = event.trace or traces.get(event.cause or "") or traces.get(event.subject) or trace.current()
         self._rows.append(
             {
                 "id": event.id,
                 "type": event.type,
                 "subject": event.subject,
-                "body": published.envelope(),
+                "body": event.envelope(contracts.write(event.type, event.data), traceparent),
                 "written_at": clock.now(),
             }
         )

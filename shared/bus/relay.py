@@ -13,6 +13,7 @@ from sqlalchemy import String, cast, func, select, text
 from shared import clock
 from shared.bus import broker as brokers
 from shared.bus.broker import PERSISTENT, Broker
+from shared.bus.inbox import replayed
 from shared.bus.outbox import UnitOfWork
 from shared.contracts import topology
 
@@ -109,7 +110,7 @@ class Relay:
                 log.warning("malformed request for a replay passed over")
                 request.ack()
                 return
-        outbox = self.units.tables.outbox
+        outbox, begin = self.units.tables.outbox, after
         log.info("replaying", receiver=receiver, after=after)
         while True:
             page = (
@@ -128,6 +129,8 @@ class Relay:
                 raise ConnectionError("the broker did not confirm a replay")  # not acknowledged, so the request comes again
             after = rows[-1].seq
             self._publish_pending(sender)  # a long replay does not hold up what is live
+        done = brokers.control("checkpoint", publisher=replayed(self.publisher), position=begin)  # a name that older receivers pass over
+        sender.send_surely(done, topology.inbox_queue(receiver))
         request.ack()
 
     def _send_checkpoints(self, connection: Connection) -> None:

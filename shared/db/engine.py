@@ -17,6 +17,9 @@ UUID_AS_TEXT = new_type((2950,), "UUID_AS_TEXT", lambda value, _cursor: value)
 # a server that vanished without a word is given up after half a minute, not after two hours
 KEEPALIVE = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3, "tcp_user_timeout": 20_000}
 SERVER_KEEPALIVE = "set tcp_keepalives_idle = 10; set tcp_keepalives_interval = 5; set tcp_keepalives_count = 3"
+# whoever stands still in the middle of a transaction (a stopped process, a suspended machine) must not hold its locks for ever
+ABANDONED = "set idle_in_transaction_session_timeout = '20s'"
+DISK_FULL = "53100"
 SQLITE_LOCK_PAUSE = 0.005
 SQLITE_LOCK_PATIENCE = 10.0
 
@@ -73,6 +76,14 @@ def is_outage(error: BaseException) -> bool:
     return isinstance(error, OperationalError | InterfaceError) and not limit_exceeded
 
 
+def why_out(error: BaseException) -> str:
+    """What to tell whoever asked during an outage."""
+    cause = getattr(error, "orig", None)
+    if getattr(cause, "pgcode", None) == DISK_FULL or "disk is full" in str(cause):
+        return "the database's disk is full, so nothing was stored; make room there, then send it again"
+    return "the database is out of reach"
+
+
 def _begin_immediately(connection: Connection) -> None:
     deadline = time.monotonic() + SQLITE_LOCK_PATIENCE
     while True:
@@ -123,7 +134,7 @@ def _postgres_engine(url: str) -> Engine:
     def _prepare(connection: Any, _record: Any) -> None:
         register_type(UUID_AS_TEXT, connection)
         with connection.cursor() as cursor:
-            cursor.execute(SERVER_KEEPALIVE)
+            cursor.execute(f"{SERVER_KEEPALIVE}; {ABANDONED}")
         connection.commit()
 
     return engine

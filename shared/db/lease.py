@@ -1,4 +1,9 @@
-"""A lease: of all processes of a service, one at a time holds it. It goes with the holder's connection, so a dead holder frees it at once."""
+"""A lease: of all processes of a service, one at a time holds it. It goes with the holder's connection, so a dead holder frees it at once.
+
+A holder that stands still (a stopped process, a suspended machine) keeps its connection. But it asks for its lease every second or so, and the
+database knows when that was: whoever wants the lease and sees that nothing was asked for `FROZEN_SECONDS` ends that connection, and with it
+the lease; should the holder wake up, it finds so before it goes on.
+"""
 
 import fcntl
 import threading
@@ -6,14 +11,26 @@ import zlib
 from io import TextIOWrapper
 from pathlib import Path
 
+import structlog
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
 from shared.db.engine import Database
 
+log = structlog.get_logger()
+
 PRESENT = text(
     "select count(*) from pg_locks where locktype = 'advisory' and granted and mode = 'ShareLock' and classid = 0 and objid = cast(:key as oid) "
     "and database = (select oid from pg_database where datname = current_database())"
+)
+
+FROZEN_SECONDS = 15.0
+"""Longer than any step of a healthy holder, and than the pauses of one that is ten times too slow."""
+END_OF_FROZEN = text(
+    "select count(pg_terminate_backend(activity.pid)) from pg_locks as held join pg_stat_activity as activity using (pid) "
+    "where held.locktype = 'advisory' and held.granted and held.mode = 'ExclusiveLock' and held.classid = 0 and held.objid = cast(:key as oid) "
+    "and held.database = (select oid from pg_database where datname = current_database()) and activity.usename = current_user "
+    "and activity.state = 'idle' and activity.state_change < clock_timestamp() - make_interval(secs => :seconds)"
 )
 
 
@@ -32,11 +49,19 @@ class Lease:
         with self._turn:  # several loops ask, and two at once on one connection make psycopg2 hang for ever
             return self._acquire_file() if self.database.sqlite else self._acquire_session()
 
+    def keep(self) -> None:
+        """Show that the holder lives; nothing where we are not it. Raises when the database is out of reach."""
+        with self._turn:
+            if self._connection is not None:
+                self._acquire_session()
+
     def _acquire_session(self) -> bool:
         if self._connection is None:
             connection = self.database.engine.connect().execution_options(isolation_level="AUTOCOMMIT")
             key = zlib.crc32(f"answerline lease {self.name}".encode())
             if not connection.scalar(text("select pg_try_advisory_lock(:key)"), {"key": key}):
+                if connection.scalar(END_OF_FROZEN, {"key": key, "seconds": FROZEN_SECONDS}):
+                    log.warning("the holder of a lease stands still: its connection was ended", lease=self.name)
                 connection.close()
                 return False
             self._connection = connection

@@ -7,9 +7,8 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, MetaData, text
+from sqlalchemy import Connection, text
 
-from shared.bus.tables import BusTables
 from shared.db.engine import Database
 
 log = structlog.get_logger()
@@ -56,7 +55,43 @@ def _run(config: Config, connection: Connection, revision: str) -> None:
 
 
 def create_bus_tables(connection: Connection) -> None:
-    """The first revision of every service makes outbox, inbox, set_aside, tally and checkpoint."""
-    metadata = MetaData()
-    BusTables(metadata)
-    metadata.create_all(connection)
+    """The first revision of every service makes outbox, inbox, set_aside, tally and checkpoint, as they were when it was released. What
+    `shared.bus.tables` says otherwise today is a later revision, in every service."""
+    for statement in FIRST_BUS_TABLES.format_map(TYPES[connection.dialect.name]).split(";"):
+        connection.execute(text(statement))
+
+
+TYPES = {
+    "postgresql": {"counted": "bigserial", "in_order": "", "id": "uuid", "moment": "float(53)", "number": "bigint"},
+    "sqlite": {"counted": "integer", "in_order": " autoincrement", "id": "text", "moment": "float", "number": "integer"},
+}
+FIRST_BUS_TABLES = """
+create table outbox (
+    seq {counted} not null primary key{in_order},
+    id {id} not null unique,
+    type text not null,
+    subject text not null,
+    body json not null,
+    written_at {moment} not null,
+    published_at {moment}
+);
+create index outbox_unpublished on outbox (seq) where published_at is null;
+create table inbox (id {id} not null primary key, at {moment} not null);
+create index ix_inbox_at on inbox (at);
+create table set_aside (
+    position {counted} not null primary key{in_order},
+    id text not null unique,
+    type text not null,
+    subject text not null,
+    body text not null,
+    state text not null,
+    attempts integer not null,
+    next_try_at {moment} not null,
+    cause text not null,
+    at {moment} not null
+);
+create index ix_set_aside_subject on set_aside (subject);
+create index ix_set_aside_state on set_aside (state);
+create table tally (bucket text not null primary key, events {number} not null);
+create table checkpoint (publisher text not null primary key, position {number} not null, previous {number} not null)
+"""

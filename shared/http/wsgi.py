@@ -11,7 +11,7 @@ import orjson
 import structlog
 
 from shared import clock
-from shared.db.engine import is_outage
+from shared.db.engine import is_outage, why_out
 from shared.errors import (
     AnswerlineError,
     Forbidden,
@@ -26,6 +26,7 @@ from shared.errors import (
 from shared.http.endpoint import PUBLIC, Endpoint, Principal, Response, Route, Router, check
 from shared.http.rate import Limits
 from shared.ids import new_id
+from shared.observability import trace
 
 log = structlog.get_logger()
 
@@ -146,6 +147,7 @@ class Application:
     def _respond(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         began = clock.monotonic()
         method, route = environ["REQUEST_METHOD"], None
+        trace.begin(environ.get(trace.HEADER, ""))
         try:
             path = _path(environ)
             route, parameters = self.router.find(method, path)
@@ -154,7 +156,7 @@ class Application:
             response = problem(self._counted(error, route, environ))
         except Exception as error:
             if is_outage(error):
-                response = problem(Unavailable("the database is out of reach"))
+                response = problem(Unavailable(why_out(error)))
             else:
                 log.exception("a door failed", path=route.endpoint.path if route else "", method=method, error=type(error).__name__)
                 response = problem(Unavailable("the request failed here; the log says how"))

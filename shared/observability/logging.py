@@ -8,6 +8,8 @@ from typing import Any
 import structlog
 from sqlalchemy.exc import DBAPIError
 
+from shared.observability import trace
+
 
 def without_data(_logger: Any, _method: str, event: Any) -> Any:
     """A database's own words quote the rows: its errors are logged by name and place in the code alone."""
@@ -21,6 +23,13 @@ def without_data(_logger: Any, _method: str, event: Any) -> Any:
     return event
 
 
+def with_trace(_logger: Any, _method: str, event: Any) -> Any:
+    """Lines that come from one request bear its trace."""
+    if (traceparent := trace.current()) and "trace" not in event:
+        event["trace"] = trace.id_of(traceparent)
+    return event
+
+
 def configure(level: str, service: str | None = None) -> None:
     """Every line has time, level, event and, in a service's own process, its name. No token, message text or number belongs in it."""
     shared: list[Any] = [
@@ -28,6 +37,7 @@ def configure(level: str, service: str | None = None) -> None:
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         without_data,
+        with_trace,
         structlog.processors.format_exc_info,
     ]
     person = sys.stderr.isatty()

@@ -6,6 +6,7 @@ from typing import Any
 from nameko.containers import ServiceContainer
 from nameko.extensions import DependencyProvider
 
+from shared.observability import trace
 from shared.runtime.context import Context
 
 CONFIG_KEY = "answerline"
@@ -27,6 +28,9 @@ class Bootstrap(DependencyProvider):
     def stop(self) -> None:
         if close := getattr(self.core, "close", None):
             close()
+
+    def worker_setup(self, worker_ctx: Any) -> None:
+        trace.adopt(worker_ctx.data.get(trace.KEY))
 
     def get_dependency(self, worker_ctx: Any) -> Any:  # noqa: ARG002 - nameko's signature
         return self.core

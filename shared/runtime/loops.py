@@ -18,7 +18,7 @@ from nameko.extensions import DependencyProvider, Entrypoint, Extension
 from shared import clock
 from shared.bus import broker as brokers
 from shared.bus.envelope import Event
-from shared.bus.inbox import Inbox
+from shared.bus.inbox import Inbox, replayed
 from shared.bus.outbox import Work
 from shared.bus.relay import Sender
 from shared.contracts import topology
@@ -36,6 +36,7 @@ FAREWELL_SECONDS = 0.5
 BATCH = 200
 FILL_SECONDS = 0.002
 RETRY_EVERY = 1.0
+LEASE_EVERY = 1.0
 PRUNE_EVERY = 3600.0
 KEEP_OUTBOX = 7 * 86400.0
 KEEP_INBOX = 14 * 86400.0
@@ -153,9 +154,10 @@ class RelayLoop(DependencyProvider, Loop):
         Loop.setup(self)
         self.context = bootstrap.of(self.container)
         self.context.relay.beat = self.beat
-        self.pruned_at = clock.monotonic()
+        self.pruned_at = self.asked_at = clock.monotonic()
 
     def run(self) -> None:
+        self.asked_at = clock.monotonic()
         if not self.context.lease.acquire():
             time.sleep(RETRY_EVERY)
             return
@@ -165,6 +167,11 @@ class RelayLoop(DependencyProvider, Loop):
         self.context.relay.wake()
 
     def _proceed(self) -> bool:
+        """False when told to stop, or when the lease has become another's: two would publish out of order."""
+        if clock.monotonic() - self.asked_at > LEASE_EVERY:
+            self.asked_at = clock.monotonic()
+            if not self.context.lease.acquire():
+                return False
         if clock.monotonic() - self.pruned_at > PRUNE_EVERY:
             self.pruned_at = clock.monotonic()
             self.context.relay.prune(KEEP_OUTBOX)
@@ -258,14 +265,20 @@ class Consume(Entrypoint, Loop):
     def _control(self, connection: Connection, message: dict[str, Any]) -> None:
         if message["control"] == "queue_created":
             self._ask_for_replay(connection)
-        elif message["publisher"] in topology.publishers_of(self.container.service_name):
-            self.inbox.note_checkpoint(message["publisher"], message["position"])
+            return
+        for publisher in topology.publishers_of(self.container.service_name):
+            if message["publisher"] == publisher:
+                self.inbox.note_checkpoint(publisher, message["position"])
+            elif message["publisher"] == replayed(publisher):
+                self.inbox.note_replayed(publisher, message["position"])
 
     def _ask_for_replay(self, connection: Connection) -> None:
         receiver = self.container.service_name
         sender = Sender(connection, confirms=not self.context.broker.in_memory)
-        for publisher in topology.publishers_of(receiver):
-            request = brokers.control("replay", receiver=receiver, after=self.inbox.replay_from(publisher))
+        afters = {publisher: self.inbox.replay_from(publisher) for publisher in topology.publishers_of(receiver)}
+        self.inbox.note_loss(afters)
+        for publisher, after in afters.items():
+            request = brokers.control("replay", receiver=receiver, after=after)
             sender.send_surely(request, topology.replay_queue(publisher))
         sender.channel.close()
         brokers.note_told(connection, receiver)

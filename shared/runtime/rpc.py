@@ -21,9 +21,10 @@ from nameko.extensions import DependencyProvider, Entrypoint, ProviderCollector,
 
 from shared.bus import broker as brokers
 from shared.contracts import topology
-from shared.db.engine import is_outage
+from shared.db.engine import is_outage, why_out
 from shared.errors import BY_NAME, AnswerlineError, Elsewhere, Unavailable
 from shared.ids import new_id
+from shared.observability import trace
 from shared.runtime import bootstrap
 from shared.runtime.context import NEWS
 from shared.runtime.loops import Loop
@@ -181,7 +182,7 @@ class CommandServer(_Link, ProviderCollector):
                 self.answer(request, error=_describe(exc_info[1]))
             return result, None
 
-        self.container.spawn_worker(provider, (), request["arguments"], handle_result=done)
+        self.container.spawn_worker(provider, (), request["arguments"], context_data={trace.KEY: request.get(trace.KEY)}, handle_result=done)
 
     def answer(self, request: dict[str, Any], **answer: Any) -> None:
         try:
@@ -239,6 +240,7 @@ class Client(DependencyProvider):
             "method": method,
             "arguments": arguments,
             "reply_to": self.replies.name,
+            trace.KEY: trace.current(),
         }
         waiter = self.replies.waiting[request["id"]] = Event()
         try:
@@ -265,7 +267,7 @@ def _describe(error: BaseException) -> dict[str, Any]:
     if isinstance(error, AnswerlineError):
         return {"name": type(error).__name__, "detail": error.detail, "more": error.more}
     if is_outage(error):
-        return {"name": "Unavailable", "detail": "the service's database is out of reach"}
+        return {"name": "Unavailable", "detail": why_out(error)}
     if isinstance(error, Elsewhere):
         return {"name": "Unavailable", "detail": "it is moving between shards; try again"}
     return {"name": "AnswerlineError", "detail": "the service failed; its log says how"}

@@ -24,7 +24,7 @@ from shared.observability import metrics as bus_metrics
 from shared.runtime import bootstrap, context
 from shared.runtime.context import Context
 from shared.runtime.definition import Definition
-from shared.runtime.shards import LOST_LEASE_EXIT, Holder
+from shared.runtime.shards import Holder, leave
 from shared.runtime.web import HttpServer, listen
 
 log = structlog.get_logger()
@@ -76,12 +76,12 @@ def run(
     runner = ServiceRunner(config)
     for definition in whole:
         runner.add_service(definition.load())
+    watchers = [eventlet.spawn(_watch_leases, [(contexts[definition.name], definition.single_active) for definition in whole])]
     runner.start()
     for definition in whole:
         contexts[definition.name].phase = "started"
     log.info("started", services=sorted(contexts))
     holders = [Holder(one.load(), contexts[one.name], shards[one.name], config) for one in definitions if one not in whole]
-    watchers = [eventlet.spawn(_watch_leases, [contexts[definition.name] for definition in whole if definition.single_active])]
     watchers += [eventlet.spawn(_wait, runner, stopped)] if whole else []
     for holder in holders:
         holder.start()
@@ -159,20 +159,23 @@ def _become_active(settings: Settings, ours: Context, stopped: Event) -> bool:
     return False
 
 
-def _watch_leases(contexts: Sequence[Context]) -> None:
-    """Who loses the lease (the database was restarted and another was quicker) must not go on from memory."""
+def _watch_leases(contexts: Sequence[tuple[Context, bool]]) -> None:
+    """Who holds a lease shows that it lives. Who loses it (the database was restarted and another was quicker, or we stood still) must not
+    go on from memory, where the service is all in one process."""
     while True:
         time.sleep(WATCH_SECONDS)
-        for ours in contexts:
+        for ours, single_active in contexts:
             try:
+                if not single_active:
+                    ours.lease.keep()
+                    continue
                 held = ours.lease.acquire()
             except Exception as error:
                 if not is_outage(error):
                     raise
                 continue
             if not held:
-                log.critical("another process is active now", service=ours.name)
-                os._exit(LOST_LEASE_EXIT)
+                leave(ours.name)
 
 
 def _serve_internal(settings: Settings, contexts: dict[str, Context]) -> None:

@@ -28,6 +28,12 @@ LOOKS = 3
 LOST_LEASE_EXIT = 75
 
 
+def leave(service: str, **more: Any) -> None:
+    """Another process does our work, or did so for a while: whoever supervises us starts us anew, and then we stand by."""
+    log.critical("another process is active now", service=service, **more)
+    os._exit(LOST_LEASE_EXIT)
+
+
 def fair_share(shards: int, processes: int) -> int:
     """How many shards a process may hold."""
     return -(-shards // max(processes, 1))
@@ -68,8 +74,7 @@ class Holder:
         """Keep what is ours, give back what is above our share, take what is free below it. Raises when the database is out of reach."""
         for shard in self.held:
             if not self.leases[shard].acquire():
-                log.critical("another process is active now", service=self.ours.name, shard=shard)
-                os._exit(LOST_LEASE_EXIT)
+                leave(self.ours.name, shard=shard)
         self._present.append(self.presence.count())
         share = fair_share(self.shards, max(self._present))
         for shard in sorted(self.held)[share:]:

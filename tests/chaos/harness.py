@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import http.client
 import random
 import signal
 import threading
@@ -94,7 +95,16 @@ class Chaos(System):
         try:
             eventually(lambda: all(self.ready(service) for service in self.apart), RECOVERY_SECONDS)
         except AssertionError:
-            raise AssertionError("\n".join(f"--- {service}:\n{self.log(service)}" for service in self.apart)) from None
+            states = {service: self.state(service) for service in self.apart}
+            logs = (f"--- {service}:\n{self.log(service)}" for service in self.apart)
+            raise AssertionError("\n".join([f"not ready: {states}", *logs])) from None
+
+    def state(self, service: str) -> str:
+        """What /readyz says, or why it says nothing."""
+        try:
+            return self.internal(service).get("/readyz").body.decode()
+        except (OSError, http.client.HTTPException) as error:
+            return f"{type(error).__name__}, {'running' if self.running(service) else 'ended'}"
 
     @contextmanager
     def twin(self) -> Iterator[Chaos]:

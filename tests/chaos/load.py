@@ -37,8 +37,8 @@ class Call:
     missed: Counter[str] = field(default_factory=Counter)
 
 
-def call(random: random.Random, id: str, at: int) -> Call:
-    queue = random.choice(QUEUES)
+def call(random: random.Random, id: str, at: int, queues: Sequence[str] = QUEUES) -> Call:
+    queue = random.choice(queues)
     told = Call(queue, [f"{at}|{id}|{queue}|NONE|ENTERQUEUE||0301234567|1"])
     begun = at
     for _ in range(random.choice((0, 0, 1, 2))):
@@ -90,6 +90,7 @@ class Crew:
         self.finishing = threading.Event()
         self.giving_up = threading.Event()
         self.statuses: Counter[str] = Counter()
+        self.refused = ""
         self._threads: list[threading.Thread] = []
         self._faults: list[BaseException] = []
 
@@ -114,7 +115,7 @@ class Crew:
         self.giving_up.set()
         if self._faults:
             raise self._faults[0]
-        assert not late, f"not at an end after {within:g} s: {late}; answers so far: {dict(self.statuses)}"
+        assert not late, f"not at an end after {within:g} s: {late}; answers so far: {dict(self.statuses)}, last refusal: {self.refused}"
 
     def ask(self, client: Client, method: str, path: str, body: Any = None, **query: Any) -> Answer | None:
         """One try; None where nothing came back."""
@@ -126,6 +127,8 @@ class Crew:
             self.statuses["no answer"] += 1
             return None
         self.statuses[str(answer.status)] += 1
+        if answer.status >= 400:
+            self.refused = f"{method} {path}: {answer.status} {answer.body.decode(errors='replace')[:300]}"
         return answer
 
     def insist(self, clients: Sequence[Client], method: str, path: str, body: Any = None, **query: Any) -> Any:
@@ -150,9 +153,17 @@ class Crew:
 class Pbx(Crew):
     """Posts the lines of many calls, singly and in batches, each until it is acknowledged."""
 
-    def __init__(self, clients: Sequence[Client], seed: int, source: str = "pbx", threads: int = 3, pace: float = 0.05) -> None:
+    def __init__(
+        self,
+        clients: Sequence[Client],
+        seed: int,
+        source: str = "pbx",
+        threads: int = 3,
+        pace: float = 0.05,
+        queues: Sequence[str] = QUEUES,
+    ) -> None:
         super().__init__()
-        self.clients, self.source, self.pace = list(clients), source, pace
+        self.clients, self.source, self.pace, self.queues = list(clients), source, pace, queues
         self.calls: list[Call] = []
         self.acknowledged: set[str] = set()
         self.posts = self.accepted = self.duplicate = 0
@@ -167,7 +178,7 @@ class Pbx(Crew):
         for serial in range(10**9):
             if not self.finishing.is_set():
                 while len(under_way) < CALLS_AT_ONCE:
-                    told = call(random, f"{self.source}-{number}-{serial}-{len(under_way)}", self._began + serial)
+                    told = call(random, f"{self.source}-{number}-{serial}-{len(under_way)}", self._began + serial, self.queues)
                     under_way.append((told, told.lines[:]))
                     with self._lock:
                         self.calls.append(told)

@@ -34,6 +34,15 @@ class Stream:
         publish(self._url, map(orjson.dumps, events))
         self.sent += len(events)
 
+    def send_shuffled(self, calls: int = CALLS, again: float = 0.2, over: int = 1000) -> None:
+        """Each event up to `over` places away from its own, and that share of them twice."""
+        events = [event for _ in range(calls) for event in self._call()]
+        events += self._random.sample(events, int(len(events) * again))
+        events = [event for _, event in sorted(enumerate(events), key=lambda pair: pair[0] + self._random.uniform(0, over))]
+        self.ids |= {event["id"] for event in events}
+        publish(self._url, map(orjson.dumps, events))
+        self.sent += len(events)
+
     def _call(self) -> list[dict[str, Any]]:
         self.calls += 1
         contact = new_id()

@@ -193,6 +193,8 @@ def test_a_new_process_finds_everything_as_it_was(house: House) -> None:
 
 def test_whose_desk_was_taken_over_must_not_write_any_more(house: House) -> None:
     old, house.desk = house.desk, LiveDesk(house.units)
+    leaving: list[bool] = []
+    old.on_superseded = lambda: leaving.append(True)
     contact = house.arrive()
     old_house_state = house.rows(store.contact), house.announced()
     for _ in range(2):
@@ -200,6 +202,7 @@ def test_whose_desk_was_taken_over_must_not_write_any_more(house: House) -> None
             old.execute([lambda desk, now: desk.hang_up(contact, now)])
     assert (house.rows(store.contact), house.announced()) == old_house_state
     assert house.state(contact) == "offered"
+    assert leaving, "it says so, for it can never work again"
 
 
 def test_sequence_rises_for_every_subject_over_restarts(house: House, at: SetClock) -> None:

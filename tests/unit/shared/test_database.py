@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing
 from typing import Any
 
+import psycopg2
+import psycopg2.errors
 import pytest
 from sqlalchemy import MetaData, inspect, text
 from sqlalchemy.engine import Engine
@@ -15,6 +18,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 import services.gateway
+import services.gateway.service  # with all tables
 import services.gateway.store
 import services.im
 import services.im.store
@@ -26,8 +30,8 @@ import services.routing.store
 import services.training
 import services.training.store
 from shared.bus.tables import BusTables
-from shared.db import migrate
-from shared.db.engine import Database, is_outage
+from shared.db import lease, migrate
+from shared.db.engine import Database, is_outage, why_out
 from shared.db.lease import Lease, Presence
 from tests.system import eventually
 from tests.unit.conftest import MakeUrl
@@ -167,7 +171,58 @@ def test_a_holder_whose_connection_dies_notices(make_url: MakeUrl) -> None:
         second.release()
 
 
+def test_a_holder_that_stands_still_is_relieved(make_url: MakeUrl, monkeypatch: pytest.MonkeyPatch) -> None:
+    url = make_url("unit")
+    with closing(Database(url)) as one, closing(Database(url)) as two:
+        if one.sqlite:
+            return  # an embedded centre is one process
+        first, second = Lease(one, "gateway:active"), Lease(two, "gateway:active")
+        assert first.acquire()
+        assert not second.acquire()
+        first.keep()
+        monkeypatch.setattr(lease, "FROZEN_SECONDS", -1.0)  # it has not asked for long enough
+        assert not second.acquire()
+        monkeypatch.undo()
+        eventually(second.acquire)
+        with pytest.raises(DBAPIError):
+            first.keep()  # it wakes up, and finds so before it goes on
+        assert not first.acquire()
+        second.release()
+
+
+def test_a_full_disk_is_told_from_a_database_that_is_away() -> None:
+    assert issubclass(psycopg2.errors.DiskFull, psycopg2.OperationalError), "so it is an outage, and tried again"
+    told = {why_out(OperationalError("x", None, cause)) for cause in (sqlite3.OperationalError("database or disk is full"), _disk_full())}
+    assert len(told) == 1
+    assert "disk is full" in told.pop()
+    assert "out of reach" in why_out(OperationalError("x", None, Exception("connection refused")))
+
+
+def _disk_full() -> Exception:
+    return type("DiskFull", (Exception,), {"pgcode": "53100"})("could not extend file")  # only the driver can make one with its code
+
+
 # ---- migrations
+
+
+FIRST_BUS = {
+    "outbox": "seq id type subject body written_at published_at",
+    "inbox": "id at",
+    "set_aside": "position id type subject body state attempts next_try_at cause at",
+    "tally": "bucket events",
+    "checkpoint": "publisher position previous",
+}
+
+
+def test_the_first_revision_makes_the_bus_tables_of_its_release(db: Database) -> None:
+    """Released: it never changes, whatever shared.bus.tables says later."""
+    with db.transaction() as connection:
+        migrate.create_bus_tables(connection)
+    made = shape(db.engine)
+    assert {table: " ".join(told["columns"]) for table, told in made.items()} == FIRST_BUS
+    assert {table: told["key"] for table, told in made.items()} == {
+        "outbox": ["seq"], "inbox": ["id"], "set_aside": ["position"], "tally": ["bucket"], "checkpoint": ["publisher"],
+    }  # fmt: skip
 
 
 def shape(engine: Engine) -> dict[str, Any]:

@@ -331,6 +331,21 @@ def test_replay_begins_two_checkpoints_back(house: House) -> None:
     assert house.inbox.replay_from("training") == 0
 
 
+def test_a_second_loss_begins_where_the_first_did_until_that_has_come_again(house: House) -> None:
+    inbox = house.inbox
+    for position in (10, 20):
+        inbox.note_checkpoint("gateway", position)
+    inbox.note_loss({"gateway": inbox.replay_from("gateway")})
+    for position in (30, 40):  # what was sent after the loss, and before what was lost
+        inbox.note_checkpoint("gateway", position)
+    assert inbox.replay_from("gateway") == 10
+    inbox.note_loss({"gateway": 10})
+    inbox.note_replayed("gateway", 30)  # an answer to another question
+    assert inbox.replay_from("gateway") == 10
+    inbox.note_replayed("gateway", 10)
+    assert inbox.replay_from("gateway") == 30
+
+
 @pytest.mark.parametrize("action", [deadletters.show, deadletters.drop, deadletters.retry])
 def test_what_is_not_there_is_said_so(house: House, action: Callable[[UnitOfWork, str], Any]) -> None:
     with pytest.raises(NotFound, match="dlq list"):

@@ -132,7 +132,9 @@ def test_a_replay_sends_again_what_was_published_after_a_position(
     received(connection)
     ask(connection, "routing", 4)
     relay.run(connection, times(2))
-    assert events_only(received(connection)) == [5, 6, 7, 8, 9, 10]
+    sent = received(connection)
+    assert events_only(sent) == [5, 6, 7, 8, 9, 10]
+    assert {"control": "checkpoint", "publisher": "gateway:replayed", "position": 4} in sent, "said behind the last"
     relay.run(connection, times(1))
     assert events_only(received(connection)) == []
 
