@@ -275,6 +275,8 @@ def receive(work: Work, events: Sequence[Event]) -> None:
                     finish(work, one)
             case "gateway.person_changed.v1":
                 know_person(work, data, event.sequence)
+            case "gateway.customer_erased.v1":
+                erase_customer(work, data)
             case "routing.contact_wrapped_up.v1":
                 told = {"disposition": data.get("disposition"), "resolved": data.get("resolved")}
                 store.note_on_card(work.connection, data["contact"], **told)
@@ -282,6 +284,17 @@ def receive(work: Work, events: Sequence[Event]) -> None:
                 told = {name: data[name] for name in ("satisfied", "resolved") if data.get(name) is not None}
                 if told:
                     store.note_on_card(work.connection, data["contact"], **told)
+
+
+def erase_customer(work: Work, data: Mapping[str, Any]) -> None:
+    """What was asked and said about a customer goes at once, and with it whose it was; figures stay."""
+    several = store.of_customer(work.connection, data["customer"], data["contacts"])
+    for one in several:
+        one.orphan(clock.now())
+        one.customer = one.customer and data["stand_in"]
+    finish(work, *several)
+    store.erase(work.connection, [one.id for one in several], clock.now())
+    store.rename_customer(work.connection, data["customer"], data["contacts"], data["stand_in"])
 
 
 # ---- looking

@@ -254,6 +254,12 @@ def of_contact(connection: Connection, contact: str, alive_only: bool = False) -
     return [_escalation(row) for row in connection.execute(query).mappings()]
 
 
+def of_customer(connection: Connection, customer: str, contacts: Sequence[str]) -> list[Escalation]:
+    theirs = or_(escalation.c.customer == customer, escalation.c.contact.in_(contacts))
+    query = select(escalation).where(theirs).order_by(escalation.c.id).with_for_update()
+    return [_escalation(row) for row in connection.execute(query).mappings()]
+
+
 def listing(
     connection: Connection, *, contact: str = "", state: str = "", after: str = "", limit: int = 100, queues: Sequence[str] | None = None
 ) -> list[Escalation]:
@@ -450,6 +456,12 @@ def put_cards(connection: Connection, rows: Sequence[Row]) -> None:
 def get_card(connection: Connection, contact: str) -> Row | None:
     row = connection.execute(select(card).where(card.c.contact == contact)).mappings().first()
     return dict(row) if row else None
+
+
+def rename_customer(connection: Connection, customer: str, contacts: Sequence[str], stand_in: str) -> None:
+    """On cards; one that names nobody goes on naming nobody."""
+    theirs = or_(card.c.customer == customer, card.c.contact.in_(contacts) & (card.c.customer != ""))
+    connection.execute(update(card).where(theirs).values(customer=stand_in))
 
 
 def note_on_card(connection: Connection, contact: str, **what: Any) -> None:

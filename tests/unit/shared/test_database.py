@@ -15,6 +15,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 import services.gateway
+import services.gateway.service  # with all tables
 import services.gateway.store
 import services.im
 import services.im.store
@@ -168,6 +169,8 @@ def test_a_holder_whose_connection_dies_notices(make_url: MakeUrl) -> None:
 
 
 # ---- migrations
+
+pytestmark = pytest.mark.filterwarnings("ignore:Skipped unsupported reflection of expression-based index")
 
 
 def shape(engine: Engine) -> dict[str, Any]:
