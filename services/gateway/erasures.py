@@ -10,7 +10,22 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import Column, ColumnElement, Connection, Index, Table, Text, delete, func, insert, literal_column, or_, select, update
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Connection,
+    Index,
+    Table,
+    Text,
+    and_,
+    delete,
+    func,
+    insert,
+    literal_column,
+    or_,
+    select,
+    update,
+)
 
 from services.gateway import store
 from services.gateway.promises import promised_callback
@@ -47,10 +62,10 @@ erasure = Table(
     Column("again_at", Moment, nullable=False),
 )
 """What is still to be looked for, up to where; gone when all is done and told again, and the id with it."""
-WHOSE: ColumnElement[str] = literal_column("(wishes ->> 'customer')", Text)
-WHO_RANG: ColumnElement[str] = literal_column("(wishes -> 'facts' ->> 'caller_ref')", Text)
-Index("contact_customer", WHOSE, _table=contact)
-Index("contact_caller_ref", WHO_RANG, _table=contact)
+whose: ColumnElement[str] = literal_column("(wishes ->> 'customer')", Text)
+who_rang: ColumnElement[str] = literal_column("(wishes -> 'facts' ->> 'caller_ref')", Text)
+Index("contact_customer", whose, _table=contact)
+Index("contact_caller_ref", who_rang, _table=contact)
 
 
 def erase(units: UnitOfWork, id: str, mark: Callable[[str], str]) -> dict[str, Any]:
@@ -101,8 +116,8 @@ def _theirs_alone(connection: Connection, numbers: Sequence[str]) -> list[str]:
 
 def _contacts_of(connection: Connection, id: str, refs: Iterable[str]) -> list[ContactRow]:
     """Those that name the customer, and those that rang from a number of theirs alone and name nobody; nobody else changes them meanwhile."""
-    nobody = func.coalesce(WHOSE, "") == ""
-    theirs = or_(id == WHOSE, nobody & WHO_RANG.in_(sorted(refs)))
+    nobody = or_(whose.is_(None), whose == "")
+    theirs = or_(whose == id, and_(nobody, who_rang.in_(sorted(refs))))
     found = connection.execute(select(contact.c.id, contact.c.source).where(theirs)).all()
     store.lock_aliases(connection, {row.source for row in found})
     return list(store.load_contacts(connection, (row.id for row in found)).values())
