@@ -12,7 +12,7 @@ from typing import Any
 
 import structlog
 
-from services.gateway import audit, customers, handlers, imports, metrics, pages, promises, stream_log, twilio_api
+from services.gateway import audit, customers, erasures, handlers, imports, metrics, pages, promises, stream_log, twilio_api
 from services.gateway.accounts import Accounts
 from services.gateway.contract import ABOUT
 from services.gateway.courier import Courier
@@ -74,6 +74,7 @@ STANDBY_SECONDS = 1.0
 FIGURES_EVERY = 0.3
 COMMAND_SECONDS = 1.0
 RESUME_SECONDS = 30.0
+ERASE_PAUSE = 0.01
 PRUNE_EVERY = 3600.0
 PRESENT_EVERY = 15.0
 KEEP_INTAKE = 90 * 86400.0
@@ -242,6 +243,12 @@ class GatewayService(
         """Callbacks that agents promised are booked."""
         if self.core.context.lease.acquire():
             promises.keep(self.core.units, self.book_callback)
+
+    @continuously(every=STANDBY_SECONDS)
+    def forget_customers(self) -> None:
+        """What is left of customers who were forgotten is looked for."""
+        while self.core.context.lease.acquire() and erasures.step(self.core.units):
+            time.sleep(ERASE_PAUSE)
 
     def book_callback(self, contact: str, number: str) -> None:
         self.routing.promise_callback(contact_id=contact, number=number, caller_ref=self.core.caller_ref(number, ""))

@@ -1,4 +1,4 @@
-"""Messages through the whole way: posted to the gateway, kept by im, announced over RabbitMQ, heard on the stream."""
+"""Rooms through the whole way: posted to the gateway, kept by im, announced over RabbitMQ, heard on the stream; every room's ladder climbs meanwhile."""
 
 from __future__ import annotations
 
@@ -34,6 +34,11 @@ READY_SECONDS = 60.0
 PATIENCE_SECONDS = 30.0
 POSTERS = 16
 LISTENERS = 20
+EXPERTS = 30
+PRESENT_EVERY = 20.0
+STEP_EVERY = 10.0
+"""Seconds from one step of a room's ladder to the next: 500 rooms make 50 steps a second."""
+STEPS = 20
 
 
 @click.command()
@@ -46,7 +51,7 @@ LISTENERS = 20
 )
 @click.option("--json", "as_json", is_flag=True)
 def im(rooms: int, rate: int, seconds: int, kill: bool, lock: int, as_json: bool) -> None:
-    """Messages in rooms over RabbitMQ and PostgreSQL: from the post to whoever listens."""
+    """Messages in rooms, and their ladders' steps, over RabbitMQ and PostgreSQL: from the post, or the moment a step is due, to whoever listens."""
     settings = config.load()
     if settings.embedded or "{service}" not in settings.database_url:
         raise SettingError(
@@ -126,15 +131,36 @@ class Flow:
     def __init__(self, platform: Platform, rooms: int) -> None:
         self.platform = platform
         self.heard: dict[str, float] = {}
+        self.steps_heard: dict[tuple[str, int], float] = {}
+        self.step_ids: dict[tuple[str, int], set[str]] = {}
         self.posted: dict[str, float] = {}
         self.refused = 0
         self.over = threading.Event()
         self.database = Database(config.load().database_of("im"))
+        self._write_ladder()
+        threading.Thread(target=self._stay_present, daemon=True).start()
         self.rooms = self._open(rooms)
         self.listeners = [threading.Thread(target=self._listen, args=(part,), daemon=True) for part in _parts(self.rooms, LISTENERS)]
         for listener in self.listeners:
             listener.start()
         time.sleep(1)
+
+    def _write_ladder(self) -> None:
+        steps = [{"after": number * STEP_EVERY, "who": "experts", "best": 1} for number in range(STEPS)]
+        with _connection(self.platform.ports["http"]) as connection:
+            self.platform.ask(connection, "PUT", "/v1/ladders/bench", {"steps": steps, "ends_after": STEPS * STEP_EVERY})
+            for number in range(EXPERTS):
+                self.platform.ask(connection, "PUT", f"/v1/experts/expert{number}", {"topics": {"bench": 3}, "cap": 100})
+
+    def _stay_present(self) -> None:
+        while not self.over.is_set():
+            try:
+                with _connection(self.platform.ports["http"]) as connection:
+                    for number in range(EXPERTS):
+                        self.platform.ask(connection, "PUT", f"/v1/experts/expert{number}/presence", {"state": "available"})
+            except OSError:
+                continue
+            self.over.wait(PRESENT_EVERY)
 
     def _open(self, count: int) -> list[tuple[str, str, str]]:
         """(escalation, contact, agent) of each room; routing's part, a contact in an agent's hands, is ours here."""
@@ -182,6 +208,11 @@ class Flow:
                         elif line.startswith(b"data:") and b"im.message_posted.v1" in line:
                             text = orjson.loads(line[5:])["data"]["text"]
                             self.heard.setdefault(text, time.monotonic())
+                        elif line.startswith(b"data:") and b"im.expert_asked.v1" in line:
+                            event = orjson.loads(line[5:])
+                            step = event["data"]["escalation"], event["data"]["step"]
+                            self.steps_heard.setdefault(step, clock.now())
+                            self.step_ids.setdefault(step, set()).add(event["id"])
             except OSError:
                 time.sleep(0.1)
 
@@ -197,6 +228,7 @@ class Flow:
         if lock:
             threading.Thread(target=self._lock, args=(lock,), daemon=True).start()
         begin, total = time.monotonic(), rate * seconds
+        began_at = clock.now()
         numbers = itertools.count()
 
         def post() -> None:
@@ -221,6 +253,7 @@ class Flow:
                 self.platform.start("im")
             for one in posting:
                 one.result()
+        ended_at = clock.now()
         deadline = time.monotonic() + PATIENCE_SECONDS
         while self.posted.keys() - self.heard.keys() and time.monotonic() < deadline:
             time.sleep(0.05)
@@ -234,6 +267,32 @@ class Flow:
             "lost": len(self.posted.keys() - self.heard.keys()),
             "delivery_p50_ms": _milliseconds(seconds_to, 0.5),
             "delivery_p99_ms": _milliseconds(seconds_to, 0.99),
+            **self._timers(began_at, ended_at),
+            "load_average": round(os.getloadavg()[0], 1),
+        }
+
+    def _timers(self, began_at: float, ended_at: float) -> dict[str, Any]:
+        """Of the steps that were due while messages were posted. `timer_error`: until the step was done; `asked_heard`: until the agent had it
+        on the stream, too."""
+        mine = {room for room, _, _ in self.rooms}
+        with self.database.engine.connect() as connection:
+            rows = connection.exec_driver_sql("select escalation::text, step, due_at, at from ladder_step where step > 0").all()
+            opened = connection.exec_driver_sql("select id::text, opened_at from escalation").all()
+        done = {(room, step): (due_at, at) for room, step, due_at, at in rows if room in mine}
+        moments = {(room, step): at + step * STEP_EVERY for room, at in opened if room in mine for step in range(1, STEPS)}
+        skipped = [step for step, due_at in moments.items() if due_at < ended_at and step not in done]
+        due = {step: (due_at, at) for step, (due_at, at) in done.items() if began_at <= due_at < ended_at}
+        late = sorted(at - due_at for due_at, at in due.values())
+        heard = sorted(self.steps_heard[step] - due_at for step, (due_at, _) in due.items() if step in self.steps_heard)
+        return {
+            "steps": len(due),
+            "steps_skipped": len(skipped),
+            "steps_repeated": sum(len(ids) - 1 for ids in self.step_ids.values()),
+            "timer_error_p50_ms": _milliseconds(late, 0.5),
+            "timer_error_p99_ms": _milliseconds(late, 0.99),
+            "timer_error_max_ms": _milliseconds(late, 1),
+            "asked_heard_p50_ms": _milliseconds(heard, 0.5),
+            "asked_heard_p99_ms": _milliseconds(heard, 0.99),
         }
 
 

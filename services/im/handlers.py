@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
-from typing import Any
+from typing import Any, NamedTuple
 
 import structlog
 from sqlalchemy import Connection
@@ -15,7 +15,7 @@ from services.im import ladders, store
 from services.im.domain import errors as domain
 from services.im.domain import experts
 from services.im.domain.escalation import Escalation, Kind
-from services.im.domain.experts import Choice
+from services.im.domain.experts import Choice, Expert, Record
 from services.im.domain.ladder import DEFAULT, Ladder
 from shared import clock, errors
 from shared.bus.envelope import Event
@@ -31,6 +31,7 @@ PRESENT_SECONDS = 45.0
 CODE_ALPHABET = "23456789ABCDEFGHJKMNPQRSTUVWXYZ"
 CODE_LENGTH = 6
 DUE_AT_ONCE = 50
+ARMED_AHEAD = 0.1
 ERASE_AT_ONCE = 500
 LATELY_SECONDS = 60.0
 OF_LATE = 10
@@ -62,7 +63,7 @@ def open_escalation(units: UnitOfWork, asked: Mapping[str, Any]) -> Row:
         facts |= {name: card[name] for name in ("queue", "channel", "customer")}
         one = Escalation.open(ladder, clock.now(), id=new_id(), code=_code(), **facts)
         store.count_escalation(work.connection, one.contact)
-        _climb_while_due(work.connection, one, ladder, clock.now())
+        _climb_while_due(one, ladder, clock.now(), lambda: _known(work.connection, [one.topic]))
         finish(work, one)
         return shown(one, card)
 
@@ -80,40 +81,77 @@ def ladder_for(connection: Connection, topic: str, version: int | None = None) -
 
 
 def _ladder_of(connection: Connection, one: Escalation) -> Ladder:
-    return ladder_for(connection, one.ladder, one.ladder_version) if one.ladder_version else DEFAULT
+    return _ladders(connection, [one])[one.ladder, one.ladder_version]
+
+
+def _ladders(connection: Connection, several: Iterable[Any]) -> dict[tuple[str, int], Ladder]:
+    """By name and version, those of these escalations."""
+    wanted = {(one.ladder, one.ladder_version) for one in several}
+    return {(name, version): ladder_for(connection, name, version) if version else DEFAULT for name, version in wanted}
 
 
 # ---- the ladder
 
 
-def climb_due(units: UnitOfWork) -> list[float]:
-    """Do what is due now; returns how late each was, in seconds."""
-    late = []
+class Known(NamedTuple):
+    """What choices are made of, read once for several."""
+
+    experts: Sequence[Expert]
+    records: Mapping[str, Mapping[str, Record]]
+
+
+def _known(connection: Connection, topics: Iterable[str]) -> Known:
+    return Known(store.experts(connection, clock.now()), {topic: store.records(connection, topic) for topic in topics})
+
+
+class Armed(NamedTuple):
+    """What is due within ARMED_AHEAD, and what is needed to do it. `first_at`: when the first of all is due, None where nothing is."""
+
+    ids: Sequence[str]
+    first_at: float | None
+    known: Known
+    ladders: Mapping[tuple[str, int], Ladder]
+
+
+def arm(connection: Connection) -> Armed:
+    """Read ahead for what is due soon: when the moment comes, all that is left is to write, and nothing was locked meanwhile."""
+    soonest = store.soonest_due(connection, DUE_AT_ONCE)
+    soon = [row for row in soonest if row.next_at <= clock.now() + ARMED_AHEAD]
+    first_at = soonest[0].next_at if soonest else None
+    if not soon:
+        return Armed((), first_at, Known((), {}), {})
+    return Armed([row.id for row in soon], first_at, _known(connection, {row.topic for row in soon}), _ladders(connection, soon))
+
+
+def climb_due(units: UnitOfWork, armed: Armed) -> list[float]:
+    """Do what is due now; returns by how many seconds each was late when it was written."""
+    moments = []
     with units() as work:
-        for one in store.due(work.connection, clock.now(), DUE_AT_ONCE):
-            late.append(clock.now() - (one.next_at or 0.0))
-            ladder = _ladder_of(work.connection, one)
+        climbing = store.lock_due(work.connection, armed.ids, clock.now())
+        for one in climbing:
+            moments.append(one.next_at or 0.0)
+            ladder = armed.ladders[one.ladder, one.ladder_version]
             if one.state == "claimed":
                 assert one.claimed_by
                 one.release(one.claimed_by, ladder, clock.now(), "silence")
-            _climb_while_due(work.connection, one, ladder, clock.now())
-            finish(work, one)
-    return late
+            _climb_while_due(one, ladder, clock.now(), lambda: armed.known)
+        finish(work, *climbing)
+    return [clock.now() - moment for moment in moments]
 
 
-def _climb_while_due(connection: Connection, one: Escalation, ladder: Ladder, now: float) -> None:
+def _climb_while_due(one: Escalation, ladder: Ladder, now: float, known: Callable[[], Known]) -> None:
     """Every step whose time has come, in order: after an outage none is left out."""
     while one.state == "asking" and one.next_at is not None and one.next_at <= now:
         if one.step < len(ladder.steps):
-            one.climb(ladder, choose(connection, one, ladder, now), now)
+            one.climb(ladder, choose(one, ladder, known()), now)
         else:
             one.end_ladder(now)
 
 
-def choose(connection: Connection, one: Escalation, ladder: Ladder, now: float) -> Choice:
-    known = store.records(connection, one.topic)
+def choose(one: Escalation, ladder: Ladder, known: Known) -> Choice:
+    records = known.records[one.topic]
     want = one.want(ladder.steps[one.step])
-    return experts.choose(store.experts(connection, now), want, one.agent, one.already_asked, known, store.total(known.values()))
+    return experts.choose(known.experts, want, one.agent, one.already_asked, records, store.total(records.values()))
 
 
 # ---- in the room
@@ -125,7 +163,7 @@ def change(units: UnitOfWork, id: str, do: Callable[[Escalation, Ladder, float],
         one = _locked(work.connection, id)
         ladder = _ladder_of(work.connection, one)
         do(one, ladder, clock.now())
-        _climb_while_due(work.connection, one, ladder, clock.now())
+        _climb_while_due(one, ladder, clock.now(), lambda: _known(work.connection, [one.topic]))
         finish(work, one)
         return shown(one, store.get_card(work.connection, one.contact))
 
@@ -159,7 +197,9 @@ def post_messages(units: UnitOfWork, posts: Sequence[Mapping[str, Any]]) -> list
     results: list[Row | errors.AnswerlineError] = []
     with units() as work:
         rooms = {one.id: one for one in store.lock_all(work.connection, [post["escalation"] for post in posts])}
-        keeps = {one.id: _ladder_of(work.connection, one).claim_seconds for one in rooms.values() if one.state == "claimed"}
+        claimed = [one for one in rooms.values() if one.state == "claimed"]
+        ladders_known = _ladders(work.connection, claimed)
+        keeps = {one.id: ladders_known[one.ladder, one.ladder_version].claim_seconds for one in claimed}
         for post in posts:
             one = rooms.get(post["escalation"])
             if one is None:
@@ -172,8 +212,7 @@ def post_messages(units: UnitOfWork, posts: Sequence[Mapping[str, Any]]) -> list
                 results.append(translated(refused))
             else:
                 results.append({**asdict(written), "at": clock.to_text(written.at), "escalation": one.id})
-        for one in rooms.values():
-            finish(work, one)
+        finish(work, *rooms.values())
     return results
 
 
@@ -188,16 +227,16 @@ def _unknown(id: str) -> errors.NotFound:
     return errors.NotFound(f"there is no escalation {id}")
 
 
-def finish(work: Work, one: Escalation) -> None:
-    """Write the escalation and announce what happened to it."""
-    told = one.take_events()
+def finish(work: Work, *several: Escalation) -> None:
+    """Write escalations and announce what happened to them."""
     now = clock.now()
-    base = {name: getattr(one, name) for name in ("code", "contact", "queue", "channel", "topic", "agent", "people")}
-    for event in told:
-        one.sequence += 1
-        data = {"escalation": one.id, **base, "customer": one.customer or None, "at": now, **event.data}
-        work.announce(Event(f"im.{event.name}.v1", one.id, data, now, one.sequence))
-    store.save(work.connection, one)
+    for one in several:
+        base = {name: getattr(one, name) for name in ("code", "contact", "queue", "channel", "topic", "agent", "people")}
+        for event in one.take_events():
+            one.sequence += 1
+            data = {"escalation": one.id, **base, "customer": one.customer or None, "at": now, **event.data}
+            work.announce(Event(f"im.{event.name}.v1", one.id, data, now, one.sequence))
+    store.save_all(work.connection, several)
 
 
 @contextmanager
@@ -236,6 +275,8 @@ def receive(work: Work, events: Sequence[Event]) -> None:
                     finish(work, one)
             case "gateway.person_changed.v1":
                 know_person(work, data, event.sequence)
+            case "gateway.customer_erased.v1":
+                erase_customer(work, data)
             case "routing.contact_wrapped_up.v1":
                 told = {"disposition": data.get("disposition"), "resolved": data.get("resolved")}
                 store.note_on_card(work.connection, data["contact"], **told)
@@ -243,6 +284,17 @@ def receive(work: Work, events: Sequence[Event]) -> None:
                 told = {name: data[name] for name in ("satisfied", "resolved") if data.get(name) is not None}
                 if told:
                     store.note_on_card(work.connection, data["contact"], **told)
+
+
+def erase_customer(work: Work, data: Mapping[str, Any]) -> None:
+    """What was asked and said about a customer goes at once, and with it whose it was; figures stay."""
+    several = store.of_customer(work.connection, data["customer"], data["contacts"])
+    for one in several:
+        one.orphan(clock.now())
+        one.customer = one.customer and data["stand_in"]
+    finish(work, *several)
+    store.erase(work.connection, [one.id for one in several], clock.now())
+    store.rename_customer(work.connection, data["customer"], data["contacts"], data["stand_in"])
 
 
 # ---- looking

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from services.im import handlers, metrics, reports, store
+from services.im import handlers, metrics, reports
 from services.im.domain.escalation import Escalation
 from services.im.domain.ladder import Ladder
 from services.im.metrics import RoomMetrics
@@ -20,6 +20,7 @@ from shared.runtime.loops import RelayLoop, consumes, continuously
 from shared.runtime.rpc import rpc
 
 LONGEST_PAUSE = 0.25
+LOCKED_PAUSE = 0.005
 FORGET_EVERY = 3600.0
 
 Change = Callable[[Escalation, Ladder, float], Any]
@@ -57,13 +58,18 @@ class ImService:
 
     @continuously
     def climb(self) -> None:
-        """Ladders go on when it is time; sleeps until then, or until another process may have begun one."""
-        late = handlers.climb_due(self.core.units)
+        """Ladders go on when it is time; sleeps until shortly before, or until another process may have begun one."""
+        armed = self.core.look(handlers.arm)
+        pause = LONGEST_PAUSE if armed.first_at is None else armed.first_at - clock.now()
+        if not armed.ids:
+            time.sleep(min(max(pause - handlers.ARMED_AHEAD, 0.0), LONGEST_PAUSE))
+            return
+        time.sleep(max(pause, 0.0))
+        late = handlers.climb_due(self.core.units, armed)
         for seconds in late:
             metrics.TIMER_ERROR.observe(seconds)
-        if not late:
-            due = self.core.look(store.next_due)
-            time.sleep(LONGEST_PAUSE if due is None else min(max(due - clock.now(), 0.0), LONGEST_PAUSE))
+        if not late:  # another has it locked
+            time.sleep(LOCKED_PAUSE)
 
     @continuously(every=FORGET_EVERY)
     def forget(self) -> None:

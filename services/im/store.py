@@ -25,6 +25,7 @@ from sqlalchemy import (
     text,
     update,
 )
+from sqlalchemy.dialects import postgresql, sqlite
 
 from services.im.domain.escalation import Asked, Credit, Escalation, Member
 from services.im.domain.experts import Expert, Presence, Record
@@ -186,21 +187,27 @@ CHANGING = tuple(name for name in ESCALATION_COLUMNS if name not in ("id", "code
 # ---- escalations
 
 
-def save(connection: Connection, one: Escalation) -> None:
-    """The row, and what was written and done since it was read."""
-    row = {name: getattr(one, name) for name in ESCALATION_COLUMNS}
-    row["members"] = [asdict(member) for member in one.members]
-    row["asked"] = [asdict(asked) for asked in one.asked]
+def save_all(connection: Connection, several: Sequence[Escalation]) -> None:
+    """The rows, and what was written and done since they were read."""
+    rows = [
+        {
+            **{name: getattr(one, name) for name in ESCALATION_COLUMNS},
+            "members": [asdict(member) for member in one.members],
+            "asked": [asdict(asked) for asked in one.asked],
+        }
+        for one in several
+    ]
     bulk.insert_all(
         connection,
         [
-            bulk.Insert(escalation, [row], ESCALATION_COLUMNS, ("id",), CHANGING),
-            bulk.Insert(message, [{"escalation": one.id, **asdict(written)} for written in one.written]),
-            bulk.Insert(ladder_step, [{"escalation": one.id, **done} for done in one.steps_done]),
+            bulk.Insert(escalation, rows, ESCALATION_COLUMNS, ("id",), CHANGING),
+            bulk.Insert(message, [{"escalation": one.id, **asdict(written)} for one in several for written in one.written]),
+            bulk.Insert(ladder_step, [{"escalation": one.id, **done} for one in several for done in one.steps_done]),
         ],
     )
-    add_to_records(connection, one.topic, one.credits)
-    one.written, one.steps_done, one.credits = [], [], []
+    add_to_records(connection, ((one.topic, credit) for one in several for credit in one.credits))
+    for one in several:
+        one.written, one.steps_done, one.credits = [], [], []
 
 
 def lock(connection: Connection, id: str) -> Escalation | None:
@@ -227,21 +234,29 @@ def id_of_code(connection: Connection, code: str) -> str | None:
     return found
 
 
-def due(connection: Connection, now: float, most: int) -> list[Escalation]:
-    """Those of which something is due, for this transaction alone; what another process works at is left to it."""
-    query = select(escalation).where(escalation.c.next_at <= now).order_by(escalation.c.next_at).limit(most)
+def soonest_due(connection: Connection, most: int) -> Sequence[Any]:
+    """Of which something is due first, now or later."""
+    names = ("id", "next_at", "topic", "ladder", "ladder_version")
+    query = select(*(escalation.c[name] for name in names)).where(escalation.c.next_at.is_not(None))
+    return connection.execute(query.order_by(escalation.c.next_at).limit(most)).all()
+
+
+def lock_due(connection: Connection, ids: Iterable[str], now: float) -> list[Escalation]:
+    """Those of these of which something is still due, for this transaction alone; what another works at is left to it."""
+    query = select(escalation).where(escalation.c.id.in_(list(ids)), escalation.c.next_at <= now).order_by(escalation.c.next_at)
     return [_escalation(row) for row in connection.execute(query.with_for_update(skip_locked=True)).mappings()]
-
-
-def next_due(connection: Connection) -> float | None:
-    found: float | None = connection.scalar(select(func.min(escalation.c.next_at)))
-    return found
 
 
 def of_contact(connection: Connection, contact: str, alive_only: bool = False) -> list[Escalation]:
     query = select(escalation).where(escalation.c.contact == contact).order_by(escalation.c.id)
     if alive_only:
         query = query.where(escalation.c.closed_at.is_(None)).with_for_update()
+    return [_escalation(row) for row in connection.execute(query).mappings()]
+
+
+def of_customer(connection: Connection, customer: str, contacts: Sequence[str]) -> list[Escalation]:
+    theirs = or_(escalation.c.customer == customer, escalation.c.contact.in_(contacts))
+    query = select(escalation).where(theirs).order_by(escalation.c.id).with_for_update()
     return [_escalation(row) for row in connection.execute(query).mappings()]
 
 
@@ -384,16 +399,19 @@ def total(records: Iterable[Record]) -> Record:
     return Record(*(sum(getattr(one, field.name) for one in known) for field in fields(Record)))
 
 
-ADD = text(
-    "insert into record (expert, topic, asked, accepted, answered, log_seconds) values (:expert, :topic, :asked, :accepted, :answered, :log_seconds) "
-    "on conflict (expert, topic) do update set asked = record.asked + excluded.asked, accepted = record.accepted + excluded.accepted, "
-    "answered = record.answered + excluded.answered, log_seconds = record.log_seconds + excluded.log_seconds"
-)
+COUNTED = ("asked", "accepted", "answered", "log_seconds")
 
 
-def add_to_records(connection: Connection, topic: str, credits: Sequence[Credit]) -> None:
-    for credit in sorted(credits):
-        connection.execute(ADD, {"topic": topic, **credit._asdict()})
+def add_to_records(connection: Connection, credits: Iterable[tuple[str, Credit]]) -> None:
+    """(topic, what is added). In the order of their keys, so that two who add to the same do not wait for each other."""
+    sums: dict[tuple[str, str], list[float]] = {}
+    for topic, (expert, *counts) in credits:
+        sums[expert, topic] = [old + new for old, new in zip(sums.get((expert, topic), (0, 0, 0, 0)), counts, strict=True)]
+    rows = [{"expert": who, "topic": topic, **dict(zip(COUNTED, sums[who, topic], strict=True))} for who, topic in sorted(sums)]
+    if rows:
+        into = (postgresql if connection.dialect.name == "postgresql" else sqlite).insert(record).values(rows)
+        added = {name: record.c[name] + into.excluded[name] for name in COUNTED}
+        connection.execute(into.on_conflict_do_update(index_elements=["expert", "topic"], set_=added))
 
 
 # ---- ladders
@@ -438,6 +456,12 @@ def put_cards(connection: Connection, rows: Sequence[Row]) -> None:
 def get_card(connection: Connection, contact: str) -> Row | None:
     row = connection.execute(select(card).where(card.c.contact == contact)).mappings().first()
     return dict(row) if row else None
+
+
+def rename_customer(connection: Connection, customer: str, contacts: Sequence[str], stand_in: str) -> None:
+    """On cards; one that names nobody goes on naming nobody."""
+    theirs = or_(card.c.customer == customer, card.c.contact.in_(contacts) & (card.c.customer != ""))
+    connection.execute(update(card).where(theirs).values(customer=stand_in))
 
 
 def note_on_card(connection: Connection, contact: str, **what: Any) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, delete, func, or_, select, update
 
 from services.qa import store
 from services.qa.domain import survey as asking
@@ -27,6 +27,7 @@ CONTACTS = ("routing.contact_", "gateway.contact_", "gateway.recording_available
 
 def receive(work: Work, events: Sequence[Event]) -> None:
     """Events in any order, late or again: of each publisher the newest word on a contact holds."""
+    erased: list[Mapping[str, Any]] = []
     about_contacts = [event for event in events if event.type.startswith(CONTACTS) and is_id(event.data.get("contact") or "")]
     for event in sorted((event for event in events if not event.type.startswith(CONTACTS)), key=lambda event: event.sequence):
         match event.type:
@@ -34,10 +35,14 @@ def receive(work: Work, events: Sequence[Event]) -> None:
                 know_person(work.connection, event.data, event.sequence)
             case "gateway.survey_answered.v1":
                 answer_survey(work.connection, event.data)
+            case "gateway.customer_erased.v1":
+                erased.append(event.data)
             case _ if event.type.startswith("training."):
                 know_permit(work.connection, event.type, event.data, event.sequence)
     if about_contacts:
         _contacts(work, sorted(about_contacts, key=lambda event: event.sequence))
+    for data in erased:  # last: what came with it is theirs too
+        erase_customer(work.connection, data)
 
 
 # ---- contacts
@@ -162,6 +167,20 @@ def _know_staff(connection: Connection, rows: Sequence[Row]) -> None:
         permit = permits.get((row["agent"], row["channel"]))
         row["practice"] = bool(permit and permit.certified_at is None and permit.supervisor and permit.until >= row["ended_at"])
         row["supervisor"] = permit.supervisor if row["practice"] and permit else None
+
+
+def erase_customer(connection: Connection, data: Mapping[str, Any]) -> None:
+    """What a customer said and wrote goes, and who it was; contacts, marks and what they ticked stay figures. Nobody asks them any more."""
+    customer, stand_in = data["customer"], data["stand_in"]
+    named = [id for id in data["contacts"] if is_id(id)]
+    contact, survey, transcript = store.contact, store.survey, store.transcript
+    ids = sorted({*named, *connection.scalars(select(contact.c.id).where(contact.c.customer == customer))})
+    connection.execute(delete(transcript).where(transcript.c.contact.in_(ids)))
+    connection.execute(update(contact).where(contact.c.id.in_(ids), contact.c.customer.is_not(None)).values(customer=stand_in))
+    theirs = or_(survey.c.contact.in_(ids), survey.c.customer == customer)
+    connection.execute(delete(survey).where(theirs, survey.c.sent_at.is_(None), survey.c.answered_at.is_(None)))
+    connection.execute(update(survey).where(theirs).values(text=None, ask_at=None))
+    connection.execute(update(survey).where(theirs, survey.c.customer != "").values(customer=stand_in))
 
 
 # ---- people

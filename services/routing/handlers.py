@@ -51,6 +51,7 @@ def receive(live: LiveDesk, work: Work, events: Sequence[Event]) -> None:
     live.shard.forward(work, theirs)
     _note_agents(live, work, events)
     _note_people(live, work, [event for event in events if event.type == "gateway.person_changed.v1"])
+    _note_erased(live, work, [event for event in events if event.type == "gateway.customer_erased.v1"])
     _note_training(live, work, [event for event in events if event.type in training_store.KINDS])
     rows = [hearing.leg_row(event) for event in of_contacts]
     interval_store.note_late(work.connection, rows, clock.now())
@@ -100,6 +101,17 @@ def _note_training(live: LiveDesk, work: Work, events: Sequence[Event]) -> None:
         with live.turn(work) as desk:
             for person, channels in sorted(news.items()):
                 live.heed_training(work, desk, person, channels)
+
+
+def _note_erased(live: LiveDesk, work: Work, events: Sequence[Event]) -> None:
+    """Who is to be forgotten is so on every desk, and in what desks have put away."""
+    for event in events:
+        told = {name: event.data[name] for name in ("customer", "stand_in", "contacts")}
+        live.shard.tell_all(work, "erased", told)
+        with live.turn(work) as desk:
+            desk.forget_customer(**told, now=clock.now())
+        work.write()  # what the desk has written must not come after
+        store.forget_customer(work.connection, **told)
 
 
 # ---- commands

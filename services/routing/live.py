@@ -135,6 +135,8 @@ class LiveDesk:
                 hearing.see_again(desk, mail.body, clock.now())
             case "people":
                 hearing.note_people(desk, mail.body, clock.now())
+            case "erased":
+                desk.forget_customer(mail.body["customer"], mail.body["stand_in"], mail.body["contacts"], clock.now())
             case "rules":
                 self.reload_rules(work.connection)
             case "training":

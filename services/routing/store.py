@@ -25,9 +25,11 @@ from sqlalchemy import (
 )
 
 from services.routing.domain.desk import Changes
+from services.routing.domain.entities import ABOUT_CUSTOMER
 from shared.bus.envelope import Event
 from shared.db import bulk
 from shared.db.types import Document, Id, Moment, Serial
+from shared.ids import is_id
 
 metadata = MetaData()
 
@@ -322,6 +324,18 @@ def load_experience(connection: Connection, among: ColumnElement[bool] | None = 
 def save_experience(connection: Connection, learnt: Mapping[str, Any]) -> None:
     rows = [{"queue": name, "learnt": row} for name, row in learnt.items()]
     bulk.insert(connection, experience, rows, key=("queue",), update=("learnt",))
+
+
+def forget_customer(connection: Connection, customer: str, stand_in: str, contacts: Sequence[str]) -> None:
+    """In the contacts that are over; the desk has forgotten them in the others. One that is being dialled keeps its number until then."""
+    theirs = or_(contact.c.customer == customer, contact.c.id.in_([id for id in contacts if is_id(id)]))
+    over = or_(contact.c.ended_at.is_not(None), contact.c.state.in_(("ended", "abandoned", "released", "closed")))
+    query = select(contact.c.id, contact.c.customer, contact.c.facts).where(theirs, over)
+    for row in connection.execute(query.with_for_update()).all():
+        facts = {name: value for name, value in row.facts.items() if name not in ABOUT_CUSTOMER}
+        changed = {"customer": row.customer and stand_in, "caller": "", "facts": facts}
+        connection.execute(update(contact).where(contact.c.id == row.id).values(**changed))
+    connection.execute(delete(last_agent).where(last_agent.c.customer == customer))
 
 
 def last_agents(connection: Connection, customers: Iterable[str]) -> dict[str, str]:

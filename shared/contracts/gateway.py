@@ -198,7 +198,19 @@ class SurveyAnswered(Data):
     at = Time(required=True)
 
 
+class CustomerErased(Data):
+    """A customer is to be forgotten by whoever hears this: what was said and written goes, and `stand_in` takes the place of the id wherever
+    it stands. Told again a day later, for what was under way."""
+
+    customer = fields.String(required=True, metadata={"description": "the id"})
+    stand_in = fields.String(required=True, metadata={"description": "from which nobody learns who it was"})
+    contacts = fields.List(fields.String(), required=True, metadata={"description": "that were theirs, with the id or without"})
+    people = fields.List(fields.String(), load_default=list, metadata={"description": "none but those who lead"})
+    at = Time(required=True)
+
+
 EVENTS = {
+    "gateway.customer_erased.v1": CustomerErased,
     "gateway.survey_answered.v1": SurveyAnswered,
     "gateway.recording_available.v1": RecordingAvailable,
     "gateway.recording_paused.v1": RecordingPaused,

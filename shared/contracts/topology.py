@@ -16,6 +16,7 @@ SUBSCRIPTIONS: dict[str, tuple[str, ...]] = {
         "gateway.offer_missed.v1",
         "gateway.contact_corrected.v1",
         "gateway.agent_state_reported.v1",
+        "gateway.customer_erased.v1",
         "gateway.source_restarted.v1",
         "gateway.person_changed.v1",
         "training.certified.v1",
@@ -23,6 +24,7 @@ SUBSCRIPTIONS: dict[str, tuple[str, ...]] = {
         "training.certification_lapsed.v1",
     ),
     "im": (
+        "gateway.customer_erased.v1",
         "gateway.person_changed.v1",
         "gateway.survey_answered.v1",
         "routing.contact_assigned.v1",
@@ -40,6 +42,7 @@ SUBSCRIPTIONS: dict[str, tuple[str, ...]] = {
         "gateway.contact_corrected.v1",
         "gateway.contact_ended.v1",
         "gateway.contact_transferred.v1",
+        "gateway.customer_erased.v1",
         "gateway.person_changed.v1",
         "gateway.recording_available.v1",
         "gateway.survey_answered.v1",

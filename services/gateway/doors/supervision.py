@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from services.gateway import customers, schemas
+from services.gateway import customers, erasures, schemas
 from services.gateway.doors import OPERATING, REPORT_SECONDS, STAFF, Doors, page_of, text_of
 from services.gateway.schemas import answers
 from shared.contracts.fields import Document
+from shared.errors import Forbidden
 from shared.http.endpoint import endpoint
 from shared.http.wsgi import Request
 
+ADMIN = ("admin",)
 WRITTEN = ("application/yaml", "text/yaml", "application/json")
 
 
@@ -151,3 +153,12 @@ class SupervisionDoors(Doors):
     def get_customer(self, request: Request) -> dict[str, Any]:
         """What is known of a customer."""
         return customers.get(self.core.units, request.parameters["id"])
+
+    @endpoint("POST", "/v1/customers/{id}/erase", answer=answers.Erased, answers={409: None}, roles=ADMIN, tag="customers", takes=())
+    def post_erase_customer(self, request: Request) -> dict[str, Any]:
+        """Forget a customer, everywhere and for good (docs/erasure.md). Figures stay, and nobody can tell whose contacts they were. Once
+        more tells all services again."""
+        scope = request.principal.scope
+        if scope.sites or scope.teams:
+            raise Forbidden("a customer is forgotten everywhere: this needs somebody whose roles hold for the whole organisation")
+        return erasures.erase(self.core.units, request.parameters["id"], self.core.sealer.mark)

@@ -291,6 +291,14 @@ class Customer(schemas.Customer):
     id = fields.String()
 
 
+class Erased(Data):
+    customer = fields.String()
+    contacts = fields.Integer(metadata={"description": "that were theirs, and now are nobody's"})
+    recordings = fields.Integer(metadata={"description": "that nobody finds any more; the files are the telephony system's to delete"})
+    numbers = fields.Integer(metadata={"description": "that stood in the directory"})
+    at = Time()
+
+
 # ---- reports
 
 

@@ -347,6 +347,12 @@ class Escalation:
             self.contact_ended_at = now
             self._tell("room_outlives_contact")
 
+    def orphan(self, now: float) -> None:
+        """The customer is to be forgotten: whatever is open about them is over."""
+        if self.state not in ("accepted", "closed"):
+            self.state, self.next_at, self.closed_at, self.close_reason = "closed", None, now, "erased"
+            self._tell("escalation_closed", reason=self.close_reason)
+
     # Who may see it
 
     @property

@@ -32,6 +32,9 @@ OWN_LEGS = 1000
 """More than a telephony system will tell of a contact: ours after its leg 2 are 2001, 2002, …, so that no number comes twice."""
 
 
+ABOUT_CUSTOMER = ("caller_ref", "last_agent")
+"""Facts by which a customer could be known again."""
+
 SEPARATORS = re.compile(r"[\s().,/+_-]+")
 DIGITS = re.compile(r"\d{6}")
 
@@ -244,6 +247,10 @@ class Contact(Record):
     def owes_callback(self) -> bool:
         """Whether the customer was promised to be called back once this conversation is over."""
         return (self.callback or {}).get("next_at") is not None and not self.is_promised and not self.is_finished
+
+    def forget_customer(self, stand_in: str) -> None:
+        self.customer, self.caller = self.customer and stand_in, ""
+        self.facts = {name: value for name, value in self.facts.items() if name not in ABOUT_CUSTOMER}
 
     @property
     def goes_by(self) -> set[str]:

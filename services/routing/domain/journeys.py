@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -178,6 +178,21 @@ class Journeys(Agents):
         contact.state = "released"
         self._end_promise(contact, plan, now)
         return contact
+
+    def forget_customer(self, customer: str, stand_in: str, contacts: Collection[str], now: float) -> None:
+        """Nothing tells who they were any more; whoever was promised a callback gets none, for the number is forgotten too. A call that is
+        being dialled goes on: it is forgotten when that is said again."""
+        self.now = now
+        for contact in [one for one in self.contacts.values() if one.customer == customer or one.id in contacts]:
+            if contact.is_promised and contact.state == "assigned":
+                continue
+            if contact.is_promised:
+                self.cancel_callback(contact.id, now)
+            elif contact.owes_callback:
+                contact.callback = _without_number(callback.closed(self.plan_of(contact), "cancelled", now))
+            contact.forget_customer(stand_in)
+            if not contact.is_finished:  # the leg of one that is, is told already
+                self._save_contact(contact)
 
     def callback_rules(self, contact: Contact) -> callback.Rules:
         asked = self.policy_of(contact).callback

@@ -299,3 +299,12 @@ def test_the_directory_is_written_read_and_listed(make_units: MakeUnits, at: Set
     status, problem = gateway("PUT", "/v1/customers/c1", {"numbers": ["030 1234567"]})
     assert (status, set(problem["errors"])) == (422, {"numbers"})
     assert "1234567" not in problem["errors"]["numbers"]["0"][0]
+
+
+def test_a_customer_is_forgotten_by_an_administrator_of_the_whole_organisation(make_units: MakeUnits, at: SetClock) -> None:
+    gateway = Gateway(make_units(store.metadata))
+    gateway("PUT", "/v1/customers/c1", {"numbers": ["+49 30 1234567"]})
+    status, told = gateway("POST", "/v1/customers/c1/erase")
+    assert (status, told["customer"], told["numbers"], told["contacts"]) == (200, "c1", 1, 0)
+    assert gateway("GET", "/v1/customers/c1")[0] == 404
+    assert gateway("POST", "/v1/customers/c1/erase")[0] == 200

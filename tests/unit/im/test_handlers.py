@@ -34,6 +34,12 @@ keep_days: 30
 """
 
 
+def climb(units: UnitOfWork) -> list[float]:
+    with units.database.reading() as connection:
+        armed = handlers.arm(connection)
+    return handlers.climb_due(units, armed)
+
+
 class House:
     """im with three experts on routers (Bob, Eve, and Max the manager), a ladder for them, and Anna with a customer."""
 
@@ -61,7 +67,7 @@ class House:
 
     def forward(self, seconds: float) -> list[float]:
         self.at.forward(seconds)
-        return handlers.climb_due(self.units)
+        return climb(self.units)
 
     def get(self, id: str) -> dict[str, Any]:
         with self.units.database.reading() as connection:
@@ -69,6 +75,10 @@ class House:
 
     def post(self, id: str, author: str, text: str, kind: str = "text") -> Any:
         return handlers.post_messages(self.units, [{"escalation": id, "author": author, "text": text, "kind": kind}])[0]
+
+    def look(self, question: Callable[..., Any], *arguments: Any) -> Any:
+        with self.units.database.reading() as connection:
+            return question(connection, *arguments)
 
     def rows(self, table: Any) -> list[Any]:
         with self.units.database.reading() as connection:
@@ -185,7 +195,7 @@ def test_two_processes_that_wake_at_once_do_each_step_once(house: House) -> None
     ids = [house.ask()["id"], house.ask()["id"]]
     house.at.forward(8)
     with ThreadPoolExecutor() as pool:
-        list(pool.map(lambda _: handlers.climb_due(house.units), range(4)))
+        list(pool.map(lambda _: climb(house.units), range(4)))
     assert Counter(row.escalation for row in house.rows(store.ladder_step)) == dict.fromkeys(ids, 2)
 
 
@@ -411,3 +421,42 @@ def test_rooms_are_counted_by_state_when_scraped_and_not_at_all_without_their_da
 
 def _gone() -> None:
     raise OperationalError("select", {}, Exception("gone"), connection_invalidated=True)
+
+
+# ---- a customer is forgotten
+
+
+def forget(house: House, customer: str = "k1") -> None:
+    house.hear("gateway.customer_erased.v1", "", customer=customer, stand_in="erased-1", contacts=[house.contact])
+
+
+def test_what_was_said_about_a_customer_goes_and_figures_stay(house: House) -> None:
+    one = house.ask()
+    handlers.claim(house.units, one["id"], "bob")
+    house.post(one["id"], "bob", "From 3.2 on.", "answer")
+    handlers.accept(house.units, one["id"], "anna", 9.0, True)
+    before = house.look(reports.questions, {"from": 0.0, "to": 2e9})
+    forget(house)
+    (row,) = house.rows(store.escalation)
+    assert (row.question, row.customer, row.state) == ("", "erased-1", "accepted")
+    assert house.rows(store.message) == []
+    assert [card.customer for card in house.rows(store.card)] == ["erased-1"]
+    assert house.look(reports.questions, {"from": 0.0, "to": 2e9}) == before
+    forget(house)
+    assert house.rows(store.escalation) == [row]
+
+
+def test_a_question_that_is_open_is_over_and_whoever_was_asked_learns_it(house: House) -> None:
+    id = house.ask()["id"]
+    forget(house)
+    assert (house.get(id)["state"], house.told()[-1]) == ("closed", "escalation_closed")
+    assert house.forward(100) == []
+    assert house.body("escalation_closed")["customer"] == "erased-1"
+
+
+def test_questions_about_others_stay(house: House) -> None:
+    house.contact, mine = house.assign("anna", customer="k2"), house.contact
+    id = house.ask()["id"]
+    house.contact = mine
+    forget(house)
+    assert (house.get(id)["question"], house.get(id)["customer"]) == ("Which firmware has IPv6?", "k2")

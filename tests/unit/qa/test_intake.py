@@ -203,3 +203,37 @@ def test_two_surveys_planned_at_once_are_not_both_sent(house: House) -> None:
     handlers.send_due(house.units)
     assert [told["contact"] in (one, other) for told in house.told("survey_asked")] == [True]
     assert sum(row.sent_at is not None for row in house.rows(store.survey)) == 1
+
+
+# ---- a customer is forgotten
+
+
+def forget(house: House, *contacts: str) -> None:
+    data = {"customer": "k1", "stand_in": "erased-1", "contacts": list(contacts), "at": house.at()}
+    house.hear("gateway.customer_erased.v1", "erased-1", data)
+
+
+def test_what_a_customer_said_goes_and_the_figures_stay(house: House) -> None:
+    first = house.call()
+    house.at.forward(60)
+    second = house.call()
+    house.answer(first, satisfied=2, resolved=False, text="It is me, Li Chan.")
+    handlers.put_transcript(house.units, second, [{"speaker": "customer", "text": "hello", "second": 0.0, "action": None}], "en", None)
+    before = [house.contact(id) for id in (first, second)]
+    forget(house, first)
+    after = [house.contact(id) for id in (first, second)]
+    assert [row["customer"] for row in after] == ["erased-1", "erased-1"]
+    assert [{**row, "customer": "k1"} for row in after] == before
+    (survey,) = [row for row in house.rows(store.survey) if row.answered_at]
+    assert (survey.csat, survey.text, survey.customer) == (2, None, "erased-1")
+    assert house.rows(store.transcript) == []
+    third = house.call(customer="erased-1")
+    assert house.contact(third)["is_repeat"], "calls of one person stay calls of one person"
+
+
+def test_whoever_is_forgotten_is_not_asked_how_it_was(house: House) -> None:
+    handlers.put_survey_rule(house.units, "support", {"enabled": True, "share": 1.0})
+    contact = house.call()
+    assert [row.ask_at is None for row in house.rows(store.survey)] == [False]
+    forget(house, contact)
+    assert house.rows(store.survey) == []

@@ -736,3 +736,70 @@ def test_a_policy_is_read_anew_when_the_version_that_was_written_never_came_to_b
 
 def fail(*_: Any) -> Any:
     raise RuntimeError("the disk is full")
+
+
+# ---- a customer is forgotten
+
+STAND_IN = "erased-1"
+
+
+def forget(house: House, *contacts: str) -> None:
+    data = {"customer": "k1", "stand_in": STAND_IN, "contacts": list(contacts), "at": house.at()}
+    house.hear(Event("gateway.customer_erased.v1", STAND_IN, data, house.at(), int(house.at() * 1e6)))
+
+
+def known(house: House, contact: str) -> tuple[str, str, dict[str, Any]]:
+    (row,) = [row for row in house.rows(store.contact) if row.id == contact]
+    return row.customer, row.caller, row.facts
+
+
+def served(house: House) -> str:
+    """A contact of k1, answered by Ann and over."""
+    contact = new_id()
+    house.hear(house.event("contact_arrived", contact, more={"customer": "k1", "facts": {"caller_ref": "m1", "tier": "gold"}}))
+    offer = house.offer()
+    assert offer
+    house.do(lambda desk, now: desk.accept(offer["id"], "ann", now))
+    house.do(lambda desk, now: desk.hang_up(contact, now))
+    return contact
+
+
+@pytest.mark.parametrize("on_desk", [True, False])
+def test_nothing_tells_any_more_whose_a_contact_was_and_its_figures_stay(house: House, on_desk: bool) -> None:
+    contact = served(house)
+    if not on_desk:
+        house.do(lambda desk, now: desk.forget(now + 1))
+    legs, outcomes = house.rows(store.leg), house.rows(interval_store.contact_outcome)
+    forget(house, contact)
+    assert known(house, contact) == (STAND_IN, "", {"source": "pbx1", "tier": "gold"})
+    assert house.rows(store.last_agent) == []
+    assert (house.rows(store.leg), house.rows(interval_store.contact_outcome)) == (legs, outcomes)
+    forget(house, contact)
+    assert known(house, contact)[0] == STAND_IN
+
+
+def test_one_that_agent_and_customer_have_left_is_told_of_by_the_stand_in(house: House) -> None:
+    house.do(lambda desk, _now: handlers.put_queue(desk, {"name": "sales", "offer_seconds": 20, "wrap_up": True}))
+    contact = served(house)
+    forget(house, contact)
+    house.do(lambda desk, now: desk.end_wrap_up("ann", now))
+    assert known(house, contact)[0] == STAND_IN
+    assert "k1" not in str([row.body for row in house.announced() if row.type == "routing.contact_wrapped_up.v1"])
+
+
+def test_whoever_is_forgotten_is_not_called_back(house: House) -> None:
+    contact = new_id()
+    house.do(lambda desk, now: desk.set_agent_state("ann", "paused", now))
+    house.hear(house.event("contact_arrived", contact, more={"customer": "k1"}))
+    house.do(lambda desk, now: desk.promise_callback(contact, now, number="+815012345678", zones=("Asia/Tokyo",), caller_ref="m1"))
+    forget(house)
+    assert known(house, contact)[:2] == (STAND_IN, "")
+    assert house.state(contact) == "released"
+    assert "+815012345678" not in str(house.rows(store.contact))
+
+
+def test_others_are_known_as_before(house: House) -> None:
+    contact = new_id()
+    house.hear(house.event("contact_arrived", contact, more={"customer": "k2", "facts": {"caller_ref": "m2"}}))
+    forget(house)
+    assert known(house, contact)[0] == "k2" and known(house, contact)[2]["caller_ref"] == "m2"

@@ -204,6 +204,8 @@ def _disk_full() -> Exception:
 
 # ---- migrations
 
+pytestmark = pytest.mark.filterwarnings("ignore:Skipped unsupported reflection of expression-based index")
+
 
 FIRST_BUS = {
     "outbox": "seq id type subject body written_at published_at",
