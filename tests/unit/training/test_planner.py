@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -43,6 +44,7 @@ def check(asked: Problem, made: Plan) -> None:
         there.update((name, one.slot) for name in (one.room, one.trainer, *one.equipment))
         assert all(one.slot in open[name] for name in (one.room, one.trainer, *one.equipment))
         assert 0 < len(one.people) <= one.capacity
+        there.update((person, one.slot) for person in one.people)
         for person in one.people:
             away[by_id[person].team, one.slot] += 1
             assert one.slot not in by_id[person].away and by_id[person].site == one.site
@@ -73,6 +75,8 @@ def test_whatever_is_asked_the_rules_hold(
     away = data.draw(st.lists(st.sets(st.integers(0, slots - 1), max_size=3), min_size=people, max_size=people))
     learners = tuple(Learner(one.id, one.team, one.site, one.needs, frozenset(of)) for one, of in zip(asked.learners, away, strict=True))
     asked = problem(slots, people, ("a", "b", "c")[:needs], 5, share, rooms, rooms, capacity, learners=learners)
+    if data.draw(st.booleans(), "who learns teaches too"):
+        asked = replace(asked, trainers=tuple(replace(one, id=f"p{number:02}") for number, one in enumerate(asked.trainers)))
     check(asked, planner.plan(asked))
 
 
@@ -111,6 +115,19 @@ def test_a_course_never_comes_before_the_one_it_follows_even_where_there_is_room
     assert made.placed == 4 and set(map(tuple, made.unplaced.values())) == {("b",)}
 
 
+def test_nobody_teaches_themselves() -> None:
+    """Two teach each other, one alone lacks a trainer."""
+    asked = replace(problem(people=2, needs=("a",), trainers=2, rooms=2, share=1.0), away_share=1.0)
+    both = replace(asked, trainers=tuple(replace(one, id=f"p{number:02}") for number, one in enumerate(asked.trainers)))
+    made = planner.plan(both)
+    check(both, made)
+    assert {(one.trainer, *one.people) for one in made.sessions} == {("p00", "p01"), ("p01", "p00")}
+    alone = replace(both, trainers=both.trainers[:1])
+    made = planner.plan(alone)
+    check(alone, made)
+    assert (made.unplaced, made.short) == ({"p00": ["a"]}, [Short("trainers", "a", 1, "trainer_half_days", False)])
+
+
 def test_a_team_never_loses_more_than_its_share() -> None:
     asked = problem(slots=10, people=12, needs=("a",), team=6, share=0.34, capacity=12)
     made = planner.plan(asked)
@@ -141,6 +158,7 @@ def house(make_units: MakeUnits, at: SetClock) -> House:
     handlers.put_definition(
         house.units, "policy", "default", {"zone": "Europe/Berlin", "hours_a_year": 8, "away_share": 0.5, "least_people": 1}, "tom"
     )
+    handlers.put_definition(house.units, "resources", "una", {"kind": "trainer", "external": True}, "tom")
     return house
 
 
