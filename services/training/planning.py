@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import subprocess
 import sys
+import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
@@ -29,10 +31,13 @@ from shared.ids import new_id
 log = structlog.get_logger()
 
 LONGEST_DAYS = 200
-LEFT_ALONE_SECONDS = 60.0
+LEFT_ALONE_SECONDS = 120.0
 """A plan of which nothing was heard for so long was interrupted."""
 TELL_EVERY = 1.0
 LONGEST_SECONDS = 900.0
+SILENT_SECONDS = 90.0
+"""A process that says nothing for so long hangs: it is ended before another takes its plan up."""
+LOOK_EVERY = 0.2
 
 NOWHERE = Resource("", "room")
 
@@ -116,7 +121,7 @@ def work_off(units: UnitOfWork, run: Run) -> tuple[str, float]:
         return "applied", clock.monotonic() - began
     try:
         result = _make(units, store.plain(row), run)
-    except (errors.AnswerlineError, ChildProcessError, TimeoutError) as error:
+    except (errors.AnswerlineError, ChildProcessError) as error:
         log.warning("a plan failed", plan=row["id"], error=type(error).__name__)
         with units() as work:
             store.change(work.connection, table, row["id"], state="failed", result={"error": str(error)}, touched_at=clock.now())
@@ -266,21 +271,41 @@ def _carry_out(units: UnitOfWork, row: Row) -> None:
 # ---- the process
 
 
-def in_a_process(problem: bytes) -> Iterator[bytes]:
-    """Lines that a process of its own writes. Raises ChildProcessError or TimeoutError."""
-    child = subprocess.Popen([sys.executable, "-m", "services.training.planning"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+COMMAND = [sys.executable, "-m", "services.training.planning"]
+
+
+def in_a_process(problem: bytes, command: Sequence[str] = COMMAND) -> Iterator[bytes]:
+    """Lines that a process of its own writes. One that takes too long, or says nothing for too long, is killed: a solver that hangs ends nothing by
+    itself. Raises ChildProcessError."""
+    child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert child.stdin and child.stdout
-    until = clock.monotonic() + LONGEST_SECONDS
+    over, began = threading.Event(), clock.monotonic()
+    heard_at, killed = began, ""
+
+    def watch() -> None:
+        nonlocal killed
+        while not over.wait(LOOK_EVERY):
+            now = clock.monotonic()
+            if now - began > LONGEST_SECONDS:
+                killed = f"planning took longer than {LONGEST_SECONDS:g} s: plan for fewer days or sites"
+            elif now - heard_at > SILENT_SECONDS:
+                killed = f"the planning process said nothing for {SILENT_SECONDS:g} s and was ended; plan again, or for fewer days or sites"
+            if killed:
+                child.kill()
+                return
+
+    threading.Thread(target=watch, name="planner's watch", daemon=True).start()
     try:
-        child.stdin.write(problem)
-        child.stdin.close()
+        with contextlib.suppress(BrokenPipeError):  # it has ended: its code says so
+            child.stdin.write(problem)
+            child.stdin.close()
         for line in child.stdout:
+            heard_at = clock.monotonic()
             yield line
-            if clock.monotonic() > until:
-                raise TimeoutError(f"planning took longer than {LONGEST_SECONDS:g} s: plan for fewer days or sites")
         if code := child.wait():
-            raise ChildProcessError(f"the planning process ended with code {code}; plan again")
+            raise ChildProcessError(killed or f"the planning process ended with code {code}; plan again")
     finally:
+        over.set()
         with contextlib.suppress(ProcessLookupError):
             child.kill()
         child.wait()
@@ -298,7 +323,8 @@ def in_this_process(problem: bytes) -> Iterator[bytes]:
 
 
 def main() -> None:
-    """Read a problem, write progress and the plan."""
+    """Read a problem, write progress and the plan. Whoever asked may be gone by then: it lives no longer than they would have let it."""
+    signal.alarm(int(LONGEST_SECONDS + SILENT_SECONDS))
     os.nice(10)
     out = sys.stdout.buffer
 

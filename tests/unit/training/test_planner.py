@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from dataclasses import replace
 from typing import Any
@@ -219,7 +220,7 @@ def test_an_interrupted_plan_is_taken_up_again(house: House, at: SetClock) -> No
     with house.units() as work:
         store.change(work.connection, store.plan, asked["id"], state="planning")
     assert work_off(house) == ""
-    at.forward(61)
+    at.forward(121)
     assert work_off(house) == "ready"
 
 
@@ -232,6 +233,24 @@ def test_a_plan_of_a_process_that_ended_without_one_has_failed(house: House) -> 
 def test_the_process_of_its_own_makes_the_same_plan() -> None:
     text = orjson.dumps(planning.as_json(problem(slots=4)))
     assert list(planning.in_a_process(text))[-1].strip() == list(planning.in_this_process(text))[-1]
+
+
+@pytest.mark.parametrize(
+    ("process", "silent", "longest", "told"),
+    [
+        ("import time; time.sleep(60)", 0.2, 60.0, "said nothing for 0.2 s"),
+        ("import sys, time; sys.stdin.read(); print('{}', flush=True); time.sleep(60)", 0.2, 60.0, "said nothing for 0.2 s"),
+        ("while True: print('{}', flush=True)", 60.0, 0.4, "longer than 0.4 s"),
+        ("import sys; sys.exit(3)", 60.0, 60.0, "ended with code 3"),
+    ],
+)
+def test_a_process_that_hangs_is_ended_and_says_so(
+    monkeypatch: pytest.MonkeyPatch, process: str, silent: float, longest: float, told: str
+) -> None:
+    monkeypatch.setattr(planning, "SILENT_SECONDS", silent)
+    monkeypatch.setattr(planning, "LONGEST_SECONDS", longest)
+    with pytest.raises(ChildProcessError, match=told):
+        list(planning.in_a_process(b" " * 2_000_000, [sys.executable, "-c", process]))
 
 
 @pytest.mark.parametrize(
