@@ -503,13 +503,6 @@ def test_a_plan_for_days_beyond_any_calendar_is_refused(house: House, first: str
         planning.ask(house.units, {"from": first, "to": last, "courses": ["empathy"], "sites": []}, "x")
 
 
-def test_a_plan_over_a_time_that_summer_time_leaves_out_fails_and_says_so(house: House) -> None:
-    handlers.put_definition(house.units, "policy", "default", {"zone": "Europe/Berlin", "halves": {"night": "02:30"}}, "x")
-    row = planning.ask(house.units, {"from": "2027-03-20", "to": "2027-04-02", "courses": ["empathy"], "sites": []}, "x")
-    assert planning.work_off(house.units, planning.in_this_process)[0] == "failed"
-    assert "leaves out 02:30" in house.look(planning.get, row["id"])["result"]["error"]
-
-
 def test_a_plan_for_sites_in_two_zones_can_be_applied(house: House) -> None:
     """A trainer of no site is at one place at a time, though a half-day lies elsewhere in each zone."""
     two = {"zone": "Europe/Berlin", "sites": {"hk": "Asia/Hong_Kong"}, "away_share": 1, "least_people": 1}

@@ -261,6 +261,32 @@ def test_a_plan_that_makes_no_sense_is_refused(house: House, wrong: dict[str, An
         planning.ask(house.units, ASKED | wrong, "tom")
 
 
+def test_who_sits_in_a_session_elsewhere_is_not_free_at_that_time_by_their_own_clock(house: House) -> None:
+    handlers.put_definition(house.units, "policy", "default", {"zone": "Europe/Berlin", "sites": {"hk": "Asia/Hong_Kong"}}, "tom")
+    for room in ("rb", "rh"):
+        handlers.put_definition(house.units, "resources", room, {"kind": "room", "site": {"rb": "berlin", "rh": "hk"}[room]}, "tom")
+    house.person("kai", "agent", site="hk")
+    online = house.session(day="2027-02-01", place="off_site", room="", site="", trainers=["una"])  # 8:30 in Berlin is 15:30 in Hong Kong
+    classes.enrol(house.units, online["id"], ["kai"], False)
+    asked = {"from": "2027-02-01", "to": "2027-02-02", "courses": ["empathy", "mail"], "sites": []}
+    made, slots, _ = house.look(planning.problem_of, asked)
+    away = {one.id: {slots[number] for number in one.away} for one in made.learners}
+    assert away["kai"] == {("2027-02-01", "pm")} and away["ann"] == set()
+    open = {one.id: [slots[number] for number in sorted(one.open)] for one in made.trainers}
+    assert open["una"] == [("2027-02-02", "am"), ("2027-02-02", "pm")], "of no site: neither half is free everywhere"
+
+
+def test_a_half_day_that_the_clock_leaves_out_is_passed_over_by_a_plan(house: House) -> None:
+    night = {"zone": "Australia/Lord_Howe", "halves": {"night": "02:10", "am": "08:30"}, "away_share": 1.0, "least_people": 1}
+    handlers.put_definition(house.units, "policy", "default", night, "tom")
+    for name, kind in (("r1", "room"), ("una", "trainer")):
+        handlers.put_definition(house.units, "resources", name, {"kind": kind, "weekly": {"sun": ["night"]}}, "tom")
+    planning.ask(house.units, {"from": "2027-10-01", "to": "2027-10-31", "courses": ["empathy"], "sites": []}, "tom")
+    work_off(house)
+    days = {one["day"] for one in house.rows(store.plan)[0].result["sessions"]}
+    assert days and days <= {"2027-10-10", "2027-10-17", "2027-10-24", "2027-10-31"}, "on the 3rd it is set forward"
+
+
 def test_who_is_elsewhere_when_a_plan_is_carried_out_is_left_out(house: House) -> None:
     asked = planning.ask(house.units, ASKED, "tom")
     work_off(house)
