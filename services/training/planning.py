@@ -248,7 +248,7 @@ def _learners(
     busy: defaultdict[tuple[str, int], int] = defaultdict(int)
     lacking = 0
     for row in people:
-        team = row["team"] or f"~{row['site']}"
+        team = row["team"] or planner.NO_TEAM + row["site"]
         team_sizes[team] += 1
         for number in away[row["id"]]:
             busy[team, number] += 1

@@ -33,6 +33,8 @@ INVENTED = 15.0
 PRIZES = 5.0, 1000.0
 """What a seat is worth then: first so much that rooms and trainers are invented for a few people, in the end whatever it takes."""
 ABOVE_SHARE = 50.0
+NO_TEAM = "~"
+"""Before a site: the people there who are in no team, together."""
 
 
 @dataclass(frozen=True)
@@ -496,6 +498,9 @@ def words(one: Short, language: str = "en") -> str:
     """A shortage for reading; `language`: en or zh."""
     zh = language == "zh"
     where = one.where or ("所有人" if zh else "everybody")
+    if where.startswith(NO_TEAM):
+        at = where.removeprefix(NO_TEAM)
+        where = f"{at}未分组者" if zh else f"of those in no team{' at ' * bool(at)}{at}"
     if zh:
         told = {
             "rooms": f"{where}：教室缺 {one.by} 个半天",
