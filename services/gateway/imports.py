@@ -497,6 +497,20 @@ class Certificates(OfOneAgent):
         kept = agent["certificates"] or {}
         return {**told, "until": kept[told["channel"]]} if told["channel"] in kept else None
 
+    def known(self, rows: Sequence[tuple[int, Told]]) -> Callable[[Told], Told | None]:
+        held, spoken_for = super().known(rows), set()
+        names = sorted({told["agent"] for _, told in rows})
+        for start in range(0, len(names), PAGE):
+            spoken_for.update(self.ask.spoken_for(agents=names[start : start + PAGE]))
+
+        def look(told: Told) -> Told | None:
+            before = held(told)
+            if told["agent"] in spoken_for and self.changed(told, before) is not None:
+                raise Refused({"agent": "training says what they may serve: use the table certifications"})
+            return before
+
+        return look
+
     def changed(self, told: Told, before: Told | None) -> Told | None:
         return None if before is not None and _moment(before["until"]) == _moment(told["until"]) else told
 

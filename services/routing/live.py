@@ -15,7 +15,7 @@ from sqlalchemy import Connection
 from services.routing import hearing, interval_store, rulebook, rules, shard_store, store, training_store
 from services.routing.domain import errors as domain
 from services.routing.domain.desk import Desk
-from services.routing.domain.entities import Agent
+from services.routing.domain.entities import Agent, Permit
 from services.routing.domain.foresight import Experience
 from services.routing.rules import Rules
 from services.routing.shard_store import Mail
@@ -167,6 +167,33 @@ class LiveDesk:
         shard = shard_store.shard_of_agent(work.connection, person)
         if shard is not None and shard != self.shard.number:
             self.shard.post(work, [(shard, "training", person, {"channels": channels})])
+
+    def certify(self, desk: Desk, agent_id: str, channel: str, until: float | None, now: float) -> Agent:
+        """By hand, in a turn. Raises Conflict where training speaks for the agent, and so decides."""
+        desk.agent(agent_id)
+        self._require_silence(agent_id)
+        return desk.certify(agent_id, channel, until, now)
+
+    def permit(self, desk: Desk, agent_id: str, channel: str, permit: Permit, now: float) -> Agent:
+        """As `certify`."""
+        desk.agent(agent_id)
+        self._require_silence(agent_id)
+        return desk.permit(agent_id, channel, permit, now)
+
+    def lapse(self, desk: Desk, agent_id: str, channel: str, now: float) -> Agent:
+        """By hand, in a turn: of what training gave, training alone takes away. Raises Conflict."""
+        desk.agent(agent_id)
+        assert self._turn_of is not None
+        if any(word["kind"] != "lapsed" for word in training_store.words_on(self._turn_of.connection, agent_id, [channel])):
+            raise domain.Conflict(
+                f"training let {agent_id} serve {channel}: POST /v1/certifications/ID/revoke, or DELETE the permit of /v1/learners"
+            )
+        return desk.lapse(agent_id, channel, now)
+
+    def _require_silence(self, agent_id: str) -> None:
+        assert self._turn_of is not None
+        if training_store.spoken_for(self._turn_of.connection, [agent_id]):
+            raise domain.Conflict(f"training says what {agent_id} may serve: POST /v1/certifications or /v1/learners/{agent_id}/permits")
 
     def put_agent(self, desk: Desk, agent_id: str, profile: Mapping[str, Any]) -> Agent:
         """To be called in a turn."""

@@ -6,7 +6,7 @@ from typing import Any
 
 import structlog
 
-from services.routing import handlers, interval_reports, reports, rulebook, shadow_store, shard_store, sharding, store
+from services.routing import handlers, interval_reports, reports, rulebook, shadow_store, shard_store, sharding, store, training_store
 from services.routing import scope as scopes
 from services.routing.domain.desk import Desk
 from services.routing.domain.entities import Permit, Presence
@@ -287,16 +287,21 @@ class RoutingService:
 
     @rpc
     def certify(self, agent_id: str, channel: str, until: float | None) -> dict[str, Any]:
-        return self.core.command(lambda desk, now: desk.certify(agent_id, channel, until, now).to_row(), agent=agent_id)
+        return self.core.command(lambda desk, now: self.core.desk.certify(desk, agent_id, channel, until, now).to_row(), agent=agent_id)
 
     @rpc
     def lapse(self, agent_id: str, channel: str) -> dict[str, Any]:
-        return self.core.command(lambda desk, now: desk.lapse(agent_id, channel, now).to_row(), agent=agent_id)
+        return self.core.command(lambda desk, now: self.core.desk.lapse(desk, agent_id, channel, now).to_row(), agent=agent_id)
 
     @rpc
     def permit(self, agent_id: str, channel: str, supervisor: str, per_day: int, until: float) -> dict[str, Any]:
         permit: Permit = {"supervisor": supervisor, "per_day": per_day, "until": until}
-        return self.core.command(lambda desk, now: desk.permit(agent_id, channel, permit, now).to_row(), agent=agent_id)
+        return self.core.command(lambda desk, now: self.core.desk.permit(desk, agent_id, channel, permit, now).to_row(), agent=agent_id)
+
+    @rpc
+    def spoken_for(self, agents: Sequence[str]) -> list[str]:
+        """Those of these agents whose certificates are training's to give."""
+        return self.core.report(training_store.spoken_for, agents)
 
     # Offers and assignments
 

@@ -63,3 +63,9 @@ def words_on(connection: Connection, person: str, channels: Iterable[str] | None
     query = select(training_word).where(training_word.c.person == person).order_by(training_word.c.channel)
     rows = connection.execute(query if channels is None else query.where(training_word.c.channel.in_(set(channels)))).mappings()
     return [dict(row) for row in rows]
+
+
+def spoken_for(connection: Connection, people: Iterable[str]) -> list[str]:
+    """Those of whom training has said something."""
+    query = select(training_word.c.person).where(training_word.c.person.in_(set(people))).distinct()
+    return list(connection.scalars(query.order_by(training_word.c.person)))

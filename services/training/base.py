@@ -66,6 +66,12 @@ def require_person(connection: Connection, id: str, scope: Scope = None, lock: b
     return row
 
 
+def require_active(row: Row) -> None:
+    """Raises Conflict."""
+    if not row["active"]:
+        raise errors.Conflict(f"{row['id']} does not work here any more")
+
+
 def in_sight(row: Mapping[str, Any], scope: Scope) -> bool:
     if not scope:
         return True

@@ -1,4 +1,5 @@
-"""What happens for each command about sessions and programmes. One transaction each: first resources are locked, then sessions, then people."""
+"""What happens for each command about sessions and programmes. One transaction each: first sessions are locked, then resources, then people, in
+one statement each, so that whoever gives a seat and whoever lets the same person teach then wait for each other."""
 
 from __future__ import annotations
 
@@ -9,7 +10,20 @@ from typing import Any
 from sqlalchemy import Connection, select
 
 from services.training import documents, store
-from services.training.base import Row, Scope, all_known, known, policy, record_hours, refusals, require_person, settle_course, tell, texts
+from services.training.base import (
+    Row,
+    Scope,
+    all_known,
+    known,
+    policy,
+    record_hours,
+    refusals,
+    require_active,
+    require_person,
+    settle_course,
+    tell,
+    texts,
+)
 from services.training.domain import errors as domain
 from services.training.domain import programme, sessions
 from services.training.domain.courses import Course
@@ -42,11 +56,11 @@ def create_with(units: UnitOfWork, told: Mapping[str, Any], people: Sequence[str
     with units() as work, refusals():
         if store.find(work.connection, store.session, told["id"]):
             return
-        one = _arrange(work.connection, [_made(work.connection, told, told["id"])])[0]
-        there = store.lock_people(work.connection, people)
-        elsewhere = store.busy(work.connection, people, one.starts_at, one.ends_at)
+        one = _arrange(work.connection, [_made(work.connection, told, told["id"])], people)[0]
+        there = {row["id"] for row in store.people(work.connection, ids=people)}
+        elsewhere = {*store.busy(work.connection, people, one.starts_at, one.ends_at), *_teaching(work.connection, one, people, [one.id])}
         for person in people:
-            if person in there and there[person]["active"] and person not in elsewhere:
+            if person in there and person not in elsewhere:
                 one.enrol(person, False, clock.now())
         store.save_sessions(work.connection, [one])
         for person in one.enrolled:
@@ -64,15 +78,17 @@ def _made(connection: Connection, told: Mapping[str, Any], id: str, course: Cour
     )  # fmt: skip
 
 
-def _arrange(connection: Connection, made: Sequence[Session], may_be_past: bool = False) -> list[Session]:
-    """The sessions, held against resources, calendars and each other; their capacity is what their resources take, or less where that was said."""
+def _arrange(connection: Connection, made: Sequence[Session], people: Collection[str] = ()) -> list[Session]:
+    """The sessions, held against resources, calendars and each other; their capacity is what their resources take, or less where that was said.
+    Locks whoever teaches, sits or waits in them, and `people`."""
     there: dict[str, Resource] = all_known(connection, "resources")
     known_courses, limits, now = all_known(connection, "courses"), policy(connection), clock.now()
     store.lock_resources(connection, {name for one in made for name in one.resources})
+    store.lock_people(connection, {*people, *(who for one in made for who in (*one.trainers, *one.enrolled, *one.waiting))})
     ours = [one.id for one in made]
     booked: dict[str, list[Session]] = {}
     for one in sorted(made, key=lambda one: one.starts_at):
-        if one.starts_at <= now and not may_be_past:
+        if one.starts_at <= now:
             raise domain.Invalid(f"The session of {one.day} ({one.half}) would begin in the past.")
         sessions.check(one, known_courses[one.course], there)
         clashes = store.taken(connection, one.resources, one.starts_at, one.ends_at, but=ours)
@@ -118,7 +134,6 @@ def _move(work: Work, moved: Sequence[Session], places: Sequence[Mapping[str, An
         after = sessions.capacity_of([there[name] for name in one.resources if name in there], limits)
         one.capacity = min(one.capacity, after) if one.capacity < before else 0  # fewer than there would be seats for was said
     _arrange(work.connection, moved)
-    store.lock_people(work.connection, {person for one in moved for person in (*one.enrolled, *one.waiting)})
     ids = {one.id for one in moved}
     for one in moved:
         taken = store.busy(work.connection, one.enrolled, one.starts_at, one.ends_at)
@@ -154,8 +169,7 @@ def enrol(units: UnitOfWork, id: str, people: Sequence[str], wait: bool, scope: 
         known_people = {person: require_person(work.connection, person, scope) for person in people}
         course: Course = known(work.connection, "courses", one.course, one.course_version)
         for person, row in known_people.items():
-            if not row["active"]:
-                raise errors.Conflict(f"{person} does not work here any more")
+            require_active(row)
             if not course.is_for(list(row["roles"])):
                 raise errors.Invalid(
                     f"{course.name} is for {', '.join(course.audience)}; {person} is {', '.join(row['roles']) or 'none of these'}"
@@ -208,16 +222,14 @@ def _promote(work: Work, one: Session) -> None:
     store.save_seats(work.connection, [one])
 
 
-def release(work: Work, people: Sequence[str], now: float) -> None:
-    """These have left: their seats go to those who wait."""
-    if not people:
-        return
+def release(work: Work, people: Sequence[str], now: float, also: Collection[str] = ()) -> None:
+    """These have left: their seats go to those who wait. Locks them, and whoever is concerned `also`."""
     seats = select(store.seat.c.session).where(
         store.seat.c.person.in_(set(people)), store.seat.c.state.in_(("enrolled", "waiting")), store.seat.c.starts_at > now
     )
     query = select(store.session).where(store.session.c.id.in_(seats)).order_by(store.session.c.id).with_for_update()
-    found = [one for one in store.sessions_of(work.connection, query) if one.state == "planned"]
-    store.lock_people(work.connection, {person for one in found for person in one.waiting} | set(people))
+    found = [one for one in store.sessions_of(work.connection, query) if one.state == "planned"] if people else []
+    store.lock_people(work.connection, {person for one in found for person in one.waiting} | {*people, *also})
     for one in found:
         for person in set(people) & {*one.enrolled, *one.waiting}:
             one.withdraw(person)
@@ -233,6 +245,8 @@ def attend(units: UnitOfWork, id: str, told: Sequence[Mapping[str, Any]], by: st
         course: Course = known(work.connection, "courses", one.course, one.course_version)
         for row in told:
             person = require_person(work.connection, row["person"], scope)
+            if row["present"]:
+                _require_not_attending(work.connection, one, row["person"])
             change = one.attend(row["person"], row["hours"] if row["present"] else 0.0, clock.now())
             if abs(change) > 1e-9:
                 year = date.fromisoformat(one.day).year
@@ -244,6 +258,14 @@ def attend(units: UnitOfWork, id: str, told: Sequence[Mapping[str, Any]], by: st
             tell(work, "session_attended", row["person"], **facts, hours=one.seats[row["person"]].hours, completed=done)
         store.save_sessions(work.connection, [one])
         return shown(one)
+
+
+def _require_not_attending(connection: Connection, one: Session, person: str) -> None:
+    """Hours of one time count once: who was in another session then, or taught, was not in this one. Raises Conflict."""
+    if elsewhere := store.busy(connection, [person], one.starts_at, one.ends_at, but=one.id, states=("attended",)):
+        raise domain.Conflict(f"{person} attended session {elsewhere[person]} at that time: correct the attendance there first.")
+    if _teaching(connection, one, [person], [one.id]):
+        raise domain.Conflict(f"{person} taught at that time.")
 
 
 def _locked(connection: Connection, id: str, scope: Scope) -> Session:
@@ -402,8 +424,8 @@ def move_programme(units: UnitOfWork, id: str, start: str, weekday: str) -> Row:
         if row is None:
             raise errors.NotFound(f"there is no programme {id}")
         table = store.session
-        query = select(table).where(table.c.programme == id, table.c.state != "cancelled").order_by(table.c.starts_at, table.c.id)
-        whole = store.sessions_of(work.connection, query.with_for_update())
+        query = select(table).where(table.c.programme == id, table.c.state != "cancelled").order_by(table.c.id)
+        whole = sorted(store.sessions_of(work.connection, query.with_for_update()), key=lambda one: (one.starts_at, one.id))
         now = clock.now()
         begun = [one for one in whole if one.starts_at <= now or one.state != "planned"]
         coming = [one for one in whole if one not in begun]

@@ -25,6 +25,7 @@ from services.training.base import (
     record_hours,
     records,
     refusals,
+    require_active,
     require_person,
     settle_course,
     tell,
@@ -46,6 +47,7 @@ from shared.ids import new_id
 
 DUE_AT_ONCE = 100
 LONGEST_STUDY = 600
+APPROVING = {"supervisor", "admin"}
 
 
 # ---- what people wrote down
@@ -145,6 +147,7 @@ def open_learning(units: UnitOfWork, person: str, target: str, by: str, approver
     """Somebody begins with a channel or a product."""
     with units() as work, refusals():
         row = require_person(work.connection, person, scope, lock=True)
+        require_active(row)
         curriculum: Curriculum = known(work.connection, "curricula", target)
         if curriculum.audience and set(curriculum.audience).isdisjoint(row["roles"]):
             raise errors.Invalid(
@@ -153,8 +156,8 @@ def open_learning(units: UnitOfWork, person: str, target: str, by: str, approver
         role, skipped = "", []
         if curriculum.kind == "channel":
             way = ladder_of(work.connection, row["roles"], target)
-            if approver and store.get_person(work.connection, approver) is None:
-                raise errors.Invalid(f"the approver {approver} is nobody known", errors={"approver": ["Name somebody of /v1/people."]})
+            if approver and approver != person:
+                _require_approver(work.connection, approver)
             role, skipped = way.role, ladder.open(way, target, person, standing(work.connection, person), approver, reason)
         elif any(one["target"] == target for one in store.learning_of(work.connection, person)):
             raise errors.Conflict(f"{person} is learning {target} already")
@@ -164,6 +167,18 @@ def open_learning(units: UnitOfWork, person: str, target: str, by: str, approver
         }  # fmt: skip
         store.add(work.connection, store.learning, told)
         return _learning(work.connection, told)
+
+
+def _require_approver(connection: Connection, approver: str) -> None:
+    """Raises Invalid where the directory does not know the approver as somebody who leads, and works here."""
+    row = store.get_person(connection, approver)
+    if row is None or not row["active"]:
+        told = f"the approver {approver} is nobody known" if row is None else f"the approver {approver} does not work here any more"
+    elif APPROVING.isdisjoint(row["roles"]):
+        told = f"{approver} ({', '.join(sorted(row['roles'])) or 'without a role'}) cannot approve this"
+    else:
+        return
+    raise errors.Invalid(told, errors={"approver": [f"Name somebody of /v1/people with the role {' or '.join(sorted(APPROVING))}."]})
 
 
 def give_up(units: UnitOfWork, person: str, target: str, scope: Scope = None) -> None:
@@ -210,7 +225,7 @@ def _counts_since(connection: Connection, person: str, name: str) -> float:
 def give_permit(units: UnitOfWork, person: str, told: Mapping[str, Any], by: str, scope: Scope = None) -> Row:
     """Leave to practise; one given before for the channel is replaced."""
     with units() as work, refusals():
-        require_person(work.connection, person, scope, lock=True)
+        require_active(require_person(work.connection, person, scope, lock=True))
         _open_learning(work.connection, person, told["channel"])
         limits, now = policy(work.connection), clock.now()
         certificate.check_permit(told, person, now, limits.permit_days, limits.permit_contacts)
@@ -253,7 +268,7 @@ def _end_permits(work: Work, person: str, channel: str, reason: str) -> bool:
 def certify(units: UnitOfWork, person: str, target: str, by: str, scope: Scope = None) -> Row:
     """Courses done, exam passed, practice evaluated: the person may serve the channel. Raises Conflict that says what is missing."""
     with units() as work, refusals():
-        require_person(work.connection, person, scope, lock=True)
+        require_active(require_person(work.connection, person, scope, lock=True))
         if by == person:
             raise errors.Conflict("nobody certifies themselves")
         if any(row["target"] == target for row in store.certificates_of(work.connection, person)):
@@ -365,11 +380,11 @@ def import_certificates(units: UnitOfWork, rows: Sequence[Mapping[str, Any]], by
                 "active": True, "since": now, "heard": 0, "sequence": 0,
             }
             for row in rows
-            if row["person"] not in there
+            if row["person"] not in there and not _is_over(row, now)
         }  # fmt: skip
         store.put_people(work.connection, list(new.values()))
         for row in rows:
-            if row["expires_at"] is not None and row["expires_at"] <= now:
+            if _is_over(row, now):
                 results.append(errors.Invalid("the certificate is over already"))
                 continue
             since = now if row.get("certified_at") is None else row["certified_at"]
@@ -395,6 +410,10 @@ def import_certificates(units: UnitOfWork, rows: Sequence[Mapping[str, Any]], by
             )
             results.append(None)
     return results
+
+
+def _is_over(row: Mapping[str, Any], now: float) -> bool:
+    return row["expires_at"] is not None and row["expires_at"] <= now
 
 
 def held(connection: Connection, who: Collection[str] | None = None, after: str = "", limit: int = 1000) -> Row:
@@ -607,8 +626,7 @@ def receive(work: Work, events: Sequence[Event]) -> None:
     }
     heard = {row["id"]: row["heard"] for row in store.people(work.connection, ids=changed, active=False)}
     gone = [who for who, event in changed.items() if not event.data["active"] and event.sequence > heard.get(who, 0)]
-    classes.release(work, gone, clock.now())
-    store.lock_people(work.connection, {_whose(event) for event in events} - {""})
+    classes.release(work, gone, clock.now(), {_whose(event) for event in events} - {""})
     zones: dict[str, str] = {}
     served: Counter[tuple[str, str, str]] = Counter()
     evaluated: set[str] = set()

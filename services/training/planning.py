@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
+import signal
 import subprocess
 import sys
+import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import date, timedelta
+from functools import cache
 from typing import Any
 
 import orjson
@@ -20,6 +24,7 @@ from services.training import classes, documents, store
 from services.training.base import Row, Scope, accounts, all_known, courses, policy, refusals
 from services.training.domain import planner, programme, sessions
 from services.training.domain.courses import Course, done_of
+from services.training.domain.errors import Refused
 from services.training.domain.planner import Equipment, Learner, Problem, Room, Trainer
 from services.training.domain.sessions import Resource
 from shared import clock, errors
@@ -29,12 +34,13 @@ from shared.ids import new_id
 log = structlog.get_logger()
 
 LONGEST_DAYS = 200
-LEFT_ALONE_SECONDS = 60.0
+LEFT_ALONE_SECONDS = 120.0
 """A plan of which nothing was heard for so long was interrupted."""
 TELL_EVERY = 1.0
 LONGEST_SECONDS = 900.0
-
-NOWHERE = Resource("", "room")
+SILENT_SECONDS = 90.0
+"""A process that says nothing for so long hangs: it is ended before another takes its plan up."""
+LOOK_EVERY = 0.2
 
 Run = Callable[[bytes], Iterator[bytes]]
 """Lines that planning a problem gives."""
@@ -116,7 +122,7 @@ def work_off(units: UnitOfWork, run: Run) -> tuple[str, float]:
         return "applied", clock.monotonic() - began
     try:
         result = _make(units, store.plain(row), run)
-    except (errors.AnswerlineError, ChildProcessError, TimeoutError) as error:
+    except (errors.AnswerlineError, ChildProcessError) as error:
         log.warning("a plan failed", plan=row["id"], error=type(error).__name__)
         with units() as work:
             store.change(work.connection, table, row["id"], state="failed", result={"error": str(error)}, touched_at=clock.now())
@@ -162,27 +168,37 @@ def problem_of(connection: Connection, told: Mapping[str, Any]) -> tuple[Problem
     first, last = documents.day(told["from"]), documents.day(told["to"])
     days = [first + timedelta(days=number) for number in range((last - first).days + 1)]
     slots = [(day, half) for day in days for half in limits.halves]
-    number_of = {slot: number for number, slot in enumerate(slots)}
     sites = told["sites"]
     resources: dict[str, Resource] = {
         name: one for name, one in all_known(connection, "resources").items() if not one.site or not sites or one.site in sites
     }
     people = [row for row in store.people(connection) if not sites or row["site"] in sites]
-    zones = sorted({limits.zone, *(limits.zone_of(row["site"]) for row in people)})
-    by_zone = [[sessions.moments(limits, zone, day, half) for zone in zones] for day, half in slots]
-    spans = [(min(begins for begins, _ in of), max(ends for _, ends in of)) for of in by_zone]
-    overlaps = _overlaps(by_zone, 3 * len(limits.halves)) if len(zones) > 1 else ()
-    starts, ends = spans[0][0] - 86400.0, spans[-1][1] + 86400.0
+    site_of = {**{id: one.site for id, one in resources.items()}, **{row["id"]: row["site"] for row in people}}
+    zones = sorted({limits.zone, *(limits.zone_of(site) for site in site_of.values())})
+    spans = {zone: [_moments(limits, zone, day, half) for day, half in slots] for zone in zones}
+    overlaps = _overlaps(spans, 3 * len(limits.halves)) if len(zones) > 1 else ()
+
+    @cache
+    def at(site: str, starts: float, ends: float) -> set[int]:
+        """The half-days of a site, or where none is named of any, that something from the one moment to the other touches."""
+        return {
+            n for zone in ([limits.zone_of(site)] if site else zones) for n, (a, b) in enumerate(spans[zone]) if a < ends and starts < b
+        }
+
+    def is_to_come(site: str, number: int) -> bool:
+        """And it is one there: the change to summer time leaves some out."""
+        return all(begins > now for begins, ends in (spans[zone][number] for zone in ([limits.zone_of(site)] if site else zones)))
+
     taken: defaultdict[str, set[int]] = defaultdict(set)
-    query = select(store.booking.c.resource, store.session.c.day, store.session.c.half).join(
-        store.session, store.session.c.id == store.booking.c.session
-    )
-    for resource, day, half in connection.execute(query.where(store.booking.c.starts_at >= starts, store.booking.c.starts_at < ends)):
-        if (number := number_of.get((date.fromisoformat(day), half))) is not None:
-            taken[resource] |= {number, *(overlaps[number] if overlaps and not resources.get(resource, NOWHERE).site else ())}
-    future = [number for number, (begins, _) in enumerate(spans) if begins > now]
-    open = {id: frozenset(n for n in future if one.is_open(*slots[n]) and n not in taken[id]) for id, one in resources.items()}
-    learners, team_sizes, busy, lacking = _learners(connection, people, told, limits, there, number_of, starts, taken)
+    for resource, starts, ends in connection.execute(select(store.booking.c.resource, store.booking.c.starts_at, store.booking.c.ends_at).where(
+        store.booking.c.ends_at > now
+    )):  # fmt: skip
+        taken[resource] |= at(site_of.get(resource, ""), starts, ends)
+    open = {
+        id: frozenset(n for n, slot in enumerate(slots) if one.is_open(*slot) and n not in taken[id] and is_to_come(one.site, n))
+        for id, one in resources.items()
+    }
+    learners, team_sizes, busy, lacking = _learners(connection, people, told, limits, there, at, taken)
     problem = Problem(
         len(slots),
         tuple(Room(id, one.site, one.capacity, open[id]) for id, one in resources.items() if one.kind == "room"),
@@ -194,39 +210,45 @@ def problem_of(connection: Connection, told: Mapping[str, Any]) -> tuple[Problem
     return problem, [(day.isoformat(), half) for day, half in slots], lacking
 
 
-def _overlaps(by_zone: Sequence[Sequence[tuple[float, float]]], reach: int) -> tuple[tuple[int, ...], ...]:
+def _moments(limits: sessions.Policy, zone: str, day: date, half: str) -> tuple[float, float]:
+    """When the half-day begins and ends there; one that the change to summer time leaves out is over before it began."""
+    try:
+        return sessions.moments(limits, zone, day, half)
+    except Refused:
+        return -math.inf, -math.inf
+
+
+def _overlaps(spans: Mapping[str, Sequence[tuple[float, float]]], reach: int) -> tuple[tuple[int, ...], ...]:
     """By half-day the others, at most `reach` away, that lie at the same time in one zone or another."""
-    told = []
-    for number, spans in enumerate(by_zone):
-        near = [other for other in range(max(0, number - reach), min(len(by_zone), number + reach + 1)) if other != number]
-        told.append(tuple(o for o in near if any(a < d and c < b for a, b in spans for c, d in by_zone[o])))
+    by_slot, told = list(zip(*spans.values(), strict=True)), []
+    for number, of in enumerate(by_slot):
+        near = [other for other in range(max(0, number - reach), min(len(by_slot), number + reach + 1)) if other != number]
+        told.append(tuple(o for o in near if any(a < d and c < b for a, b in of for c, d in by_slot[o])))
     return tuple(told)
 
 
 def _learners(
     connection: Connection, people: Sequence[Row], told: Mapping[str, Any], limits: sessions.Policy, there: Mapping[str, Course],
-    number_of: Mapping[tuple[date, str], int], starts: float, taken: Mapping[str, set[int]],
+    at: Callable[[str, float, float], set[int]], taken: Mapping[str, set[int]],
 ) -> tuple[list[Learner], dict[str, int], dict[tuple[str, int], int], int]:  # fmt: skip
     ids = [row["id"] for row in people]
     completed, accounts_of = store.completions(connection, ids), accounts(connection, people, documents.day(told["from"]).year)
     away: defaultdict[str, set[int]] = defaultdict(set)
     coming: defaultdict[str, set[str]] = defaultdict(set)
-    query = select(store.seat.c.person, store.seat.c.course, store.session.c.day, store.session.c.half).join(
-        store.session, store.session.c.id == store.seat.c.session
-    )
-    query = query.where(
-        store.seat.c.state == "enrolled", store.session.c.state == "planned", store.seat.c.starts_at >= min(starts, clock.now())
-    )
-    for person, course, day, half in connection.execute(query):
-        coming[person].add(course)
-        if (number := number_of.get((date.fromisoformat(day), half))) is not None:
-            away[person].add(number)
+    site_of, seat = {row["id"]: row["site"] for row in people}, store.seat
+    query = select(seat.c.person, seat.c.course, seat.c.starts_at, seat.c.ends_at).join(store.session, store.session.c.id == seat.c.session)
+    for person, course, starts, ends in connection.execute(
+        query.where(seat.c.state == "enrolled", store.session.c.state == "planned", seat.c.ends_at > clock.now())
+    ):
+        if person in site_of:
+            coming[person].add(course)
+            away[person] |= at(site_of[person], starts, ends)
     learners: list[Learner] = []
     team_sizes: defaultdict[str, int] = defaultdict(int)
     busy: defaultdict[tuple[str, int], int] = defaultdict(int)
     lacking = 0
     for row in people:
-        team = row["team"] or f"~{row['site']}"
+        team = row["team"] or planner.NO_TEAM + row["site"]
         team_sizes[team] += 1
         for number in away[row["id"]]:
             busy[team, number] += 1
@@ -266,21 +288,41 @@ def _carry_out(units: UnitOfWork, row: Row) -> None:
 # ---- the process
 
 
-def in_a_process(problem: bytes) -> Iterator[bytes]:
-    """Lines that a process of its own writes. Raises ChildProcessError or TimeoutError."""
-    child = subprocess.Popen([sys.executable, "-m", "services.training.planning"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+COMMAND = [sys.executable, "-m", "services.training.planning"]
+
+
+def in_a_process(problem: bytes, command: Sequence[str] = COMMAND) -> Iterator[bytes]:
+    """Lines that a process of its own writes. One that takes too long, or says nothing for too long, is killed: a solver that hangs ends nothing by
+    itself. Raises ChildProcessError."""
+    child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert child.stdin and child.stdout
-    until = clock.monotonic() + LONGEST_SECONDS
+    over, began = threading.Event(), clock.monotonic()
+    heard_at, killed = began, ""
+
+    def watch() -> None:
+        nonlocal killed
+        while not over.wait(LOOK_EVERY):
+            now = clock.monotonic()
+            if now - began > LONGEST_SECONDS:
+                killed = f"planning took longer than {LONGEST_SECONDS:g} s: plan for fewer days or sites"
+            elif now - heard_at > SILENT_SECONDS:
+                killed = f"the planning process said nothing for {SILENT_SECONDS:g} s and was ended; plan again, or for fewer days or sites"
+            if killed:
+                child.kill()
+                return
+
+    threading.Thread(target=watch, name="planner's watch", daemon=True).start()
     try:
-        child.stdin.write(problem)
-        child.stdin.close()
+        with contextlib.suppress(BrokenPipeError):  # it has ended: its code says so
+            child.stdin.write(problem)
+            child.stdin.close()
         for line in child.stdout:
+            heard_at = clock.monotonic()
             yield line
-            if clock.monotonic() > until:
-                raise TimeoutError(f"planning took longer than {LONGEST_SECONDS:g} s: plan for fewer days or sites")
         if code := child.wait():
-            raise ChildProcessError(f"the planning process ended with code {code}; plan again")
+            raise ChildProcessError(killed or f"the planning process ended with code {code}; plan again")
     finally:
+        over.set()
         with contextlib.suppress(ProcessLookupError):
             child.kill()
         child.wait()
@@ -298,7 +340,8 @@ def in_this_process(problem: bytes) -> Iterator[bytes]:
 
 
 def main() -> None:
-    """Read a problem, write progress and the plan."""
+    """Read a problem, write progress and the plan. Whoever asked may be gone by then: it lives no longer than they would have let it."""
+    signal.alarm(int(LONGEST_SECONDS + SILENT_SECONDS))
     os.nice(10)
     out = sys.stdout.buffer
 

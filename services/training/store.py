@@ -537,10 +537,17 @@ def taken(
     return [(row.resource, row.session) for row in found if row.session not in but]
 
 
-def busy(connection: Connection, who: Collection[str], starts_at: float, ends_at: float, but: str = "") -> dict[str, str]:
+def busy(
+    connection: Connection,
+    who: Collection[str],
+    starts_at: float,
+    ends_at: float,
+    but: str = "",
+    states: Collection[str] = ("enrolled", "attended"),
+) -> dict[str, str]:
     """Of these people those with a seat in another session then -> that session."""
     query = select(seat.c.person, seat.c.session).where(
-        seat.c.person.in_(set(who)), seat.c.state.in_(("enrolled", "attended")), seat.c.starts_at < ends_at, seat.c.ends_at > starts_at
+        seat.c.person.in_(set(who)), seat.c.state.in_(states), seat.c.starts_at < ends_at, seat.c.ends_at > starts_at
     )
     return {row.person: row.session for row in connection.execute(query) if row.session != but}
 

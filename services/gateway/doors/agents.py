@@ -67,18 +67,26 @@ class AgentDoors(Doors):
     # Who may work on which channel
 
     @endpoint(
-        "PUT", "/v1/agents/{id}/certificates/{channel}", body=schemas.Certificate, answer=answers.Agent, roles=OPERATING, tag="agents"
+        "PUT",
+        "/v1/agents/{id}/certificates/{channel}",
+        body=schemas.Certificate,
+        answer=answers.Agent,
+        answers={409: None},
+        roles=OPERATING,
+        tag="agents",
     )
     def put_certificate(self, request: Request) -> dict[str, Any]:
-        """The agent is certified for the channel, until then. From the first one on, certificates alone count, and no longer `channels`."""
+        """For a centre without training: the agent is certified for the channel, until then. From the first one on, certificates alone count, and no
+        longer `channels`. 409: training speaks for the agent, and so gives certificates."""
         return self.routing.certify(agent_id=request.parameters["id"], channel=request.parameters["channel"], until=request.body["until"])
 
     @endpoint("DELETE", "/v1/agents/{id}/certificates/{channel}", answer=answers.Agent, roles=OPERATING, tag="agents")
     def delete_certificate(self, request: Request) -> dict[str, Any]:
-        """The agent is certified for the channel no more; a contact in progress goes on."""
+        """The agent is certified for the channel no more; a contact in progress goes on. 409: training gave it, and so takes it away."""
         return self.routing.lapse(agent_id=request.parameters["id"], channel=request.parameters["channel"])
 
     @endpoint("PUT", "/v1/agents/{id}/permits/{channel}", body=schemas.Permit, answer=answers.Agent, roles=OPERATING, tag="agents")
     def put_permit(self, request: Request) -> dict[str, Any]:
-        """Leave to practise on a channel without its certificate: so many contacts a day, while the supervisor is signed in."""
+        """For a centre without training: leave to practise on a channel without its certificate, so many contacts a day, while the supervisor is signed in.
+        409: training speaks for the agent, and so gives permits."""
         return self.routing.permit(agent_id=request.parameters["id"], channel=request.parameters["channel"], **request.body)

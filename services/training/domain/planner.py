@@ -33,6 +33,8 @@ INVENTED = 15.0
 PRIZES = 5.0, 1000.0
 """What a seat is worth then: first so much that rooms and trainers are invented for a few people, in the end whatever it takes."""
 ABOVE_SHARE = 50.0
+NO_TEAM = "~"
+"""Before a site: the people there who are in no team, together."""
 
 
 @dataclass(frozen=True)
@@ -197,7 +199,7 @@ class _State:
         by_course: defaultdict[tuple[str, str], list[Held]] = defaultdict(list)
         for one in made.sessions():
             by_course[one.site, one.course].append(one)
-        for (site, team, course), people in made.sent():
+        for (site, team, course, _who), people in made.sent():
             for learner in people:
                 session = next((one for one in by_course[site, course] if len(one.people) < one.capacity), None)
                 if session is not None and self.away[team, slot] < self.problem.limit(team, slot):
@@ -216,12 +218,14 @@ class _State:
         self.last[learner] = slot
         self.placed[learner.site] += 1
         self.count -= 1
+        if slot >= 0 and learner.id in self.resources:
+            self.taken |= self.problem.bookings(self.resources[learner.id], slot)
 
     def _programme(self, slot: int, slots_left: int, prize: float = 0.0) -> _Programme | None:
-        waiting: defaultdict[tuple[str, str, str], list[Learner]] = defaultdict(list)
+        waiting: defaultdict[Group, list[Learner]] = defaultdict(list)
         for one, needs in self.needs.items():
-            if needs and slot > self.last.get(one, -1) and slot not in one.away:
-                waiting[one.site, one.team, needs[0]].append(one)
+            if needs and slot > self.last.get(one, -1) and slot not in one.away and (one.id, slot) not in self.taken:
+                waiting[one.site, one.team, needs[0], one.id if one.id in self.resources else ""].append(one)
         pace = {}
         if slots_left:
             done = PACE * (slot + 1) / self.problem.slots
@@ -257,8 +261,8 @@ class _State:
         return told
 
 
-Group = tuple[str, str, str]
-"""Site, team, course."""
+Group = tuple[str, str, str, str]
+"""Site, team, course; and the one person, where they teach too: they cannot do both at once."""
 
 
 @dataclass
@@ -330,16 +334,18 @@ class _Programme:
         for room in self.problem.rooms:
             if slot in room.open and (room.id, slot) not in self.taken:
                 rooms[room.site, room.capacity].append(room)
-        trainers: defaultdict[tuple[str, int, frozenset[str]], list[Trainer]] = defaultdict(list)
+        learning = {who: self.going[site, team, course, who] for site, team, course, who in self.going if who}
+        trainers: defaultdict[tuple[str, int, frozenset[str], str], list[Trainer]] = defaultdict(list)
         for trainer in self.problem.trainers:
             if slot in trainer.open and (trainer.id, slot) not in self.taken:
-                trainers[trainer.site, trainer.capacity, trainer.courses].append(trainer)
+                alone = trainer.id if trainer.id in learning else ""
+                trainers[trainer.site, trainer.capacity, trainer.courses, alone].append(trainer)
         self.rooms, self.trainers = list(rooms.values()), list(trainers.values())
         in_room: defaultdict[int, dict[int, float]] = defaultdict(dict)
         by_trainer: defaultdict[int, dict[int, float]] = defaultdict(dict)
         on_piece: defaultdict[str, dict[int, float]] = defaultdict(dict)
         seats: defaultdict[tuple[str, str], dict[int, float]] = defaultdict(dict)
-        for (site, _team, course), variable in self.going.items():
+        for (site, _team, course, _who), variable in self.going.items():
             seats[site, course][variable] = 1.0
         for (site, course), row in sorted(seats.items()):
             pieces = {model: self._equipment(site, model) for model in self.problem.models.get(course, ())}
@@ -362,6 +368,8 @@ class _Programme:
             self.row(terms, 0.0, len(self.rooms[r]))
         for t, terms in by_trainer.items():
             self.row(terms, 0.0, len(self.trainers[t]))
+            if (learner := learning.get(self.trainers[t][0].id)) is not None:
+                self.row({**terms, learner: 1.0}, 0.0, 1.0)
         for terms in on_piece.values():
             self.row(terms, 0.0, 1.0)
 
@@ -403,7 +411,7 @@ class _Programme:
 
     def _limit(self, pace: Mapping[str, int], prize: float) -> None:
         by_team: defaultdict[str, dict[int, float]] = defaultdict(dict)
-        for (_site, team, _course), variable in self.going.items():
+        for (_site, team, _course, _who), variable in self.going.items():
             by_team[team][variable] = 1.0
             self.cost[variable] -= prize
         for team, terms in by_team.items():
@@ -412,7 +420,7 @@ class _Programme:
                 terms[self.extra.setdefault(("team_share", team, "people_at_once"), self.variable(ABOVE_SHARE, 10_000))] = -1.0
             self.row(terms, -np.inf, most)
         for site, most in pace.items():
-            self.row({variable: 1.0 for (at, _team, _course), variable in self.going.items() if at == site}, -np.inf, max(0, most))
+            self.row({variable: 1.0 for (at, *_), variable in self.going.items() if at == site}, -np.inf, max(0, most))
 
     # ---- what came out
 
@@ -490,6 +498,9 @@ def words(one: Short, language: str = "en") -> str:
     """A shortage for reading; `language`: en or zh."""
     zh = language == "zh"
     where = one.where or ("所有人" if zh else "everybody")
+    if where.startswith(NO_TEAM):
+        at = where.removeprefix(NO_TEAM)
+        where = f"{at}未分组者" if zh else f"of those in no team{' at ' * bool(at)}{at}"
     if zh:
         told = {
             "rooms": f"{where}：教室缺 {one.by} 个半天",

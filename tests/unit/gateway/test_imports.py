@@ -23,12 +23,16 @@ CUSTOMERS = "id,value,tier,numbers\r\nc1,1200.5,gold,+49 30 1234567|+852 6778 63
 
 
 class Routing:
-    """Keeps agents as routing does; `fails` is raised by the next changes, one by one."""
+    """Keeps agents as routing does; `fails` is raised by the next changes, one by one; `spoken`: of whom training has said something."""
 
     def __init__(self) -> None:
         self.agents: dict[str, dict[str, Any]] = {}
         self.fails: list[Exception | None] = []
         self.changes = 0
+        self.spoken: tuple[str, ...] = ()
+
+    def spoken_for(self, agents: list[str]) -> list[str]:
+        return [id for id in agents if id in self.spoken]
 
     def list_agents(self, after: str = "", limit: int = 100) -> dict[str, Any]:
         ids = sorted(id for id in self.agents if id > after)
@@ -275,6 +279,15 @@ def test_a_table_of_many_slices(tables: Tables) -> None:
     assert tables.report("customers", table) == (count, 0, 0, 0)
     assert tables.export("customers").count(b"gold") == count
     assert tables.report("customers", table + "c99999,new\n") == (1, 0, count, 0)
+
+
+def test_certificates_of_whom_training_speaks_for_are_trainings_to_give(tables: Tables) -> None:
+    tables.routing.agents = {id: {"id": id, "certificates": {"voice": None}} for id in ("a", "b")}
+    tables.routing.spoken = ("a",)
+    assert tables.report("certificates", "agent,channel,until\na,voice,\nb,chat,\n") == (1, 0, 1, 0), "what is so already changes nothing"
+    answer = tables.post("certificates", "agent,channel,until\na,chat,\nb,voice,\n")
+    (refused,) = answer.json["rows"]
+    assert (answer.status, refused["line"], "use the table certifications" in refused["reason"]) == (422, 2, True)
 
 
 # ---- certificates that training is to know

@@ -656,6 +656,30 @@ def test_a_word_that_comes_late_or_twice_changes_nothing(house: House) -> None:
     assert channels_of(house, "ann") == {"voice"}
 
 
+def test_by_hand_certificates_are_given_only_while_training_is_silent_of_the_agent(house: House) -> None:
+    live, until = house.desk, house.at() + DAY
+    acts: dict[str, Command] = {
+        "certify": lambda desk, now: live.certify(desk, "ann", "social", None, now).id,
+        "permit": lambda desk, now: live.permit(desk, "ann", "social", {"supervisor": "bob", "per_day": 1, "until": until}, now).id,
+        "lapse": lambda desk, now: live.lapse(desk, "ann", "chat", now).id,
+    }
+
+    def answers() -> list[str]:
+        return [str(house.do(act)) for act in acts.values()]
+
+    house.do(lambda desk, _now: desk.put_agent("bob"))
+    assert answers() == ["ann", "ann", "ann"]
+    house.do(lambda desk, now: live.lapse(desk, "ann", "social", now))
+    house.hear(certified(house, 1, None, channel="chat"))
+    refused = answers()
+    assert "training says what ann may serve" in refused[0] and refused[1] == refused[0]
+    assert "training let ann serve chat" in refused[2] and channels_of(house, "ann") == {"voice", "chat"}
+    house.do(lambda desk, now: live.lapse(desk, "ann", "voice", now))
+    assert channels_of(house, "ann") == {"chat"}, "what the profile said can still be taken away"
+    house.hear(lapsed(house, 2, channel="chat"))
+    assert "training says" in answers()[0] and channels_of(house, "ann") == set()
+
+
 def test_who_becomes_an_agent_later_is_what_training_said_before(house: House) -> None:
     permitted = word("practice_permitted", 2, "new", channel="chat", supervisor="ann", contacts_a_day=2, until=house.at() + DAY)
     house.hear(lapsed(house, 1, person="new"), permitted)

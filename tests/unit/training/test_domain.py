@@ -278,6 +278,38 @@ def test_who_comes_unannounced_is_one_too_many_when_all_seats_are_taken() -> Non
     assert one.attend("a", None, 200.0) == 4
 
 
+@pytest.mark.parametrize(
+    ("zone", "day", "half", "begins", "ends"),
+    [
+        ("Australia/Sydney", "2027-04-02", "am", "2027-04-01T21:30:00.000Z", "2027-04-02T01:30:00.000Z"),
+        ("Australia/Sydney", "2027-04-05", "am", "2027-04-04T22:30:00.000Z", "2027-04-05T02:30:00.000Z"),
+        ("Australia/Lord_Howe", "2027-04-02", "am", "2027-04-01T21:30:00.000Z", "2027-04-02T01:30:00.000Z"),  # half an hour of summer time
+        ("Australia/Lord_Howe", "2027-04-05", "am", "2027-04-04T22:00:00.000Z", "2027-04-05T02:00:00.000Z"),
+        ("Asia/Kathmandu", "2027-01-18", "am", "2027-01-18T02:45:00.000Z", "2027-01-18T06:45:00.000Z"),
+        (
+            "Europe/Berlin",
+            "2027-03-28",
+            "night",
+            "2027-03-28T00:15:00.000Z",
+            "2027-03-28T04:15:00.000Z",
+        ),  # to 6:15 on the wall, and four hours
+        ("Europe/Berlin", "2027-10-31", "night", "2027-10-30T23:15:00.000Z", "2027-10-31T03:15:00.000Z"),  # to 4:15
+        ("Europe/Berlin", "2027-10-31", "twice", "2027-10-31T00:15:00.000Z", "2027-10-31T04:15:00.000Z"),  # the first of both
+    ],
+)
+def test_a_half_day_begins_by_the_clock_on_the_wall_and_lasts_four_hours(zone: str, day: str, half: str, begins: str, ends: str) -> None:
+    policy = Policy(halves={"night": "01:15", "twice": "02:15", "am": "08:30"})
+    assert tuple(map(clock.to_text, sessions.moments(policy, zone, date.fromisoformat(day), half))) == (begins, ends)
+
+
+@pytest.mark.parametrize(
+    ("zone", "day", "half"), [("Europe/Berlin", "2027-03-28", "02:59"), ("Australia/Lord_Howe", "2027-10-03", "02:29")]
+)
+def test_a_time_that_the_clock_leaves_out_is_none(zone: str, day: str, half: str) -> None:
+    with pytest.raises(Invalid, match=f"leaves out {half}"):
+        sessions.moments(Policy(halves={"night": half}), zone, date.fromisoformat(day), "night")
+
+
 def test_the_day_of_a_moment_is_the_places_own() -> None:
     at = clock.from_text("2027-01-18T16:30:00Z")
     assert [sessions.local_day(at, zone).day for zone in ("UTC", "Asia/Hong_Kong")] == [18, 19]

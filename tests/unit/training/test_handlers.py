@@ -120,8 +120,15 @@ def step(house: House, channel: str) -> dict[str, Any]:
 def test_to_skip_a_step_needs_an_approver_and_a_reason_and_is_recorded(house: House) -> None:
     with pytest.raises(Conflict, match="name an approver and a reason"):
         learn(house, channel="email")
-    with pytest.raises(Invalid, match="nobody known"):
-        learn(house, channel="email", approver="nobody", reason="came from there")
+    house.person("kim", "supervisor", active=False)
+    for approver, told in (
+        ("nobody", "nobody known"),
+        ("bea", r"bea \(agent\) cannot approve"),
+        ("tom", "cannot approve"),
+        ("kim", "not work here"),
+    ):
+        with pytest.raises(Invalid, match=told):
+            learn(house, channel="email", approver=approver, reason="came from there")
     with pytest.raises(Invalid, match="their own"):
         learn(house, channel="email", approver="ann", reason="came from there")
     with pytest.raises(Invalid, match="Say why"):
@@ -138,6 +145,14 @@ def test_nobody_learns_two_channels_at_once(house: House) -> None:
     handlers.give_up(house.units, "ann", "voice")
     assert [one["reason"] for one in house.told("certification_lapsed")] == ["given up"], "the permit goes with it"
     learn(house, channel="email", approver="lee", reason="after all")
+
+
+def test_who_has_left_begins_nothing_and_is_given_nothing(house: House) -> None:
+    learn(house)
+    house.person("ann", "agent", active=False)
+    for act in (lambda: learn(house), lambda: permit(house), lambda: handlers.certify(house.units, "ann", "voice", "lee")):
+        with pytest.raises(Conflict, match="ann does not work here"):
+            act()
 
 
 # ---- permits
@@ -372,9 +387,10 @@ def test_a_chosen_module_counts_before_the_map_and_a_plan_can_be_changed_until_i
 
 def test_imported_certificates_reach_routing_and_need_no_directory(house: House, at: SetClock) -> None:
     rows = [{"person": f"new{number}", "channel": "voice", "certified_at": 1.0, "expires_at": None, "site": "hk"} for number in range(3)]
-    late = {"person": "ann", "channel": "voice", "certified_at": 1.0, "expires_at": at() - 1}
+    late = {"person": "late", "channel": "voice", "certified_at": 1.0, "expires_at": at() - 1}
     results = handlers.import_certificates(house.units, [*rows, late], "test")
     assert [result is None for result in results] == [True, True, True, False]
+    assert house.look(store.get_person, "late") is None, "a row that is refused writes nothing"
     assert {(one["person"], one["certified_at"]) for one in house.told("certified")} == {
         (f"new{number}", "1970-01-01T00:00:01.000Z") for number in range(3)
     }
@@ -485,13 +501,6 @@ def test_documents_take_no_aliases_and_no_foreign_digits() -> None:
 def test_a_plan_for_days_beyond_any_calendar_is_refused(house: House, first: str, last: str) -> None:
     with pytest.raises(Invalid, match="too far"):
         planning.ask(house.units, {"from": first, "to": last, "courses": ["empathy"], "sites": []}, "x")
-
-
-def test_a_plan_over_a_time_that_summer_time_leaves_out_fails_and_says_so(house: House) -> None:
-    handlers.put_definition(house.units, "policy", "default", {"zone": "Europe/Berlin", "halves": {"night": "02:30"}}, "x")
-    row = planning.ask(house.units, {"from": "2027-03-20", "to": "2027-04-02", "courses": ["empathy"], "sites": []}, "x")
-    assert planning.work_off(house.units, planning.in_this_process)[0] == "failed"
-    assert "leaves out 02:30" in house.look(planning.get, row["id"])["result"]["error"]
 
 
 def test_a_plan_for_sites_in_two_zones_can_be_applied(house: House) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -43,6 +45,7 @@ def check(asked: Problem, made: Plan) -> None:
         there.update((name, one.slot) for name in (one.room, one.trainer, *one.equipment))
         assert all(one.slot in open[name] for name in (one.room, one.trainer, *one.equipment))
         assert 0 < len(one.people) <= one.capacity
+        there.update((person, one.slot) for person in one.people)
         for person in one.people:
             away[by_id[person].team, one.slot] += 1
             assert one.slot not in by_id[person].away and by_id[person].site == one.site
@@ -73,6 +76,8 @@ def test_whatever_is_asked_the_rules_hold(
     away = data.draw(st.lists(st.sets(st.integers(0, slots - 1), max_size=3), min_size=people, max_size=people))
     learners = tuple(Learner(one.id, one.team, one.site, one.needs, frozenset(of)) for one, of in zip(asked.learners, away, strict=True))
     asked = problem(slots, people, ("a", "b", "c")[:needs], 5, share, rooms, rooms, capacity, learners=learners)
+    if data.draw(st.booleans(), "who learns teaches too"):
+        asked = replace(asked, trainers=tuple(replace(one, id=f"p{number:02}") for number, one in enumerate(asked.trainers)))
     check(asked, planner.plan(asked))
 
 
@@ -111,6 +116,19 @@ def test_a_course_never_comes_before_the_one_it_follows_even_where_there_is_room
     assert made.placed == 4 and set(map(tuple, made.unplaced.values())) == {("b",)}
 
 
+def test_nobody_teaches_themselves() -> None:
+    """Two teach each other, one alone lacks a trainer."""
+    asked = replace(problem(people=2, needs=("a",), trainers=2, rooms=2, share=1.0), away_share=1.0)
+    both = replace(asked, trainers=tuple(replace(one, id=f"p{number:02}") for number, one in enumerate(asked.trainers)))
+    made = planner.plan(both)
+    check(both, made)
+    assert {(one.trainer, *one.people) for one in made.sessions} == {("p00", "p01"), ("p01", "p00")}
+    alone = replace(both, trainers=both.trainers[:1])
+    made = planner.plan(alone)
+    check(alone, made)
+    assert (made.unplaced, made.short) == ({"p00": ["a"]}, [Short("trainers", "a", 1, "trainer_half_days", False)])
+
+
 def test_a_team_never_loses_more_than_its_share() -> None:
     asked = problem(slots=10, people=12, needs=("a",), team=6, share=0.34, capacity=12)
     made = planner.plan(asked)
@@ -141,6 +159,7 @@ def house(make_units: MakeUnits, at: SetClock) -> House:
     handlers.put_definition(
         house.units, "policy", "default", {"zone": "Europe/Berlin", "hours_a_year": 8, "away_share": 0.5, "least_people": 1}, "tom"
     )
+    handlers.put_definition(house.units, "resources", "una", {"kind": "trainer", "external": True}, "tom")
     return house
 
 
@@ -201,7 +220,7 @@ def test_an_interrupted_plan_is_taken_up_again(house: House, at: SetClock) -> No
     with house.units() as work:
         store.change(work.connection, store.plan, asked["id"], state="planning")
     assert work_off(house) == ""
-    at.forward(61)
+    at.forward(121)
     assert work_off(house) == "ready"
 
 
@@ -217,11 +236,55 @@ def test_the_process_of_its_own_makes_the_same_plan() -> None:
 
 
 @pytest.mark.parametrize(
+    ("process", "silent", "longest", "told"),
+    [
+        ("import time; time.sleep(60)", 0.2, 60.0, "said nothing for 0.2 s"),
+        ("import sys, time; sys.stdin.read(); print('{}', flush=True); time.sleep(60)", 0.2, 60.0, "said nothing for 0.2 s"),
+        ("while True: print('{}', flush=True)", 60.0, 0.4, "longer than 0.4 s"),
+        ("import sys; sys.exit(3)", 60.0, 60.0, "ended with code 3"),
+    ],
+)
+def test_a_process_that_hangs_is_ended_and_says_so(
+    monkeypatch: pytest.MonkeyPatch, process: str, silent: float, longest: float, told: str
+) -> None:
+    monkeypatch.setattr(planning, "SILENT_SECONDS", silent)
+    monkeypatch.setattr(planning, "LONGEST_SECONDS", longest)
+    with pytest.raises(ChildProcessError, match=told):
+        list(planning.in_a_process(b" " * 2_000_000, [sys.executable, "-c", process]))
+
+
+@pytest.mark.parametrize(
     "wrong", [{"to": "2027-01-31"}, {"to": "2028-01-31"}, {"courses": ["none"]}, {"from": "2027-01-01", "to": "2027-12-31"}]
 )
 def test_a_plan_that_makes_no_sense_is_refused(house: House, wrong: dict[str, Any]) -> None:
     with pytest.raises(Invalid):
         planning.ask(house.units, ASKED | wrong, "tom")
+
+
+def test_who_sits_in_a_session_elsewhere_is_not_free_at_that_time_by_their_own_clock(house: House) -> None:
+    handlers.put_definition(house.units, "policy", "default", {"zone": "Europe/Berlin", "sites": {"hk": "Asia/Hong_Kong"}}, "tom")
+    for room in ("rb", "rh"):
+        handlers.put_definition(house.units, "resources", room, {"kind": "room", "site": {"rb": "berlin", "rh": "hk"}[room]}, "tom")
+    house.person("kai", "agent", site="hk")
+    online = house.session(day="2027-02-01", place="off_site", room="", site="", trainers=["una"])  # 8:30 in Berlin is 15:30 in Hong Kong
+    classes.enrol(house.units, online["id"], ["kai"], False)
+    asked = {"from": "2027-02-01", "to": "2027-02-02", "courses": ["empathy", "mail"], "sites": []}
+    made, slots, _ = house.look(planning.problem_of, asked)
+    away = {one.id: {slots[number] for number in one.away} for one in made.learners}
+    assert away["kai"] == {("2027-02-01", "pm")} and away["ann"] == set()
+    open = {one.id: [slots[number] for number in sorted(one.open)] for one in made.trainers}
+    assert open["una"] == [("2027-02-02", "am"), ("2027-02-02", "pm")], "of no site: neither half is free everywhere"
+
+
+def test_a_half_day_that_the_clock_leaves_out_is_passed_over_by_a_plan(house: House) -> None:
+    night = {"zone": "Australia/Lord_Howe", "halves": {"night": "02:10", "am": "08:30"}, "away_share": 1.0, "least_people": 1}
+    handlers.put_definition(house.units, "policy", "default", night, "tom")
+    for name, kind in (("r1", "room"), ("una", "trainer")):
+        handlers.put_definition(house.units, "resources", name, {"kind": kind, "weekly": {"sun": ["night"]}}, "tom")
+    planning.ask(house.units, {"from": "2027-10-01", "to": "2027-10-31", "courses": ["empathy"], "sites": []}, "tom")
+    work_off(house)
+    days = {one["day"] for one in house.rows(store.plan)[0].result["sessions"]}
+    assert days and days <= {"2027-10-10", "2027-10-17", "2027-10-24", "2027-10-31"}, "on the 3rd it is set forward"
 
 
 def test_who_is_elsewhere_when_a_plan_is_carried_out_is_left_out(house: House) -> None:
