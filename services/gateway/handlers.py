@@ -74,11 +74,25 @@ EVENT_OF = {
 # ---- taking in
 
 
+@dataclass(frozen=True)
+class Answer:
+    """What a customer said of a contact, as an event told it: `contact` as the sender names it, `told` what the event says of it, `key` by
+    which it is known again. `at`: epoch seconds."""
+
+    number: int
+    key: str
+    contact: str
+    told: Mapping[str, Any]
+    at: float
+    text: str
+
+
 @dataclass
 class Reading:
-    """What one post told: observations, lines passed over, and those that could not be read."""
+    """What one post told: observations, customers' answers, lines passed over, and those that could not be read."""
 
     observations: list[Observation] = field(default_factory=list)
+    answers: list[Answer] = field(default_factory=list)
     ignored: int = 0
     rejected: list[tuple[int, str, str]] = field(default_factory=list)
     """(line or message number from 1, reason, text)"""
@@ -87,7 +101,7 @@ class Reading:
     polls: bool = False
     """whether it says that it will ask whom to dial for an arrival"""
 
-    def read(self, number: int, text: str, interpret: Callable[[], Observation | Ignored]) -> None:
+    def read(self, number: int, text: str, interpret: Callable[[], Observation | Answer | Ignored]) -> None:
         try:
             told = interpret()
         except Malformed as fault:
@@ -95,6 +109,8 @@ class Reading:
             return
         if isinstance(told, Ignored):
             self.ignored += 1
+        elif isinstance(told, Answer):
+            self.answers.append(told)
         elif any(
             name and len(name) > LONGEST_NAME for name in (*told.identifiers, told.queue, told.agent, told.interface, *(told.calls or ()))
         ):
@@ -298,20 +314,52 @@ def take_in(units: UnitOfWork, posts: Sequence[Taken]) -> list[Receipt]:
     with units() as work:
         rows = bulk.insert(work.connection, store.intake, list(distinct.values()), key=("source", "key"), returning=("source", "key"))
         new = {(row.source, row.key) for row in rows}
-        _keep_refused(work, posts, moment)
         contacts = _welcome(work, [(post.source, post.reading.observations[0], post.arrival) for post in posts if post.arrival])
+        answered = [_take_answers(work, post, moment) if post.reading.answers else 0 for post in posts]
+        _keep_refused(work, posts, moment)
     receipts = []
-    for post, keys in zip(posts, keys_of_post, strict=True):
+    for post, keys, answers in zip(posts, keys_of_post, answered, strict=True):
         fresh = {key for key in keys if key in new}
         new -= fresh
         contact = contacts.get((post.source, post.reading.observations[0].call or "")) if post.arrival else None
-        receipts.append(_receipt(post.reading, len(fresh), contact))
+        receipts.append(_receipt(post.reading, len(fresh) + answers, contact))
     return receipts
 
 
 def _receipt(reading: Reading, accepted: int, contact: str | None) -> Receipt:
     rejected = [{"line": number, "reason": reason} for number, reason, _ in reading.rejected[:REASONS_SHOWN]]
-    return Receipt(accepted, len(reading.observations) - accepted, reading.ignored, rejected, len(reading.rejected), contact)
+    told = len(reading.observations) + len(reading.answers)
+    return Receipt(accepted, told - accepted, reading.ignored, rejected, len(reading.rejected), contact)
+
+
+def _take_answers(work: Work, post: Taken, moment: float) -> int:
+    """Announce what customers said; how many of it was new. Of a contact that nobody knows it is refused."""
+    reading, known = post.reading, []
+    for answer in reading.answers:
+        try:
+            known.append((answer, contact_named(work.connection, answer.contact)))
+        except NotFound as unknown:
+            reading.rejected.append((answer.number, str(unknown), answer.text))
+    reading.answers = [answer for answer, _ in known]
+    digests = [hashlib.blake2b(answer.key.encode(), digest_size=16).hexdigest() for answer, _ in known]
+    rows = [
+        {"source": post.source, "key": digest, "observation": {}, "received_at": moment, "processed_at": moment}
+        for digest in dict.fromkeys(digests)
+    ]
+    written = bulk.insert(work.connection, store.intake, rows, key=("source", "key"), returning=("key",))
+    new = {row.key for row in written}
+    for (answer, contact), digest in zip(known, digests, strict=True):
+        if digest in new:
+            new.discard(digest)
+            announce_answer(work, new_id(), contact, answer.told, min(answer.at, moment))
+    return len(written)
+
+
+def announce_answer(work: Work, id: str, contact: str, told: Mapping[str, Any], at: float) -> None:
+    """A customer's answer is a fact from now on. `told`: satisfied, resolved, text, survey."""
+    names = ("satisfied", "resolved", "text", "survey")
+    data = {name: told.get(name) for name in names} | {"contact": contact, "answer": id, "people": [], "at": at}
+    work.announce(Event("gateway.survey_answered.v1", id, data, at, 1))
 
 
 def _keep_refused(work: Work, posts: Iterable[Taken], moment: float) -> None:
@@ -343,12 +391,17 @@ def _welcome(work: Work, arrivals: Sequence[tuple[str, Observation, Arrival]]) -
 
 def find_contact(units: UnitOfWork, reference: str) -> str:
     """A contact's id from itself or from `<source>:<call id>`. Raises NotFound."""
-    source, colon, call = reference.partition(":")
     with units.database.reading() as connection:
-        if colon:
-            found = store.contacts_of(connection, [(source, call)]).get((source, call))
-        else:
-            found = _known_id(connection, reference)
+        return contact_named(connection, reference)
+
+
+def contact_named(connection: Any, reference: str) -> str:
+    """As `find_contact`."""
+    source, colon, call = reference.partition(":")
+    if colon:
+        found = store.contacts_of(connection, [(source, call)]).get((source, call))
+    else:
+        found = _known_id(connection, reference)
     if found is None:
         raise NotFound(f"no contact {reference}; a contact is named by its id or by <source>:<call id>")
     return found

@@ -39,6 +39,7 @@ from shared.runtime.fanout import Fanout, Listener
 log = structlog.get_logger()
 
 LIVE = "live"
+SURVEY_ANSWERED = "gateway.survey_answered.v1"
 PERSON_CHANGED = "gateway.person_changed.v1"
 MOST_LISTENERS = 5_000
 MOST_TOPICS = 100
@@ -284,6 +285,8 @@ class Stream:
             subscriber.checking = False
 
     def sees(self, principal: Principal, entry: Entry) -> bool:
+        if entry.type == SURVEY_ANSWERED and principal.person:
+            return False  # a person asks qa, which notes who has looked: they evaluate that contact no more
         if entry.people is not None and not entry.people and not leads(principal):
             return False
         if entry.people is not None and sees_own_rooms(principal):
@@ -427,7 +430,7 @@ class Stream:
 
 def _is_checked(principal: Principal) -> bool:
     """Whether each event has to be looked at before this one may have it."""
-    return is_limited(principal) or not leads(principal)
+    return is_limited(principal) or not leads(principal) or bool(principal.person)
 
 
 # ---- the wallboard's figures

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Connection, MetaData, Select, and_, func, or_, select, text, update
+from sqlalchemy import Connection, MetaData, Select, and_, case, func, or_, select, text, update
 from sqlalchemy.exc import OperationalError
 
 from services.qa import scorecards, store
@@ -219,12 +219,6 @@ def _card(connection: Connection, name: str, version: int | None) -> Scorecard:
     return scorecards.compile(row["document"], row["name"], row["version"])
 
 
-def _known_until(connection: Connection) -> float:
-    """The time of the newest that was heard of any contact: what customers did later is not known yet."""
-    newest = connection.execute(select(func.max(store.contact.c.arrived_at), func.max(store.contact.c.ended_at))).one()
-    return min(clock.now(), max((float(moment) for moment in newest if moment is not None), default=0.0))
-
-
 def _marks(names: Sequence[str], of: Any) -> Select[Any]:
     """One row an evaluation, one column a criterion."""
     table = store.mark
@@ -242,7 +236,7 @@ def compute_validity(database: Database, told: Mapping[str, Any], progress: Prog
     with _roomy(database) as connection:
         card = _card(connection, told["scorecard"], told.get("version"))
         names = list(card.criteria)
-        known_until = _known_until(connection)
+        known_until = store.known_until(connection, clock.now()) or 0.0
         data, scores = _evaluated(connection, card, told, days, known_until, progress)
     progress.at("compares", 0.6)
     found = validity.validities(data, margin)
@@ -305,7 +299,7 @@ def _evaluated(
         select(*facts, *(marks.c[f"m{number}"] for number in range(len(names))))
         .join(marks, marks.c.evaluation == evaluation.c.id)
         .join(contact, contact.c.id == evaluation.c.contact)
-        .outerjoin(survey, survey.c.contact == evaluation.c.contact)
+        .outerjoin(survey, and_(survey.c.contact == evaluation.c.contact, ~survey.c.late))
         .where(*wanted)
         .order_by(evaluation.c.submitted_at, evaluation.c.id)
     )
@@ -513,7 +507,7 @@ def _served(
 ) -> tuple[Served, list[str], Floats, list[tuple[str, str]], list[str]]:
     """Rows of `Served` with the contact of each, when it ended, and the names of groups and agents. Whoever passed a contact on has a row of their own."""
     contact, survey, handover = store.contact, store.survey, store.handover
-    known_until = _known_until(connection)
+    known_until = store.known_until(connection, clock.now()) or 0.0
     wanted = [contact.c.ended_at >= told["from"], contact.c.ended_at < told["to"], contact.c.agent.is_not(None)]
     wanted.append(contact.c.outcome.in_(("completed", "transferred")))
     if told.get("queues"):
@@ -522,7 +516,7 @@ def _served(
     facts = [
         contact.c.id, contact.c.agent, contact.c.queue, contact.c.channel, contact.c.talk_seconds, contact.c.ended_by, contact.c.transferred,
         contact.c.self_service_failed, contact.c.is_repeat, contact.c.disposition, contact.c.resolved, contact.c.ended_at, contact.c.next_at,
-        survey.c.sent_at, survey.c.answer_until, survey.c.answered_at,
+        survey.c.sent_at, survey.c.answer_until, case((survey.c.late, None), else_=survey.c.answered_at),
     ]  # fmt: skip
     query = select(*facts).outerjoin(survey, survey.c.contact == contact.c.id).where(*wanted)
     result = connection.execution_options(stream_results=True).execute(query)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -194,15 +194,44 @@ def decide_proposal(units: UnitOfWork, id: str, accepted: bool, by: str) -> Row:
 # ---- contacts, as qa knows them
 
 
-def get_contact(connection: Connection, id: str, viewer: Viewer) -> Row:
-    """A contact with its facts and what the automatic checks say; what the customer said is not shown to those who have yet to evaluate it."""
-    row = _required(store.find(connection, store.contact, id), "contact", id)
-    told = shown(row, "check_at", "routing_sequence", "gateway_sequence")
-    handed = connection.execute(select(store.handover).where(store.handover.c.contact == id).order_by(store.handover.c.leg)).mappings()
-    told["handovers"] = [shown(store.plain(one), "contact") for one in handed]
-    told["automatic"] = _automatic_of(connection, id)
-    told["customer_said"] = None if _must_not_know(connection, viewer, id) else _customer_said(connection, id)
+def get_contact(units: UnitOfWork, id: str, viewer: Viewer) -> Row:
+    """A contact with its facts and what the automatic checks say; what the customer said is not shown to those who have yet to evaluate it, and
+    whoever is shown it evaluates it no more."""
+    with units.database.reading() as connection:
+        row = _required(store.find(connection, store.contact, id), "contact", id)
+        told = shown(row, "check_at", "routing_sequence", "gateway_sequence")
+        handed = connection.execute(select(store.handover).where(store.handover.c.contact == id).order_by(store.handover.c.leg)).mappings()
+        told["handovers"] = [shown(store.plain(one), "contact") for one in handed]
+        told["automatic"] = _automatic_of(connection, id)
+        told["customer_said"] = None if _must_not_know(connection, viewer, id) else _customer_said(connection, id)
+    _note_looks(units, viewer, answer=[id] if told["customer_said"] else [])
     return told
+
+
+def _note_looks(units: UnitOfWork, viewer: Viewer, *, answer: Sequence[str] = (), marks: Sequence[str] = ()) -> None:
+    """Written down before it is shown: of these contacts the viewer learns what the customer said, or what somebody else marked."""
+    seen = [(contact, "answer") for contact in answer] + [(contact, "marks") for contact in marks]
+    who = viewer.person or viewer.principal
+    if not seen or not who or viewer.agent:  # an agent sees their own contacts alone, which they never evaluate
+        return
+    rows = [{"contact": contact, "person": who, "what": what, "at": clock.now()} for contact, what in seen]
+    with units() as work:
+        bulk.insert(work.connection, store.looked, rows, key=("contact", "person", "what"))
+
+
+SWAYS = {"answer": "what the customer said", "marks": "what somebody else marked"}
+
+
+def require_unswayed(connection: Connection, contact: str, evaluator: str, *, blind: bool) -> None:
+    """Raises Conflict where the evaluator has seen what would sway them. `blind`: others' marks do too."""
+    table = store.looked
+    kinds = ("answer", "marks") if blind else ("answer",)
+    query = select(table.c.what, table.c.at).where(table.c.contact == contact, table.c.person == evaluator, table.c.what.in_(kinds))
+    if seen := connection.execute(query.order_by(table.c.what).limit(1)).first():
+        raise errors.Conflict(
+            f"{evaluator} has looked at {SWAYS[seen.what]} in contact {contact} ({clock.to_text(seen.at)}), which would sway them: "
+            "somebody else evaluates it, or this one by all its scorecards before they look"
+        )
 
 
 def _automatic_of(connection: Connection, contact: str) -> list[Row]:
@@ -305,6 +334,7 @@ def begin(
     connection: Connection, contact: Row, agent: str, card: Scorecard, evaluator: str, role: str, purpose: str, *,
     other: str | None = None, blind: bool = False, calibration: str | None = None,
 ) -> str:  # fmt: skip
+    require_unswayed(connection, contact["id"], evaluator, blind=blind)
     table = store.evaluation
     twice = select(table.c.id).where(
         table.c.contact == contact["id"], table.c.scorecard == card.name, table.c.agent == agent, table.c.evaluator == evaluator,
@@ -382,7 +412,7 @@ def _may_see(connection: Connection, row: Row, viewer: Viewer) -> bool:
     own = bool(viewer.person) and row["evaluator"] == viewer.person
     if own:
         return True
-    if row["state"] == "draft" and not viewer.leads:
+    if not viewer.leads and (row["state"] == "draft" or leading(connection, [row["agent"]])):
         return False
     if row["calibration"] is not None:
         session = store.find(connection, store.calibration, row["calibration"])
@@ -412,6 +442,8 @@ def submit_evaluation(units: UnitOfWork, id: str, by: str, recordings: int, play
         people = [name for name in (viewer.person, viewer.principal) if name]
         table = store.opening
         opened = connection.scalar(select(func.count()).where(table.c.contact == one.contact, table.c.person.in_(people)))
+        if one.state == "draft":
+            require_unswayed(connection, one.contact, one.evaluator, blind=one.blind)  # they may have looked while it was being begun
         one.submit(
             card,
             Evidence(recordings, played, thread is not None, len(thread["turns"]) if thread else 0, bool(opened), one.live),
@@ -495,16 +527,17 @@ def ask_second_opinion(units: UnitOfWork, id: str, evaluator: str, viewer: Viewe
     return _changed(units, id, viewer, do)
 
 
-def close_evaluation(units: UnitOfWork, id: str, holds: str, reason: str, viewer: Viewer) -> Row:
-    """Final. Where the second opinion holds, its marks count, and the first ones no longer."""
+def close_evaluation(units: UnitOfWork, id: str, holds: str, reason: str, by: str, viewer: Viewer) -> Row:
+    """Final. Where the second opinion holds, its marks count, and the first ones no longer. After a dispute neither of those who evaluated decides."""
 
     def do(work: Work, one: Evaluation, row: Row, card: Scorecard) -> None:
         connection, table = work.connection, store.evaluation
         query = select(table).where(table.c.other == one.id, table.c.purpose == "second_opinion").with_for_update()
         found = connection.execute(query).mappings().first()
         counted = one.counts
-        one.close(holds, reason, bool(found and found["submitted_at"]), clock.now())
+        one.close(holds, reason, bool(found and found["submitted_at"]), clock.now(), by, found["evaluator"] if found else "")
         _keep(connection, one, card)
+        store.change(connection, table, one.id, decided_by=by)
         announce_evaluation(work, one, row, card, "final")
         if found is None:
             return
@@ -553,15 +586,22 @@ def finish_due(units: UnitOfWork) -> int:
         for row in rows:
             one = store.evaluation_of(row, marks[row["id"]])
             card = card_of(work.connection, one.scorecard, one.version)
-            one.close("first", "nobody disputed it", False, clock.now())
+            one.close("first", "nobody disputed it", False, clock.now(), "")
             _keep(work.connection, one, card)
             announce_evaluation(work, one, row, card, "final")
         return len(rows)
 
 
-def get_evaluation(connection: Connection, id: str, viewer: Viewer) -> Row:
-    _evaluation_row(connection, id, viewer)
-    return _shown(connection, id, viewer)
+def get_evaluation(units: UnitOfWork, id: str, viewer: Viewer) -> Row:
+    """With what the customer said, where the viewer may know it. Who looks at another's marks, or at that, is written down."""
+    with units.database.reading() as connection:
+        row = _evaluation_row(connection, id, viewer)
+        told = _shown(connection, id, viewer)
+        if row["state"] != "draft" and not _must_not_know(connection, viewer, row["contact"]):
+            told["customer_said"] = _customer_said(connection, row["contact"])
+    of_another = row["submitted_at"] is not None and row["evaluator"] != viewer.person
+    _note_looks(units, viewer, answer=[row["contact"]] if told["customer_said"] else [], marks=[row["contact"]] if of_another else [])
+    return told
 
 
 def list_evaluations(connection: Connection, filters: Mapping[str, Any], viewer: Viewer) -> Row:
@@ -612,11 +652,7 @@ def _shown(connection: Connection, id: str, viewer: Viewer) -> Row:
     told["asked"] = [one for one in card.criteria if one in carding.asked(card, answers)]
     told["sections"] = dict(result.sections)
     told["score"] = result.score
-    told["customer_said"] = (
-        None
-        if row["state"] == "draft" or _must_not_know(connection, viewer, row["contact"])
-        else _customer_said(connection, row["contact"])
-    )
+    told["customer_said"] = None  # a command's answer leaves it out: who evaluates by two scorecards submits both before they look
     return told
 
 
@@ -629,6 +665,13 @@ def place_of(connection: Connection, kind: str, id: str) -> Row:
 
 
 # ---- findings and their plans
+
+
+def leading(connection: Connection, people: Sequence[str | None]) -> set[str]:
+    """Who of these leads a team, or the centre: what is found about them is not for those whom they lead (R24)."""
+    table = store.staff
+    rows = connection.execute(select(table.c.person, table.c.roles).where(table.c.person.in_([name for name in people if name])))
+    return {row.person for row in rows if {"supervisor", "admin"} & set(row.roles)}
 
 
 def open_finding(units: UnitOfWork, told: Mapping[str, Any], by: str, viewer: Viewer) -> Row:
@@ -648,17 +691,28 @@ def open_finding(units: UnitOfWork, told: Mapping[str, Any], by: str, viewer: Vi
         agent = told.get("agent") or ((source["agent"] if source else contact["agent"]) if personal else None)
         now = clock.now()
         findings.require_plan(cause=told["cause"], agent=agent, owner=told["owner"], action=told["action"], due_at=told["due_at"], now=now)
+        require_fit_owner(connection, agent, told["owner"])
         check = findings.read_check(told["check"], told["cause"], agent, contact["channel"])
         row = {
             "id": new_id(), "contact": contact["id"], "evaluation": source["id"] if source else None, "agent": agent, "queue": contact["queue"],
             "channel": contact["channel"], "scorecard": card.name, "scorecard_version": card.version, "section": card.section_of(criterion.id),
             "criterion": criterion.id, "title": dict(criterion.title), "critical": criterion.critical, "cause": told["cause"], "owner": told["owner"],
-            "action": told["action"], "due_at": told["due_at"], "check": asdict(check), "module": told.get("module") or None, "state": "open",
+            "owners": None, "action": told["action"], "due_at": told["due_at"], "check": asdict(check), "module": told.get("module") or None, "state": "open",
             "created_at": now, "created_by": by, "planned_at": now, "closed_at": None, "evidence": None, "sequence": 1,
         }  # fmt: skip
         store.add(connection, store.finding, row)
         _announce_gap(work, row, "qa.gap_found.v1")
         return _shown_finding(row)
+
+
+def require_fit_owner(connection: Connection, agent: str | None, owner: str) -> None:
+    """Raises Invalid where one of their own people would see to the plan of somebody who leads."""
+    if agent and agent in (found := leading(connection, [agent, owner])) and owner not in found and _is_known(connection, owner):
+        raise errors.Invalid(f"{agent} leads: somebody who leads too sees to the plan, none of their own people")
+
+
+def _is_known(connection: Connection, person: str) -> bool:
+    return bool(connection.scalar(select(func.count()).where(store.staff.c.person == person)))
 
 
 def change_plan(units: UnitOfWork, id: str, told: Mapping[str, Any], viewer: Viewer) -> Row:
@@ -667,11 +721,14 @@ def change_plan(units: UnitOfWork, id: str, told: Mapping[str, Any], viewer: Vie
         row = _finding_row(work.connection, id, viewer, lock=True)
         if row["state"] != "open":
             raise errors.Conflict("it is closed")
+        if told.get("owner") not in (None, row["owner"]):
+            row["owners"] = sorted({*(row["owners"] or ()), row["owner"]})
         row |= {name: told[name] for name in ("owner", "action", "due_at", "module") if told.get(name) is not None}
         now = clock.now()
         findings.require_plan(
             cause=row["cause"], agent=row["agent"], owner=row["owner"], action=row["action"], due_at=row["due_at"], now=now
         )
+        require_fit_owner(work.connection, row["agent"], row["owner"])
         if told.get("check") is not None:
             row["check"] = asdict(findings.read_check(told["check"], row["cause"], row["agent"], row["channel"]))
         row |= {"planned_at": now, "sequence": row["sequence"] + 1}
@@ -691,7 +748,8 @@ def close_finding(units: UnitOfWork, id: str, document: str, by: str, viewer: Vi
 
 def _close(work: Work, row: Row, document: str = "", by: str = "") -> Row:
     """Raises domain.Conflict with what is missing."""
-    evidence = shown(findings.prove(findings.Check(**row["check"]), row["owner"], _evidence(work.connection, row, document, by)))
+    concerned = {row["owner"], *(row["owners"] or ()), row["agent"]}
+    evidence = shown(findings.prove(findings.Check(**row["check"]), concerned, _evidence(work.connection, row, document, by)))
     row |= {"state": "closed", "closed_at": clock.now(), "evidence": evidence, "sequence": row["sequence"] + 1}
     closed = {name: row[name] for name in ("state", "closed_at", "evidence", "sequence")}
     store.change(work.connection, store.finding, row["id"], **closed)
@@ -748,15 +806,16 @@ def _announce_gap(work: Work, row: Row, type: str) -> None:
 
 def _finding_row(connection: Connection, id: str, viewer: Viewer, *, lock: bool = False) -> Row:
     row = store.find(connection, store.finding, id, lock=lock)
-    if row is None or not _sees_finding(row, viewer):
+    if row is None or not _sees_finding(row, viewer, leading(connection, [row["agent"]])):
         raise errors.NotFound(f"there is no finding {id}")
     return row
 
 
-def _sees_finding(row: Row, viewer: Viewer) -> bool:
+def _sees_finding(row: Row, viewer: Viewer, leads: Collection[str]) -> bool:
+    """`leads`: those concerned who lead a team."""
     if viewer.person and viewer.person in (row["agent"], row["owner"], row["created_by"]):
         return True
-    return not viewer.agent and viewer.sees(row["queue"])
+    return not viewer.agent and viewer.sees(row["queue"]) and (viewer.leads or row["agent"] not in leads)
 
 
 def get_finding(connection: Connection, id: str, viewer: Viewer) -> Row:
@@ -771,12 +830,13 @@ def list_findings(connection: Connection, filters: Mapping[str, Any], viewer: Vi
     if viewer.agent:
         wanted.append(or_(table.c.agent == viewer.person, table.c.owner == viewer.person))
     rows = store.page(connection, table, filters["after"], filters["limit"], *wanted)
-    items = [_shown_finding(row) for row in rows if _sees_finding(row, viewer)]
+    leads = leading(connection, [row["agent"] for row in rows])
+    items = [_shown_finding(row) for row in rows if _sees_finding(row, viewer, leads)]
     return {"items": items, "next": rows[-1]["id"] if len(rows) == filters["limit"] else None}
 
 
 def _shown_finding(row: Row) -> Row:
-    return {**shown(row, "sequence"), "overdue": row["state"] == "open" and row["due_at"] < clock.now()}
+    return {**shown(row, "sequence", "owners"), "overdue": row["state"] == "open" and row["due_at"] < clock.now()}
 
 
 # ---- surveys
@@ -821,8 +881,15 @@ def send_due(units: UnitOfWork) -> int:
         return len(due)
 
 
-def list_surveys(connection: Connection, filters: Mapping[str, Any], viewer: Viewer) -> Row:
-    """What was asked and answered, the newest first; not to somebody who has yet to evaluate the contact."""
+def list_surveys(units: UnitOfWork, filters: Mapping[str, Any], viewer: Viewer) -> Row:
+    """What was asked and answered, the newest first; not to somebody who has yet to evaluate the contact. Who looks is written down."""
+    with units.database.reading() as connection:
+        told = _surveys(connection, filters, viewer)
+    _note_looks(units, viewer, answer=[one["contact"] for one in told["items"] if one["answered_at"] is not None])
+    return told
+
+
+def _surveys(connection: Connection, filters: Mapping[str, Any], viewer: Viewer) -> Row:
     table = store.survey
     wanted = [table.c[name] == filters[name] for name in ("queue", "agent", "contact") if filters.get(name)]
     if filters.get("contact") and not is_id(filters["contact"]):
@@ -832,5 +899,9 @@ def list_surveys(connection: Connection, filters: Mapping[str, Any], viewer: Vie
     if viewer.queues is not None:
         wanted.append(table.c.queue.in_(viewer.queues))
     rows = store.page(connection, table, filters["after"], filters["limit"], *wanted)
-    items = [shown(row, "ask_at") for row in rows if not _must_not_know(connection, viewer, row["contact"])]
+    items = [
+        {**shown(row, "ask_at", "csat"), "satisfied": row["csat"], "late": bool(row["late"])}
+        for row in rows
+        if not _must_not_know(connection, viewer, row["contact"])
+    ]
     return {"items": items, "next": rows[-1]["id"] if len(rows) == filters["limit"] else None}

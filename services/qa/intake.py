@@ -235,13 +235,14 @@ def plan_surveys(connection: Connection, rows: Iterable[Row]) -> None:
 def _survey_row(row: Row) -> Row:
     return {
         **dict.fromkeys(bulk.columns_of(store.survey)),
-        "id": new_id(), "contact": row["id"], "customer": row["customer"] or "", "agent": row["agent"] or "", "queue": row["queue"],
+        "late": False, "id": new_id(), "contact": row["id"], "customer": row["customer"] or "", "agent": row["agent"] or "", "queue": row["queue"],
         "channel": row["channel"], "rule": "", "contact_at": row["ended_at"] or clock.now(),
     }  # fmt: skip
 
 
 def answer_survey(connection: Connection, data: Mapping[str, Any]) -> None:
-    """The customer's answer; a later one takes the place of an earlier one. It may come before anything is known of its contact."""
+    """The customer's answer; a later one takes the place of an earlier one, as long as it is waited for. One that comes after that is kept, marked,
+    and in no figure. It may come before anything is known of its contact."""
     if not is_id(data["contact"]):
         return
     table = store.survey
@@ -251,5 +252,7 @@ def answer_survey(connection: Connection, data: Mapping[str, Any]) -> None:
         contact = store.contacts(connection, [data["contact"]]).get(data["contact"])
         row = {**_survey_row(contact or {**store.EMPTY_CONTACT, "id": data["contact"]}), **told}
         bulk.insert(connection, table, [row], columns=bulk.columns_of(table), key=("contact",), update=tuple(told))
-    elif known["answered_at"] is None or known["answered_at"] <= data["at"]:
-        store.change(connection, table, known["id"], **told, ask_at=None)
+        return
+    late = known["sent_at"] is not None and known["answer_until"] is not None and data["at"] > known["answer_until"]
+    if known["answered_at"] is None or (known["answered_at"] <= data["at"] and late <= bool(known["late"])):
+        store.change(connection, table, known["id"], **told, late=late, ask_at=None)

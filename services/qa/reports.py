@@ -160,7 +160,8 @@ def surveys(connection: Connection, asked: Mapping[str, Any]) -> Row:
 def _said(connection: Connection, column: Any, asked: Mapping[str, Any]) -> dict[Any, Row]:
     table = store.survey
     sent = table.c.sent_at.is_not(None)
-    answered = table.c.answered_at.is_not(None)
+    late = and_(table.c.answered_at.is_not(None), table.c.late)
+    answered = and_(table.c.answered_at.is_not(None), ~table.c.late)
     heard = and_(sent, answered)
     csat = cast(table.c.csat, Float)
 
@@ -171,15 +172,15 @@ def _said(connection: Connection, column: Any, asked: Mapping[str, Any]) -> dict
         column, count(sent), count(heard), count(and_(heard, csat.is_not(None))), func.sum(case((heard, csat))), func.sum(case((heard, csat * csat))),
         count(and_(heard, table.c.csat >= SATISFIED)), count(and_(heard, table.c.resolved.is_not(None))),
         count(and_(heard, table.c.resolved.is_(True))), count(and_(answered, ~sent)),
-        func.sum(case((and_(answered, ~sent), csat))),
+        func.sum(case((and_(answered, ~sent), csat))), count(late),
     ).where(table.c.contact_at >= asked["from"], table.c.contact_at < asked["to"])  # fmt: skip
     if column.table is store.contact:
         query = query.join(store.contact, store.contact.c.id == table.c.contact)
     found = {}
     for row in connection.execute(_narrowed(query, table, asked).group_by(column)):
-        name, asked_of, answers, rated, total, squares, satisfied, told_resolved, resolved, unasked, unasked_total = row
+        name, asked_of, answers, rated, total, squares, satisfied, told_resolved, resolved, unasked, unasked_total, too_late = row
         found[name] = {
-            "asked": asked_of, "answered": answers, "response_rate": _interval(intervals.wilson(answers, asked_of)),
+            "asked": asked_of, "answered": answers, "late": too_late, "response_rate": _interval(intervals.wilson(answers, asked_of)),
             "satisfaction": _interval(_mean(rated, total, squares)), "satisfied": _interval(intervals.wilson(satisfied, rated)),
             "resolved": _interval(intervals.wilson(resolved, told_resolved)),
             "unasked": {"answers": unasked, "satisfaction": _rounded(unasked_total / unasked if unasked and unasked_total is not None else None)},
@@ -192,7 +193,7 @@ def one_call(connection: Connection, asked: Mapping[str, Any]) -> Row:
     Contacts that are too recent to know are told as such; `survival` uses them as long as they have been watched."""
     by, table = asked["by"], store.contact
     days = asked["days"] * DAY
-    known_until = connection.scalar(select(func.max(table.c.ended_at)))
+    known_until = store.known_until(connection, clock.now())
     if known_until is None:
         return {"by": by, "days": asked["days"], "known_until": None, "groups": []}
     until = literal(known_until, Float(53))
@@ -202,7 +203,11 @@ def one_call(connection: Connection, asked: Mapping[str, Any]) -> Row:
     over = case((table.c.ended_at + days <= until, 1), else_=0)
     code = cast(func.floor(watched / STEP), Integer) + over * OVER + repeated * AGAIN  # one expression: the planner then counts groups well
     query = select(table.c[by], code.label("code"), func.count().label("n")).where(
-        table.c.ended_at >= asked["from"], table.c.ended_at < asked["to"], table.c.outcome == "completed", table.c.customer.is_not(None)
+        table.c.ended_at >= asked["from"],
+        table.c.ended_at < asked["to"],
+        table.c.ended_at <= known_until,
+        table.c.outcome == "completed",
+        table.c.customer.is_not(None),
     )
     groups: defaultdict[str, list[Watched]] = defaultdict(list)
     for row in connection.execute(_narrowed(query, table, asked).group_by(table.c[by], "code")):

@@ -132,7 +132,7 @@ class QaService:
 
     @rpc
     def get_contact(self, contact: str, viewer: Told) -> Told:
-        return self.core.look(handlers.get_contact, contact, _viewer(viewer))
+        return handlers.get_contact(self.core.units, contact, _viewer(viewer))
 
     @rpc
     def put_transcript(self, contact: str, turns: Sequence[Told], language: str = "", silence_seconds: float | None = None) -> Told:
@@ -150,7 +150,7 @@ class QaService:
 
     @rpc
     def get_evaluation(self, id: str, viewer: Told) -> Told:
-        return self.core.look(handlers.get_evaluation, id, _viewer(viewer))
+        return handlers.get_evaluation(self.core.units, id, _viewer(viewer))
 
     @rpc
     def list_evaluations(self, filters: Told, viewer: Told) -> Told:
@@ -177,8 +177,8 @@ class QaService:
         return handlers.ask_second_opinion(self.core.units, id, evaluator, _viewer(viewer))
 
     @rpc
-    def close_evaluation(self, id: str, holds: str, reason: str, viewer: Told) -> Told:
-        return handlers.close_evaluation(self.core.units, id, holds, reason, _viewer(viewer))
+    def close_evaluation(self, id: str, holds: str, reason: str, by: str, viewer: Told) -> Told:
+        return handlers.close_evaluation(self.core.units, id, holds, reason, by, _viewer(viewer))
 
     @rpc
     def drop_evaluation(self, id: str, by: str, viewer: Told) -> None:
@@ -222,7 +222,7 @@ class QaService:
 
     @rpc
     def list_surveys(self, filters: Told, viewer: Told) -> Told:
-        return self.core.look(handlers.list_surveys, filters, _viewer(viewer))
+        return handlers.list_surveys(self.core.units, filters, _viewer(viewer))
 
     # Samples and automatic checks
 

@@ -101,6 +101,16 @@ opening = Table(
 )
 """Who has opened the contact's thread, and when last."""
 
+looked = Table(
+    "looked",
+    metadata,
+    Column("contact", Id, primary_key=True),
+    Column("person", Text, primary_key=True),
+    Column("what", Text, primary_key=True),
+    Column("at", Moment, nullable=False),
+)
+"""Who was shown what the customer said of a contact (`answer`), or somebody else's marks of it (`marks`), and when first: it would sway them."""
+
 staff = Table(
     "staff",
     metadata,
@@ -194,6 +204,7 @@ evaluation = Table(
     Column("submitted_at", Moment),
     Column("ended_at", Moment),
     Column("sequence", Integer, nullable=False),
+    Column("decided_by", Text),
 )
 Index("evaluation_of_contact", evaluation.c.contact)
 Index("evaluation_of_agent", evaluation.c.agent, evaluation.c.submitted_at)
@@ -295,8 +306,10 @@ survey = Table(
     Column("csat", Integer),
     Column("resolved", Boolean),
     Column("text", Text),
+    Column("late", Boolean, nullable=False, server_default="0"),
 )
-"""`ask_at`: when it is due; null once sent. `sent_at` null: nobody asked, the answer came by itself. `text` is what a customer wrote."""
+"""`ask_at`: when it is due; null once sent. `sent_at` null: nobody asked, the answer came by itself. `text` is what a customer wrote. `late`: answered
+after `answer_until`: kept, and in no figure."""
 Index("survey_due", survey.c.ask_at, postgresql_where=survey.c.ask_at.is_not(None), sqlite_where=survey.c.ask_at.is_not(None))
 Index("survey_of_customer", survey.c.customer, survey.c.sent_at)
 Index("survey_contact_at", survey.c.contact_at)
@@ -346,6 +359,7 @@ finding = Table(
     Column("critical", Text),
     Column("cause", Text, nullable=False),
     Column("owner", Text, nullable=False),
+    Column("owners", Document),
     Column("action", Text, nullable=False),
     Column("due_at", Moment, nullable=False),
     Column("check", Document, nullable=False),
@@ -358,7 +372,7 @@ finding = Table(
     Column("evidence", Document),
     Column("sequence", Integer, nullable=False),
 )
-"""A finding and its plan: neither is without the other. `planned_at`: from when on evidence counts."""
+"""A finding and its plan: neither is without the other. `planned_at`: from when on evidence counts. `owners`: who owned the plan before; null: nobody."""
 Index(
     "finding_open", finding.c.criterion, finding.c.agent, postgresql_where=finding.c.state == "open", sqlite_where=finding.c.state == "open"
 )
@@ -447,6 +461,13 @@ def contacts(connection: Connection, ids: Iterable[str], *, lock: bool = False) 
     wanted = sorted({id for id in ids if is_id(id)})
     query = select(contact).where(contact.c.id.in_(wanted)).order_by(contact.c.id)
     return {row["id"]: plain(row) for row in connection.execute(query.with_for_update() if lock else query).mappings()}
+
+
+def known_until(connection: Connection, now: float) -> float | None:
+    """The newest end of a contact that was heard of (epoch seconds): what customers did later is not known yet. A source whose clock runs ahead
+    makes nothing known."""
+    found: float | None = connection.scalar(select(func.max(contact.c.ended_at)).where(contact.c.ended_at <= now))
+    return found
 
 
 CONTACT_COLUMNS = bulk.columns_of(contact)

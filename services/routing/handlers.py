@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from services.routing import hearing, interval_reports, interval_store, numbers, store, training_store
+from services.routing import hearing, interval_reports, interval_store, numbers, score_store, store, training_store
 from services.routing.domain import errors as domain
 from services.routing.domain import record
 from services.routing.domain.desk import Desk
@@ -53,6 +53,7 @@ def receive(live: LiveDesk, work: Work, events: Sequence[Event]) -> None:
     _note_people(live, work, [event for event in events if event.type == "gateway.person_changed.v1"])
     _note_erased(live, work, [event for event in events if event.type == "gateway.customer_erased.v1"])
     _note_training(live, work, [event for event in events if event.type in training_store.KINDS])
+    _note_scores(live, work, [event for event in events if event.type == score_store.AGENT_SCORED])
     rows = [hearing.leg_row(event) for event in of_contacts]
     interval_store.note_late(work.connection, rows, clock.now())
     if ours:
@@ -112,6 +113,13 @@ def _note_erased(live: LiveDesk, work: Work, events: Sequence[Event]) -> None:
             desk.forget_customer(**told, now=clock.now())
         work.write()  # what the desk has written must not come after
         store.forget_customer(work.connection, **told)
+
+
+def _note_scores(live: LiveDesk, work: Work, events: Sequence[Event]) -> None:
+    if news := score_store.note(work.connection, events) if events else set():
+        with live.turn(work) as desk:
+            for agent in sorted(news):
+                live.heed_scores(work, desk, agent)
 
 
 # ---- commands

@@ -12,7 +12,7 @@ from typing import Any
 import structlog
 from sqlalchemy import Connection
 
-from services.routing import hearing, interval_store, rulebook, rules, shard_store, store, training_store
+from services.routing import hearing, interval_store, rulebook, rules, score_store, shard_store, store, training_store
 from services.routing.domain import errors as domain
 from services.routing.domain.desk import Desk
 from services.routing.domain.entities import Agent, Permit
@@ -123,6 +123,7 @@ class LiveDesk:
                 self._sequence = max(self._sequence, mail.body["sequence"])
                 for row in shard_store.agent_rows(work.connection, [mail.subject], self.shard.number):
                     desk.adopt_agent(row)
+                    self.heed_scores(work, desk, row["id"])
                     self._spans |= interval_store.open_spans(work.connection, [mail.subject])
             case "queue":
                 self.shard.shard_of_pool(work.connection, mail.body["pool"])
@@ -141,6 +142,8 @@ class LiveDesk:
                 self.reload_rules(work.connection)
             case "training":
                 self.heed_training(work, desk, mail.subject, mail.body["channels"])
+            case "score":
+                self.heed_scores(work, desk, mail.subject)
             case "ask_anew":
                 desk.park_polled(clock.now(), PARKED_SECONDS)
 
@@ -195,6 +198,15 @@ class LiveDesk:
         if training_store.spoken_for(self._turn_of.connection, [agent_id]):
             raise domain.Conflict(f"training says what {agent_id} may serve: POST /v1/certifications or /v1/learners/{agent_id}/permits")
 
+    def heed_scores(self, work: Work, desk: Desk, name: str) -> None:
+        """There is news of how well somebody does: for the desk where they are."""
+        if agent := desk.find_agent(name):
+            desk.note_scores(agent.id, score_store.scores_of(work.connection, agent.known_as), clock.now())
+            return
+        shard = shard_store.shard_of_agent(work.connection, name)
+        if shard is not None and shard != self.shard.number:
+            self.shard.post(work, [(shard, "score", name, {})])
+
     def put_agent(self, desk: Desk, agent_id: str, profile: Mapping[str, Any]) -> Agent:
         """To be called in a turn."""
         assert self._turn_of is not None
@@ -202,6 +214,8 @@ class LiveDesk:
         agent = desk.put_agent(agent_id, **profile)
         for word in training_store.words_on(self._turn_of.connection, agent_id) if is_new else ():
             desk.heed(agent_id, word, clock.now())
+        if is_new:
+            self.heed_scores(self._turn_of, desk, agent_id)
         return agent
 
     def _hand_back(self, work: Work) -> None:
@@ -229,6 +243,9 @@ class LiveDesk:
         desk.opening, desk.after_business = self.rules.opening, self.rules.after_business
         desk.experience |= {name: Experience.from_row(row) for name, row in store.load_experience(connection).items()}
         desk.departed |= store.departed(connection)
+        for name, scores in score_store.all_scores(connection).items():
+            if agent := desk.find_agent(name):
+                desk.note_scores(agent.id, {**desk.scores.get(agent.id, {}), **scores}, now)
         self.shard.open(connection, desk)
         desk.leave_to_the_pbx(now)  # whom a change before had not reached yet
         rulebook.turn_away(desk, self.rules.closures, now)

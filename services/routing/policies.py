@@ -540,7 +540,7 @@ LEVELS = {"skills": table(number(least=1, most=TOP_LEVEL, whole=True)), "languag
 RELAXED = {"skills": table(number(least=0, most=TOP_LEVEL, whole=True)), "languages": table(number(least=0, most=TOP_LEVEL, whole=True))}
 WEIGHTS = table(number(least=0, most=1000))
 REQUIRE = record(domain.Levels, **LEVELS)
-PREFER = record(domain.Prefer, skills=WEIGHTS, languages=WEIGHTS, regions=WEIGHTS, sites=WEIGHTS, employment=WEIGHTS)
+PREFER = record(domain.Prefer, skills=WEIGHTS, languages=WEIGHTS, regions=WEIGHTS, sites=WEIGHTS, employment=WEIGHTS, scores=WEIGHTS)
 
 
 def hour(reading: _Reading, node: Node, path: str) -> Any:

@@ -19,7 +19,9 @@ from shared.ids import is_id
 DEFAULT_POOL = "default"
 """Always of the first shard."""
 
-Kind = Literal["event", "contact", "agent", "queue", "colleague", "rules", "restart", "report", "ask_anew", "training", "people", "erased"]
+Kind = Literal[
+    "event", "contact", "agent", "queue", "colleague", "rules", "restart", "report", "ask_anew", "training", "score", "people", "erased"
+]  # fmt: skip
 
 pool = Table("pool", metadata, Column("name", Text, primary_key=True), Column("shard", Integer, nullable=False))
 

@@ -19,6 +19,7 @@ SUBSCRIPTIONS: dict[str, tuple[str, ...]] = {
         "gateway.customer_erased.v1",
         "gateway.source_restarted.v1",
         "gateway.person_changed.v1",
+        "qa.agent_scored.v1",
         "training.certified.v1",
         "training.practice_permitted.v1",
         "training.certification_lapsed.v1",

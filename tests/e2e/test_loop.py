@@ -113,7 +113,7 @@ def test_what_one_contact_showed_changes_who_is_offered_the_next(system: System,
         return eves.get(f"/v1/contacts/{first}/quality").ok()
 
     eventually(lambda: (told := quality())["ended_at"] and told["disposition"] == "explained" and told["answered_inside"] == 1)
-    eventually(lambda: lees.get("/v1/surveys", contact=first).ok()["items"][0]["csat"] == 3)
+    eventually(lambda: lees.get("/v1/surveys", contact=first).ok()["items"][0]["satisfied"] == 3)
     told = quality()
     assert (told["agent"], told["practice"], told["supervisor"], told["escalations"]) == (anna, True, lee, 1)
     assert told["customer_said"] is None, "not before she has evaluated it"

@@ -14,6 +14,7 @@ from services.gateway.domain.observation import Observation
 from services.gateway.doors import CALLING, REPORT_SECONDS, STAFF, Doors
 from services.gateway.handlers import Arrival, Reading, Taken
 from services.gateway.schemas import answers, control
+from services.gateway.scopes import acts_alone
 from shared import clock
 from shared.errors import AnswerlineError, Conflict, Invalid, NotFound
 from shared.http.endpoint import endpoint
@@ -48,7 +49,8 @@ class ContactDoors(Doors):
     @endpoint("GET", "/v1/contacts/{id}/decisions", query=schemas.AboutAgent, answer=answers.Decisions, roles=STAFF, tag="contacts")
     def get_decisions(self, request: Request) -> dict[str, Any]:
         """Why this agent, why not that one: every decision about the contact, in words and numbers."""
-        return self.routing.get_decisions(contact_id=self.contact_of(request), agent=request.query["agent"], deadline=REPORT_SECONDS)
+        told = self.routing.get_decisions(contact_id=self.contact_of(request), agent=request.query["agent"], deadline=REPORT_SECONDS)
+        return without_scores(told) if acts_alone(request.principal) else told
 
     @endpoint(
         "POST",
@@ -219,6 +221,14 @@ def wishes(body: dict[str, Any]) -> dict[str, Any]:
         told["wants"] = wants
     if facts := body.get("facts"):
         told["facts"] = facts
+    return told
+
+
+def without_scores(told: dict[str, Any]) -> dict[str, Any]:
+    """Decisions as an agent reads them: how well their colleagues do by quality's scorecards is not theirs to know."""
+    for decision in told["decisions"]:
+        for candidate in (decision["record"]["chosen"], *decision["record"]["runners_up"]):
+            candidate.pop("qa_scores", None)
     return told
 
 

@@ -14,7 +14,8 @@ from services.gateway.domain.cloudevents import BATCH, STRUCTURED, CloudEvent, N
 from services.gateway.domain.observation import Malformed, Observation
 from services.gateway.doors import CALLING, Doors, as_receipt
 from services.gateway.doors.contacts import wishes
-from services.gateway.handlers import Arrival, Reading, Taken
+from services.gateway.handlers import Answer, Arrival, Reading, Taken
+from services.gateway.schemas.quality import SurveyAnswered, require_answer
 from services.gateway.sources import Source
 from shared import clock
 from shared.contracts.compile import Loader, compile_loader
@@ -34,10 +35,10 @@ Facts = dict[str, Any]
 
 
 class Word(NamedTuple):
-    """One type of event: its data, and the observation it becomes."""
+    """One type of event: its data, and the observation it becomes; None: it is no observation of a call."""
 
     data: type[Schema]
-    means: Callable[[Told], Facts]
+    means: Callable[[Told], Facts] | None
 
 
 def _arrived(data: Told) -> Facts:
@@ -80,6 +81,7 @@ VOCABULARY = {
     "gateway.call_transferred.v1": Word(schemas.CallTransferred, _transferred),
     "gateway.call_ended.v1": Word(schemas.CallEnded, _ended),
     "gateway.agent_state_changed.v1": Word(schemas.AgentStateChanged, _agent_state),
+    "gateway.survey_answered.v1": Word(SurveyAnswered, None),
 }
 LOADERS: dict[str, Loader] = {name: compile_loader(word.data()) for name, word in VOCABULARY.items()}
 _ATTRIBUTE = {"type": "string", "minLength": 1, "maxLength": cloudevents.LONGEST_ATTRIBUTE}
@@ -135,10 +137,14 @@ def _attributes(request: Request) -> dict[str, str]:
 def _post(source: Source, number: int, event: Any, received: float) -> Taken:
     reading, known = Reading(), None
 
-    def interpret() -> Observation:
+    def interpret() -> Observation | Answer:
         nonlocal known
         known = cloudevents.interpret(event, source.zone)
-        return observation(known, _data(known), received)
+        data = _data(known)
+        if VOCABULARY[known.type].means is None:
+            at = received if known.at is None else known.at
+            return Answer(number, f"events|{known.source}|{known.id}", data["contact"], data, at, repr(event))
+        return observation(known, data, received)
 
     reading.read(number, repr(event), interpret)
     if known is None or not reading.observations or known.type != "gateway.call_arrived.v1":
@@ -149,7 +155,9 @@ def _post(source: Source, number: int, event: Any, received: float) -> Taken:
 
 def observation(event: CloudEvent, data: Told, received: float) -> Observation:
     """An event of the vocabulary as an observation; `received` (epoch seconds) where it has no time."""
-    facts = {"call": data.get("call"), "queue": data.get("queue"), **VOCABULARY[event.type].means(data)}
+    means = VOCABULARY[event.type].means
+    assert means is not None
+    facts = {"call": data.get("call"), "queue": data.get("queue"), **means(data)}
     at = received if event.at is None else event.at
     return Observation("events", facts.pop("kind"), f"events|{event.source}|{event.id}", at, **facts)
 
@@ -165,12 +173,15 @@ def _data(event: CloudEvent) -> dict[str, Any]:
         orjson.dumps(event.data)
         if holds_nul(event.data):
             raise Malformed('no text in "data" may hold the character U+0000')
-        return check(load, event.data, f"data of {event.type}")
+        data = check(load, event.data, f"data of {event.type}")
+        if load is LOADERS["gateway.survey_answered.v1"]:
+            require_answer(data)
+        return data
     except TypeError as error:
         raise Malformed('"data" holds a character that is none, or a number beyond 64 bits') from error
     except AnswerlineError as error:
         wrong = "; ".join(f"{name}: {_words(why)}" for name, why in error.more.get("errors", {}).items())
-        raise Malformed(f"{error.detail}: {wrong}") from error
+        raise Malformed(f"{error.detail}: {wrong}" if wrong else error.detail) from error
 
 
 def _words(why: Any) -> str:

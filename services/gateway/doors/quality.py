@@ -12,7 +12,6 @@ from services.gateway.schemas import Page
 from services.gateway.schemas import quality as schemas
 from services.gateway.scopes import acts_alone, leads
 from shared import clock
-from shared.bus.envelope import Event
 from shared.errors import Invalid
 from shared.http.endpoint import endpoint
 from shared.http.wsgi import Request
@@ -136,8 +135,11 @@ class QualityDoors(Doors):
 
     @endpoint("POST", "/v1/evaluations/{id}/close", body=schemas.Close, answer=schemas.Evaluation, roles=OPERATING, tag="quality")
     def post_close_evaluation(self, request: Request) -> dict[str, Any]:
-        """Final: the first holds, or after a dispute the second opinion does."""
-        return self.qa.close_evaluation(id=request.parameters["id"], **request.body, viewer=viewer(self, request))
+        """Final: the first holds, or after a dispute the second opinion does, as somebody says who gave neither. What was not disputed is closed
+        once its agent has acknowledged it."""
+        told = {name: value for name, value in request.body.items() if name != "person"}
+        by = request.principal.person or request.body["person"] or request.principal.name
+        return self.qa.close_evaluation(id=request.parameters["id"], **told, by=by, viewer=viewer(self, request))
 
     # Findings
 
@@ -174,14 +176,14 @@ class QualityDoors(Doors):
 
     @endpoint("POST", "/v1/surveys", body=schemas.AnswerSurvey, answer=schemas.SurveyTaken, status=202, roles=TELLING, tag="surveys")
     def post_survey(self, request: Request) -> dict[str, Any]:
-        """A customer's answer: satisfied from 1 to 5, whether it is resolved, in their own words. A later answer takes the place of an earlier one."""
-        told = request.body
-        if told["satisfied"] is None and told["resolved"] is None and not told["text"]:
-            raise Invalid("an answer says at least one of satisfied, resolved and text")
-        contact, id, now = handlers.find_contact(self.core.units, told["contact"]), request.new_id(), clock.now()
-        data = {**told, "contact": contact, "answer": id, "people": [], "at": now}
+        """A customer's answer: satisfied from 1 to 5, whether it is resolved, in their own words. A later answer takes the place of an earlier one,
+        as long as it is waited for; what comes after that is kept and in no figure."""
+        told, now = request.body, clock.now()
+        schemas.require_answer(told)
+        contact, id = handlers.find_contact(self.core.units, told["contact"]), request.new_id()
+        at = min(now, told["answered_at"] if told["answered_at"] is not None else now)
         with self.core.units() as work:
-            work.announce(Event("gateway.survey_answered.v1", id, data, now, 1))
+            handlers.announce_answer(work, id, contact, told, at)
         return {"answer": id, "contact": contact}
 
     @endpoint("GET", "/v1/surveys", query=schemas.Surveys, answer=schemas.SurveyPage, roles=EVALUATING, tag="surveys")

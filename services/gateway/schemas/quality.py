@@ -7,6 +7,7 @@ from marshmallow import ValidationError, fields, validate
 
 from services.gateway.schemas import NAME, TEXT, Page
 from shared.contracts.fields import Data, Input, Time
+from shared.errors import Invalid
 
 KINDS = ("internal", "customer")
 CLASSES = ("customer", "business", "compliance")
@@ -235,7 +236,7 @@ class SecondOpinion(Input):
     evaluator = fields.String(required=True, validate=NAME)
 
 
-class Close(Input):
+class Close(_Actor):
     holds = fields.String(load_default="first", validate=validate.OneOf(("first", "second")))
     reason = fields.String(load_default="", validate=LONG)
 
@@ -287,6 +288,7 @@ class EvaluationHead(Data):
     counts = fields.Boolean(metadata={"description": "for its agent"})
     dispute = fields.String()
     outcome = fields.String()
+    decided_by = fields.String(allow_none=True, metadata={"description": "who made it final; null: nobody disputed it in time"})
     created_at = Time()
     submitted_at = Time(allow_none=True)
     ended_at = Time(allow_none=True)
@@ -394,6 +396,20 @@ class AnswerSurvey(Input):
     resolved = fields.Boolean(load_default=None, allow_none=True)
     text = fields.String(load_default=None, allow_none=True, validate=LONG)
     survey = fields.String(load_default=None, allow_none=True, validate=NAME, metadata={"description": "of qa.survey_asked"})
+    answered_at = Time(load_default=None, allow_none=True, metadata={"description": "when they answered; unsaid: now"})
+
+
+class SurveyAnswered(AnswerSurvey):
+    """A customer said how it went; the event's `time` is when."""
+
+    class Meta(Input.Meta):
+        exclude = ("answered_at",)
+
+
+def require_answer(told: Mapping[str, Any]) -> None:
+    """Raises Invalid where it says nothing."""
+    if told["satisfied"] is None and told["resolved"] is None and not told["text"]:
+        raise Invalid("an answer says at least one of satisfied, resolved and text")
 
 
 class SurveyTaken(Data):
@@ -420,9 +436,10 @@ class Survey(Data):
     sent_at = Time(allow_none=True, metadata={"description": "null: nobody asked, the answer came by itself; or it is not due yet"})
     answer_until = Time(allow_none=True)
     answered_at = Time(allow_none=True)
-    csat = fields.Integer(allow_none=True, metadata={"description": "from 1 to 5"})
+    satisfied = fields.Integer(allow_none=True, metadata={"description": "from 1 to 5"})
     resolved = fields.Boolean(allow_none=True)
     text = fields.String(allow_none=True)
+    late = fields.Boolean(metadata={"description": "answered after answer_until: kept, and in no figure"})
 
 
 class SurveyPage(Data):

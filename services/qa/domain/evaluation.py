@@ -135,13 +135,20 @@ class Evaluation:
             raise Invalid("nobody evaluates their own contact")
         self.state = "second_opinion"
 
-    def close(self, holds: str, reason: str, second_submitted: bool, now: float) -> None:
-        """Final. `holds`: first, or second: the other's marks count then, and not these. After a dispute somebody has looked anew."""
+    def close(self, holds: str, reason: str, second_submitted: bool, now: float, by: str, second: str = "") -> None:
+        """Final. `holds`: first, or second: the other's marks count then, and not these. After a dispute somebody has looked anew, and somebody
+        who gave neither opinion decides. `by`: who does it, "" the clock; `second`: who gave the second opinion. Raises Conflict, Denied or Invalid."""
         if self.state == "second_opinion" and not second_submitted:
             raise Conflict("the second opinion is not there yet")
         if self.state == "disputed":
             raise Conflict("it is disputed: ask for a second opinion first")
         self._require("submitted", "acknowledged", "second_opinion", doing="made final")
+        if self.state == "submitted" and now <= (self.submitted_at or 0.0) + DISPUTE_SECONDS and self.purpose in ("quality", "practice"):
+            raise Conflict(
+                f"{self.agent} has neither acknowledged it nor had {DISPUTE_SECONDS / 86400:g} days to dispute it: it is final by itself then"
+            )
+        if self.state == "second_opinion" and by in (self.evaluator, second, self.agent):
+            raise Denied(f"{by} gave one of the opinions, or is who they are about: somebody else says which holds")
         if holds == "second" and self.state != "second_opinion":
             raise Invalid("there is no second opinion that could hold")
         if self.state == "second_opinion" and len(reason.strip()) < SHORTEST_REASON:

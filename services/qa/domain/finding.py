@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -23,7 +23,7 @@ LEAST_PROOF = 0.5
 class Check:
     """What will show that it does not happen again. evaluations: the next so many evaluations made after the plan (of the agent, or of the
     queue where no agent is named) mark the criterion with `at_least` on average. certificate: training certified the agent for `channel`
-    after the plan was made. document: a changed document, process or tool is named, and somebody other than the plan's owner confirms it."""
+    after the plan was made. document: a changed document, process or tool is named, and somebody who never owned the plan confirms it."""
 
     kind: Literal["evaluations", "certificate", "document"]
     evaluations: int = 5
@@ -71,8 +71,8 @@ class Evidence:
     confirmed_by: str = ""
 
 
-def prove(check: Check, owner: str, found: Evidence) -> dict[str, Any]:
-    """The evidence that closes the plan. Raises Conflict with what is missing."""
+def prove(check: Check, concerned: Collection[str | None], found: Evidence) -> dict[str, Any]:
+    """The evidence that closes the plan. `concerned`: its owner, those before them, and whose learning it is. Raises Conflict with what is missing."""
     match check.kind:
         case "evaluations":
             latest = found.values[-check.evaluations :]
@@ -91,6 +91,6 @@ def prove(check: Check, owner: str, found: Evidence) -> dict[str, Any]:
         case _:
             if not found.document.strip():
                 raise Conflict("it closes by what was changed: name the `document`, process or tool")
-            if not found.confirmed_by or found.confirmed_by == owner:
-                raise Conflict("somebody other than the plan's owner confirms that it was changed")
+            if not found.confirmed_by or found.confirmed_by in concerned:
+                raise Conflict("somebody other than the plan's owner confirms that it was changed, and nobody who owned it before")
             return {"document": found.document, "confirmed_by": found.confirmed_by}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, Literal
 
@@ -22,6 +23,7 @@ from .entities import (
     require_text,
 )
 from .errors import Conflict, Invalid
+from .needs import Score
 from .policy import Policy
 
 CHOICES = ("available", "paused", "offline")
@@ -43,7 +45,12 @@ class Agents(Book):
 
     def put_policy(self, policy: Policy) -> None:
         """Whoever waits under this policy is routed by its new version, slice by slice."""
+        before = self.scorecards()
         self.policies[policy.name] = policy
+        self._cards = None
+        for agent_id in self.scores if self.scorecards() != before else ():
+            if agent := self.agents.get(agent_id):
+                self._seat(agent)
         self._look_again(lambda contact: self.queues[contact.queue].policy == policy.name)
 
     # Profiles
@@ -149,6 +156,16 @@ class Agents(Book):
             if word.get("queues"):
                 permit["queues"] = list(word["queues"])
             self._let_practise(self.agent(agent_id), channel, permit)
+
+    def note_scores(self, agent_id: str, scores: Mapping[str, Score], now: float) -> None:
+        """How well somebody does, as qa says, by scorecard: it counts where a policy prefers by it."""
+        self.now = now
+        agent = self.agent(agent_id)
+        self.scores[agent_id] = dict(scores)
+        for score in scores.values():
+            if now < score.until < math.inf:
+                self._remind(score.until, "profile", agent_id)
+        self._seat(agent)
 
     # What they choose to be
 

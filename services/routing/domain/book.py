@@ -20,8 +20,8 @@ from .errors import Conflict, NotFound
 from .estimate import Estimate
 from .foresight import Experience, Foreseen
 from .hours import Opening
-from .needs import Need, Profile, Seat, Terms, Waiting
-from .policy import DEFAULT, Policy, Segment, affinity_seconds, highest, moments, requirement, segment_of, terms
+from .needs import Need, Profile, Score, Seat, Terms, Waiting
+from .policy import DEFAULT, Policy, Segment, affinity_seconds, highest, moments, requirement, scorecards_of, segment_of, terms
 
 Kind = Literal["offer", "parked", "retry", "moment", "callback", "hours", "reserved", "profile"]
 Outcome = Literal["completed", "abandoned", "transferred", "overflowed", "callback", "closed"]
@@ -93,6 +93,7 @@ class Book:
         self.zone = zone
         self.now = 0.0
         self.stopwatch: Callable[[], float] = lambda: 0.0  # seconds, from any moment on; standing still, a slice has no end
+        self.scores: dict[str, Mapping[str, Score]] = {}  # agent -> scorecard -> how well they may do by it, as qa says
         self.departed: set[str] = set()  # people who have left, whether agents of ours or not
         self.explains = True  # whether decisions are recorded; who decides is the same
         # Where there are other shards:
@@ -122,6 +123,7 @@ class Book:
         self._repriced_at = 0.0
         self._to_review: dict[str, None] = {}  # contacts whose policy or queue has changed since they were looked at
         self._spent = 0.0  # seconds of this turn's slice
+        self._cards: frozenset[str] | None = None  # scorecards by which a policy prefers; None: to be looked up
 
     # Loading and saving
 
@@ -405,7 +407,21 @@ class Book:
         return Profile(
             frozenset(agent.queues), channels, frozenset(agent.skills.items()), frozenset(agent.languages.items()),
             frozenset(agent.regions), agent.site, agent.employment, frozenset(agent.capacity.items()), practice,
+            self._scores_of(agent.id),
         )  # fmt: skip
+
+    def _scores_of(self, agent_id: str) -> frozenset[tuple[str, float]]:
+        """What any policy asks about alone: else each agent would be of a profile of their own, for nothing."""
+        known = self.scores.get(agent_id)
+        if not known:
+            return frozenset()
+        return frozenset((name, score.step) for name, score in known.items() if name in self.scorecards() and score.until > self.now)
+
+    def scorecards(self) -> frozenset[str]:
+        """By which of qa's scorecards any policy prefers."""
+        if self._cards is None:
+            self._cards = frozenset(name for policy in self.policies.values() for name in scorecards_of(policy))
+        return self._cards
 
     def may_take(self, agent: Agent, channel: str) -> bool:
         """Certified, or practising on this channel with leave."""

@@ -157,7 +157,7 @@ class Floor:
         fit = seat.profile.fit(waiting.need) if line < 0 else self.fit_of_profile.row(profile).item(self.lines.need.item(line))
         price = self._price_by_slot().item(profile)
         name = self.staff.name(profile)
-        return Pair(waiting.id, waiting.since, waiting.terms, seat.id, name, fit, price, seat.load, seat.idle_since)
+        return Pair(waiting.id, waiting.since, waiting.terms, seat.id, name, fit, price, seat.load, seat.idle_since, seat.profile.scores)
 
     def agent_for(self, waiting: Waiting, now: float) -> Seat | None:
         """The best of those who have not passed on it."""
@@ -201,7 +201,8 @@ class Floor:
         def pair_of(agent: str) -> Pair:
             seat, profile, _ = self.seats[agent]
             name = self.staff.name(profile)
-            return Pair(contact, since, terms, agent, name, fit.item(profile), price.item(profile), seat.load, seat.idle_since)
+            worth = fit.item(profile), price.item(profile)
+            return Pair(contact, since, terms, agent, name, *worth, seat.load, seat.idle_since, seat.profile.scores)
 
         pairs = _merge(_highest(scores, wanted), scores, None, self.benches.places, pair_of, now)
         return (pair for pair in pairs if pair.agent not in waiting.passed) if waiting.passed else pairs
@@ -216,7 +217,8 @@ class Floor:
 
         def pair_of(contact: str) -> Pair:
             waiting, line = self.waiting[contact]
-            return Pair(contact, waiting.since, waiting.terms, agent, name, fit.item(self.lines.need.item(line)), price, load, idle_since)
+            fits = fit.item(self.lines.need.item(line))
+            return Pair(contact, waiting.since, waiting.terms, agent, name, fits, price, load, idle_since, seat.profile.scores)
 
         return _merge(list(lines), scores, overdue, self.lines.places, pair_of, now)
 

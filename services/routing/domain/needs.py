@@ -25,7 +25,9 @@ class Need(NamedTuple):
     channel: str
     skills: tuple[tuple[str, int], ...] = ()  # hard minimum levels, sorted
     languages: tuple[tuple[str, int], ...] = ()  # hard
-    prefers: tuple[tuple[str, str, float], ...] = ()  # soft: (skill | language | region | site | employment, name, weight > 0), sorted
+    prefers: tuple[
+        tuple[str, str, float], ...
+    ] = ()  # soft: (skill | language | region | site | employment | score, name, weight > 0), sorted
 
 
 class Terms(NamedTuple):
@@ -44,6 +46,18 @@ class Terms(NamedTuple):
     load_seconds: float = 10.0
 
 
+class Score(NamedTuple):
+    """How well an agent may do by a scorecard: the upper end of the interval, 0 to 1, and until when that says something of them."""
+
+    best: float
+    until: float
+
+    @property
+    def step(self) -> float:
+        """In twentieths: agents who differ by less differ in nothing that a few evaluations could know."""
+        return round(self.best * 20) / 20
+
+
 class Profile(NamedTuple):
     """What an agent can be asked. Agents of one profile differ in nothing but idleness and load."""
 
@@ -56,6 +70,7 @@ class Profile(NamedTuple):
     employment: str = ""
     capacity: frozenset[tuple[str, int]] = frozenset()
     practice: frozenset[tuple[str, frozenset[str]]] = frozenset()  # channels served in these queues alone
+    scores: frozenset[tuple[str, float]] = frozenset()  # by the scorecards that a policy prefers by
 
     def objection(self, need: Need) -> str | None:
         """The first reason why this profile does not meet the need, or None."""
@@ -93,6 +108,8 @@ class Profile(NamedTuple):
             return dict(self.languages).get(name, 0) / TOP_LEVEL
         if kind == "region":
             return float(name in self.regions)
+        if kind == "score":
+            return dict(self.scores).get(name, 1.0)  # of whom little is known, nothing is held against them
         return float(name == (self.site if kind == "site" else self.employment))
 
 
@@ -169,6 +186,7 @@ class Pair(NamedTuple):
     price: float
     load: int
     idle_since: float
+    scores: frozenset[tuple[str, float]] = frozenset()
 
     def total(self, now: float) -> float:
         waited, idle = max(0.0, now - self.since), max(0.0, now - self.idle_since)

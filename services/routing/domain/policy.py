@@ -83,6 +83,7 @@ class Prefer:
     regions: Weights = field(default_factory=dict)
     sites: Weights = field(default_factory=dict)
     employment: Weights = field(default_factory=dict)
+    scores: Weights = field(default_factory=dict)  # how well they do by qa's scorecards
 
     def by_kind(self) -> tuple[tuple[str, Weights], ...]:
         return (
@@ -91,6 +92,7 @@ class Prefer:
             ("region", self.regions),
             ("site", self.sites),
             ("employment", self.employment),
+            ("score", self.scores),
         )
 
 
@@ -199,6 +201,12 @@ class Moment(NamedTuple):
     detail: str = ""
 
 
+def scorecards_of(policy: Policy) -> set[str]:
+    """By which of qa's scorecards it prefers, for anybody."""
+    prefers = (policy.prefer, *(segment.prefer for segment in policy.segments))
+    return {name for prefer in prefers for name, weight in prefer.scores.items() if weight > 0}
+
+
 def segment_of(policy: Policy, facts: Facts) -> Segment:
     """The first segment that matches; `EVERYONE` where none does."""
     return next((segment for segment in policy.segments if segment.matches(facts)), EVERYONE)
@@ -234,7 +242,7 @@ def requirement(
         tuple(sorted(_meant(hard_languages, facts, "language").items())),
         tuple(
             (kind, name, weight)
-            for kind in ("employment", "language", "region", "site", "skill")
+            for kind in ("employment", "language", "region", "score", "site", "skill")
             for name, weight in sorted(_meant({name: weight for (of, name), weight in soft.items() if of == kind}, facts, kind).items())
             if weight > 0
         ),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -31,8 +31,9 @@ def record(
     `further` are candidates beyond those shown. `pool` counts every agent once, by profile and reason.
     """
     terms: list[Terms] = []
-    candidates = [_candidate(pair, now, terms) for pair in pairs]
     need = waiting.need
+    preferred = {name for kind, name, _ in need.prefers if kind == "score"}
+    candidates = [_candidate(pair, now, terms, preferred) for pair in pairs]
     return {
         "rule": rule,
         "at": now,
@@ -100,7 +101,7 @@ def _rerun_jointly(told: Mapping[str, Any], now: float) -> tuple[str, str]:
     )
 
 
-def _candidate(pair: Pair, now: float, terms: list[Terms]) -> dict[str, Any]:
+def _candidate(pair: Pair, now: float, terms: list[Terms], preferred: Collection[str]) -> dict[str, Any]:
     number = next((index for index, one in enumerate(terms) if one is pair.terms or one == pair.terms), len(terms))
     if number == len(terms):
         terms.append(pair.terms)
@@ -115,6 +116,7 @@ def _candidate(pair: Pair, now: float, terms: list[Terms]) -> dict[str, Any]:
         "load": pair.load,
         "idle_since": pair.idle_since,
         "score": _score(pair, now),
+        **({"qa_scores": {name: step for name, step in sorted(pair.scores) if name in preferred}} if preferred else {}),
     }
 
 
@@ -166,6 +168,7 @@ _WORDS: dict[Language, dict[str, str]] = {
         "urgency": "waiting {0}",
         "fit": "fit {0}",
         "scarcity": "scarce skills {0}",
+        "qa_scores": "The policy prefers by the scores of quality in {cards}; who has none there counts as the best.",
         "idle": "idleness {0}",
         "load": "other contacts {0}",
         "agent_behind": "Not {other}: worth {total} s, {gap} s less ({parts}).",
@@ -190,6 +193,7 @@ _WORDS: dict[Language, dict[str, str]] = {
         "urgency": "等待 {0}",
         "fit": "匹配 {0}",
         "scarcity": "稀缺技能 {0}",
+        "qa_scores": "策略还按质量评分（{cards}）择优；没有评分者按满分计。",
         "idle": "空闲 {0}",
         "load": "在办联络 {0}",
         "agent_behind": "未选 {other}：{total} 秒，少 {gap} 秒（{parts}）。",
@@ -243,6 +247,8 @@ def words(told: Mapping[str, Any], language: Language = "en", others: int = 5) -
     if told["overdue_seconds"] > 0:
         text.append(say["overdue"].format(overdue=_number(told["overdue_seconds"])))
     text.append(say["score"].format(total=_number(told["score"]["total"]), parts=_parts(told["score"], language)))
+    if cards := [name for kind, name, _ in told["need"].get("prefers", ()) if kind == "score"]:
+        text.append(say["qa_scores"].format(cards=say["join"].join(cards)))
     text += [_why_not(one, chosen, told, language) for one in runners_up[:others]]
     left = runners_up[others:]
     count = len(left) + further["candidates"]

@@ -12,8 +12,9 @@ from zoneinfo import ZoneInfo
 import numpy as np
 from sqlalchemy import Connection, or_, select
 
-from services.routing import policy_store, store
+from services.routing import policy_store, score_store, store
 from services.routing.domain.entities import Agent, Queue
+from services.routing.domain.needs import Score
 from services.routing.domain.policy import DEFAULT
 from services.routing.interval_store import agent_span
 from services.routing.simulation.play import Shift, Worker
@@ -136,16 +137,25 @@ def _staff(
     workers, shifts = [], []
     for row in rows:
         if row["id"] in present:
-            workers.append(Worker(row["id"], row["skills"], {name: row[name] for name in PROFILE} | {"channels": _channels(row)}))
+            told = {name: row[name] for name in PROFILE} | {"channels": _channels(row)}
+            workers.append(Worker(row["id"], row["skills"], told, _scores(connection, row)))
             shifts += [Shift(row["id"], *span) for span in present[row["id"]]]
     for worker in seen:
         if worker.id not in present:
             served = sorted({queue for queue, agent in zip(record.kind, record.agent, strict=True) if agent == worker.id})
             profile = next((row for row in rows if row["id"] == worker.id), None)
             kept = {name: profile[name] for name in PROFILE} | {"channels": _channels(profile)} if profile else {"queues": served}
-            workers.append(Worker(worker.id, profile["skills"] if profile else {}, kept))
+            workers.append(Worker(worker.id, profile["skills"] if profile else {}, kept, _scores(connection, profile)))
             shifts += [shift for shift in seen_shifts if shift.agent == worker.id]
     return workers, sorted(shifts, key=lambda shift: (shift.since, shift.agent))
+
+
+def _scores(connection: Connection, row: Mapping[str, Any] | None) -> dict[str, Score]:
+    """How well they do as it is known now, whatever was known then."""
+    if row is None:
+        return {}
+    names = {row["id"], row["address"], *row["aliases"]} - {""}
+    return {card: score._replace(until=math.inf) for card, score in score_store.scores_of(connection, names).items()}
 
 
 def _channels(row: Mapping[str, Any]) -> list[str]:

@@ -23,6 +23,7 @@ import numpy as np
 from services.routing.domain.desk import Desk
 from services.routing.domain.engine import Engine
 from services.routing.domain.entities import Queue
+from services.routing.domain.needs import Score
 from services.routing.domain.policy import Policy
 
 NOBODY = -1
@@ -52,6 +53,7 @@ class Worker(NamedTuple):
     id: str
     skills: Mapping[str, int]
     profile: Mapping[str, Any] = {}  # further arguments of Desk.put_agent
+    scores: Mapping[str, Score] = {}  # by scorecard, for policies that prefer by it
 
 
 class Shift(NamedTuple):
@@ -97,6 +99,8 @@ def new_desk(case: Case, policies: Mapping[str, Policy], engine: Callable[[], An
     channels = sorted({queue.channel for queue in case.queues})
     for worker in case.agents:
         desk.put_agent(worker.id, **{"skills": dict(worker.skills), "channels": channels, **worker.profile})
+        if worker.scores:
+            desk.note_scores(worker.id, worker.scores, desk.now)
     return desk
 
 

@@ -269,3 +269,22 @@ def test_the_handshake_needs_no_key(doors: Doors) -> None:
     assert (answer.status, answer.headers["Allow"]) == (204, "OPTIONS, POST")
     assert (answer.headers["WebHook-Allowed-Origin"], answer.headers["WebHook-Allowed-Rate"]) == ("acd.example.com", "120")
     assert not {"WebHook-Allowed-Origin", "WebHook-Allowed-Rate"} & set(doors("OPTIONS", "/v1/events").headers)
+
+
+def test_a_customers_answer_is_told_once_of_a_contact_that_is_known(doors: Doors) -> None:
+    def told(id: str = "s1", **data: Any) -> dict[str, Any]:
+        kind = "gateway.survey_answered.v1"
+        return {**ONE, "id": id, "type": kind, "time": "2026-11-20T10:00:00Z", "data": {"contact": "acd:c-1", "satisfied": 4, **data}}
+
+    early = doors("POST", EVENTS, told(), key="telephony", kind=STRUCTURED)
+    assert (early.status, "no contact acd:c-1" in early.json["detail"]) == (400, True)
+    both = doors("POST", EVENTS, [told(), json.loads(example("structured.json")), told()], key="telephony", kind=BATCH).json
+    assert (both["accepted"], both["duplicate"], both["rejected"]) == (2, 1, []), "in a batch order does not matter"
+    assert doors("POST", EVENTS, told(), key="telephony", kind=STRUCTURED).json["duplicate"] == 1
+    answers = [event for event in doors.announced() if event["type"] == "gateway.survey_answered.v1"]
+    assert [(one["data"]["satisfied"], one["data"]["at"], one["data"]["people"]) for one in answers] == [
+        (4, "2026-11-20T10:00:00.000Z", [])
+    ]
+    for wrong in (told("s2", satisfied=6), told("s3", satisfied=None), told("s4", answered_at="2026-11-20T10:00:00Z")):
+        assert doors("POST", EVENTS, wrong, key="telephony", kind=STRUCTURED).status == 400
+    assert len([event for event in doors.announced() if event["type"] == "gateway.survey_answered.v1"]) == 1

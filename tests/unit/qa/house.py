@@ -68,6 +68,10 @@ class House:
         self.route("completed", contact, 9, **{"agent": agent, "talk_seconds": 60.0, "waited_seconds": 5.0, "ended_by": "caller"} | data)
         return contact
 
+    def person(self, person: str, *roles: str) -> None:
+        told = {"person": person, "team": "", "site": "", "roles": list(roles), "active": True}
+        self.hear("gateway.person_changed.v1", person, told)
+
     def answer(self, contact: str, **told: Any) -> None:
         self.hear("gateway.survey_answered.v1", contact, {"contact": contact, "answer": new_id(), "at": self.at()} | told)
 
@@ -83,8 +87,7 @@ class House:
         return self.submit(self.evaluate(contact or self.call(), viewer)["id"], viewer, GOOD | answers)
 
     def see(self, id: str, viewer: Viewer = LEAD) -> dict[str, Any]:
-        with self.units.database.reading() as connection:
-            return handlers.get_evaluation(connection, id, viewer)
+        return handlers.get_evaluation(self.units, id, viewer)
 
     def contact(self, id: str) -> dict[str, Any]:
         with self.units.database.reading() as connection:

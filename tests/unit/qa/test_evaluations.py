@@ -9,7 +9,7 @@ import pytest
 from services.qa import handlers, store, studies
 from services.qa.handlers import Viewer
 from shared.errors import Conflict, Forbidden, Invalid, NotFound
-from tests.unit.qa.house import ANNA, BAD, EVE, LEAD, OTTO, House, marks
+from tests.unit.qa.house import ANNA, BAD, CARD, EVE, LEAD, OTTO, House, marks
 
 DAY = 86400.0
 TURNS = [{"speaker": "agent", "text": "Hello.", "start": 0.0, "end": 1.0}]
@@ -22,7 +22,7 @@ def test_an_evaluation_is_submitted_seen_by_its_agent_and_final(house: House) ->
     done = house.submit(one["id"], answers={"solved": "yes", "clear": 4})
     assert (done["state"], done["score"], done["failed"], done["counts"]) == ("submitted", 0.875, [], True)
     assert handlers.acknowledge_evaluation(house.units, one["id"], "anna", ANNA)["state"] == "acknowledged"
-    assert handlers.close_evaluation(house.units, one["id"], "first", "", LEAD)["state"] == "final"
+    assert handlers.close_evaluation(house.units, one["id"], "first", "", "lea", LEAD)["state"] == "final"
     stages = [(told["stage"], told["counts"], told["score"]) for told in house.told("evaluation_submitted")]
     assert stages == [("submitted", True, 0.875), ("final", True, 0.875)]
     (solved, _) = house.told("evaluation_submitted")[0]["marks"]
@@ -72,12 +72,12 @@ def test_the_customers_word_stays_hidden_until_the_evaluator_has_submitted(house
     id = house.evaluate(contact)["id"]
 
     def seen(viewer: Viewer) -> tuple[Any, Any, int]:
-        listed = house.look(handlers.list_surveys, {"after": "", "limit": 9}, viewer)["items"]
-        return house.see(id, viewer)["customer_said"], house.look(handlers.get_contact, contact, viewer)["customer_said"], len(listed)
+        listed = handlers.list_surveys(house.units, {"after": "", "limit": 9}, viewer)["items"]
+        return house.see(id, viewer)["customer_said"], handlers.get_contact(house.units, contact, viewer)["customer_said"], len(listed)
 
     assert seen(EVE) == (None, None, 0)
-    assert house.look(handlers.get_contact, contact, OTTO)["customer_said"] is None, "who might still evaluate it does not know either"
-    assert house.look(handlers.get_contact, contact, LEAD)["customer_said"]["satisfied"] == 1
+    assert handlers.get_contact(house.units, contact, OTTO)["customer_said"] is None, "who might still evaluate it does not know either"
+    assert handlers.get_contact(house.units, contact, LEAD)["customer_said"]["satisfied"] == 1
     house.submit(id)
     assert seen(EVE) == ({"satisfied": 1, "resolved": False, "text": None}, {"satisfied": 1, "resolved": False, "text": None}, 1)
 
@@ -86,7 +86,7 @@ def test_a_lead_who_evaluates_is_kept_from_it_too(house: House) -> None:
     contact = house.call()
     house.answer(contact, satisfied=1)
     house.evaluate(contact, LEAD)
-    assert house.look(handlers.get_contact, contact, LEAD)["customer_said"] is None
+    assert handlers.get_contact(house.units, contact, LEAD)["customer_said"] is None
 
 
 def test_two_score_the_same_blindly(house: House) -> None:
@@ -177,17 +177,17 @@ def disputed(house: House) -> dict[str, Any]:
 def test_a_dispute_ends_with_a_second_opinion_that_has_not_seen_the_first(house: House, holds: str, counting: str) -> None:
     one = disputed(house)
     with pytest.raises(Conflict, match="ask for a second opinion first"):
-        handlers.close_evaluation(house.units, one["id"], "first", "I think so still.", LEAD)
+        handlers.close_evaluation(house.units, one["id"], "first", "I think so still.", "lea", LEAD)
     handlers.ask_second_opinion(house.units, one["id"], "otto", LEAD)
     (second,) = [row for row in house.rows(store.evaluation) if row.purpose == "second_opinion"]
     with pytest.raises(Conflict, match="not there yet"):
-        handlers.close_evaluation(house.units, one["id"], holds, "The recording shows it.", LEAD)
+        handlers.close_evaluation(house.units, one["id"], holds, "The recording shows it.", "lea", LEAD)
     with pytest.raises(NotFound):
         house.see(one["id"], OTTO)
     house.submit(second.id, OTTO)
     with pytest.raises(Invalid, match="say why"):
-        handlers.close_evaluation(house.units, one["id"], holds, "", LEAD)
-    handlers.close_evaluation(house.units, one["id"], holds, "The recording shows it.", LEAD)
+        handlers.close_evaluation(house.units, one["id"], holds, "", "lea", LEAD)
+    handlers.close_evaluation(house.units, one["id"], holds, "The recording shows it.", "lea", LEAD)
     rows = house.rows(store.evaluation)
     assert {row.state for row in rows} == {"final"}
     assert [row.evaluator for row in rows if row.counts] == [counting]
@@ -273,3 +273,86 @@ def test_dropping_a_blind_draft_does_not_show_the_others_marks(house: House) -> 
     with pytest.raises(NotFound):
         house.see(second, EVE)
     handlers.drop_evaluation(house.units, first, "lea", LEAD)
+
+
+# ---- what would sway
+
+
+@pytest.mark.parametrize("look", ["contact", "survey", "evaluation"])
+def test_who_has_looked_at_the_customers_word_evaluates_that_contact_no_more(house: House, look: str) -> None:
+    handlers.put_scorecard(house.units, "other", CARD, "test")
+    contact, other = house.call(), house.call()
+    house.answer(contact, satisfied=1)
+    match look:
+        case "contact":
+            assert handlers.get_contact(house.units, contact, LEAD)["customer_said"]["satisfied"] == 1
+        case "survey":
+            (seen,) = handlers.list_surveys(house.units, {"after": "", "limit": 9, "contact": contact}, LEAD)["items"]
+            assert seen["satisfied"] == 1
+        case _:
+            one = house.done(contact)
+            assert one["customer_said"] is None, "what a command answers is no look"
+            assert house.see(one["id"])["customer_said"]["satisfied"] == 1
+    with pytest.raises(Conflict, match="lea has looked at what the customer said"):
+        house.evaluate(contact, LEAD, scorecard="other")
+    house.evaluate(other, LEAD)
+
+
+def test_who_looks_while_their_evaluation_is_begun_for_them_does_not_submit_it(house: House) -> None:
+    contact = house.call()
+    id = house.evaluate(contact, LEAD)["id"]
+    handlers._note_looks(house.units, LEAD, answer=[contact])
+    with pytest.raises(Conflict, match="would sway them"):
+        house.submit(id, LEAD)
+
+
+def test_by_two_scorecards_one_evaluates_before_one_looks(house: House) -> None:
+    contact = house.call()
+    house.answer(contact, satisfied=2)
+    handlers.put_scorecard(house.units, "other", CARD, "test")
+    first = house.evaluate(contact)["id"]
+    house.submit(first)
+    second = house.evaluate(contact, scorecard="other")["id"]
+    assert house.see(first, EVE)["customer_said"] is None, "not while another is open"
+    house.submit(second)
+    assert house.see(first, EVE)["customer_said"]["satisfied"] == 2
+
+
+def test_who_has_read_the_first_marks_gives_no_second_opinion(house: House) -> None:
+    one = disputed(house)
+    assert house.see(one["id"], OTTO)["score"] is not None
+    with pytest.raises(Conflict, match="otto has looked at what somebody else marked"):
+        handlers.ask_second_opinion(house.units, one["id"], "otto", LEAD)
+    assert house.see(one["id"])["state"] == "disputed"
+    handlers.ask_second_opinion(house.units, one["id"], "olga", LEAD)
+
+
+@pytest.mark.parametrize("by", ["eve", "otto", "anna"])
+def test_nobody_decides_a_dispute_about_their_own_evaluation(house: House, by: str) -> None:
+    one = disputed(house)
+    handlers.ask_second_opinion(house.units, one["id"], "otto", LEAD)
+    (second,) = [row for row in house.rows(store.evaluation) if row.purpose == "second_opinion"]
+    house.submit(second.id, OTTO)
+    lead = Viewer(by, by, "supervisor")
+    with pytest.raises(Forbidden, match="somebody else says which holds"):
+        handlers.close_evaluation(house.units, one["id"], "first", "I was right, of course.", by, lead)
+    handlers.close_evaluation(house.units, one["id"], "second", "The recording shows it.", "lea", LEAD)
+    assert house.see(one["id"])["decided_by"] == "lea"
+
+
+def test_nobody_cuts_the_time_to_dispute_short(house: House) -> None:
+    one = house.done()
+    with pytest.raises(Conflict, match="14 days to dispute"):
+        handlers.close_evaluation(house.units, one["id"], "first", "", "lea", LEAD)
+    handlers.acknowledge_evaluation(house.units, one["id"], "anna", ANNA)
+    assert handlers.close_evaluation(house.units, one["id"], "first", "", "lea", LEAD)["state"] == "final"
+
+
+def test_what_is_found_about_somebody_who_leads_is_not_for_those_they_lead(house: House) -> None:
+    house.person("anna", "supervisor")
+    one = house.done()
+    for viewer, seen in ((OTTO, False), (EVE, True), (LEAD, True), (ANNA, True)):
+        listed = house.look(handlers.list_evaluations, {"after": "", "limit": 9}, viewer)["items"]
+        assert ([told["id"] for told in listed] == [one["id"]]) is seen
+    with pytest.raises(NotFound):
+        house.see(one["id"], OTTO)

@@ -166,3 +166,28 @@ def test_internal_and_customer_scorecards_never_share_a_name(house: House) -> No
 def test_a_check_that_anything_passes_shows_nothing() -> None:
     with pytest.raises(errors.Invalid, match="would show nothing"):
         findings.read_check({"kind": "evaluations", "at_least": 0.0}, "process", None, "voice")
+
+
+def test_who_ever_owned_a_plan_does_not_confirm_its_closing(house: House) -> None:
+    one = finding(house, cause="process", check={"kind": "document"}, agent="anna")
+    handlers.change_plan(house.units, one["id"], {"owner": "max"}, LEAD)
+    handlers.change_plan(house.units, one["id"], {"owner": "mia"}, LEAD)
+    for by in ("lea", "max", "mia", "anna"):
+        with pytest.raises(Conflict, match="nobody who owned it before"):
+            handlers.close_finding(house.units, one["id"], "wiki/42", by, LEAD)
+    assert handlers.close_finding(house.units, one["id"], "wiki/42", "otto", LEAD)["state"] == "closed"
+
+
+def test_a_finding_about_somebody_who_leads_is_not_for_those_they_lead(house: House) -> None:
+    house.person("anna", "supervisor")
+    house.person("tom", "trainer")
+    with pytest.raises(Invalid, match="none of their own people"):
+        finding(house, owner="tom")
+    one = finding(house)
+    with pytest.raises(NotFound):
+        house.look(handlers.get_finding, one["id"], EVE)
+    assert house.look(handlers.list_findings, {"after": "", "limit": 9}, EVE)["items"] == []
+    for viewer in (LEAD, ANNA):
+        assert house.look(handlers.get_finding, one["id"], viewer)["id"] == one["id"]
+    with pytest.raises(Invalid, match="none of their own people"):
+        handlers.change_plan(house.units, one["id"], {"owner": "tom"}, LEAD)

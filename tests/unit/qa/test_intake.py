@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from services.qa import handlers, store
+from services.qa import handlers, reports, store
 from shared.bus.envelope import Event
 from shared.ids import new_id
 from tests.unit.qa.house import House
@@ -237,3 +237,19 @@ def test_whoever_is_forgotten_is_not_asked_how_it_was(house: House) -> None:
     assert [row.ask_at is None for row in house.rows(store.survey)] == [False]
     forget(house, contact)
     assert house.rows(store.survey) == []
+
+
+def test_an_answer_that_comes_too_late_is_kept_marked_and_in_no_figure(house: House) -> None:
+    handlers.put_survey_rule(house.units, "support", {"enabled": True, "answer_days": 1.0, "fatigue_days": 0.0})
+    slow, quick = house.call(customer="slow"), house.call(customer="quick")
+    house.at.forward(600)
+    handlers.send_due(house.units)
+    house.answer(quick, satisfied=5)
+    house.at.forward(2 * DAY)
+    for contact in (slow, quick):
+        house.answer(contact, satisfied=1, resolved=False, text="At last.")
+    told = {one.contact: one for one in house.rows(store.survey)}
+    assert (told[slow].late, told[slow].csat, told[slow].text) == (True, 1, "At last.")
+    assert (told[quick].late, told[quick].csat) == (False, 5), "what was said in time stands"
+    (group,) = house.look(reports.surveys, {"from": 0.0, "to": 9e9, "by": "queue"})["groups"]
+    assert (group["asked"], group["answered"], group["late"], group["satisfaction"]["value"]) == (2, 1, 1, 5.0)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from services.qa import handlers, reports, store
 from services.qa.domain import sampling
+from shared import clock
 from tests.unit.qa.house import CARD, House
 
 DAY = 86400.0
@@ -82,6 +83,7 @@ def test_one_call_resolution_counts_what_is_known_and_says_what_is_not(house: Ho
     start = house.at()
     for customer, day in (("a", 0), ("b", 0), ("b", 3), ("c", 0), ("c", 8), ("d", 9), ("e", 9), ("e", 10)):
         house.call(customer=customer, at=start + day * DAY + 65)
+    house.at.forward(11 * DAY)
     told = house.look(reports.one_call, {**ALL, "by": "queue", "days": 7.0})
     (figures,) = told["groups"]
     wanted = {"contacts": 8, "resolved": 3, "repeated": 1, "repeated_early": 1, "too_recent": 3}
@@ -121,3 +123,13 @@ def test_figures_keep_to_the_queues_in_sight(house: House) -> None:
     for report in (reports.quality, reports.surveys, reports.one_call, reports.value):
         assert house.look(report, elsewhere)["groups"] == []
     assert house.look(reports.criteria, {**elsewhere, "scorecard": "small"})["criteria"] == []
+
+
+def test_a_source_whose_clock_runs_ahead_makes_nothing_known(house: House) -> None:
+    house.call(customer="a")
+    house.at.forward(DAY)
+    house.call(customer="b", at=house.at() + 3650 * DAY)
+    told = house.look(reports.one_call, {**ALL, "to": 9e10, "by": "queue", "days": 7.0})
+    (figures,) = told["groups"]
+    assert (figures["contacts"], figures["resolved"], figures["too_recent"]) == (1, 0, 1)
+    assert told["known_until"] == clock.to_text(house.at() - DAY)

@@ -13,7 +13,9 @@ from services.routing.domain.desk import Changes, Desk, Event
 from services.routing.domain.entities import Agent, Contact, Offer, Queue, Row
 from services.routing.domain.errors import Conflict, Invalid, NotFound
 from services.routing.domain.hours import Opening
-from services.routing.domain.policy import Callback, Levels, Overflow, Policy, Relax, Segment, SuggestChannels
+from services.routing.domain.needs import Score
+from services.routing.domain.policy import Callback, Levels, Overflow, Policy, Prefer, Relax, Segment, SuggestChannels
+from services.routing.domain.record import rerun, words
 
 SOLD = {"code": "sold", "resolved": True, "amount": "20.00", "currency": "EUR"}
 
@@ -28,6 +30,7 @@ class Centre:
         self.desk.put_queue(Queue("sales", **{"wrap_up": False} | queue))
         self.events: list[Event] = []
         self.outcomes: list[Row] = []
+        self.decisions: list[Row] = []
 
     def agent(self, agent_id: str, **profile: Any) -> Agent:
         agent = self.desk.put_agent(agent_id, **{"channels": ["voice"]} | profile)
@@ -83,6 +86,7 @@ class Centre:
         changes = self.desk.take_changes()
         self.events += changes.events
         self.outcomes += changes.outcomes
+        self.decisions += changes.decisions
 
 
 class TestALifeOfAContact:
@@ -1661,3 +1665,56 @@ class TestPracticePermits:
         centre.agent("sue", channels=[])
         centre.at(50)
         assert centre.arrive("c1", "chat").state == "waiting"
+
+
+class TestScoresOfQuality:
+    PREFERS = Policy("gold", prefer=Prefer(scores={"world-class": 1.0}))
+
+    @staticmethod
+    def scored(centre: Centre, **best: float) -> None:
+        for agent, value in best.items():
+            centre.do("note_scores", agent, {"world-class": Score(value, 1e9), "other": Score(0.1, 1e9)})
+
+    def test_a_policy_that_asks_for_them_prefers_who_may_do_better(self) -> None:
+        centre = Centre(policy="gold")
+        centre.desk.put_policy(self.PREFERS)
+        for agent in ("ann", "bob"):
+            centre.agent(agent)
+        self.scored(centre, ann=0.6, bob=0.9)
+        centre.at(30).arrive()
+        assert centre.offered().agent == "bob"
+        (decision,) = centre.decisions
+        told = decision["record"]
+        assert [one["qa_scores"] for one in (told["chosen"], *told["runners_up"])] == [{"world-class": 0.9}, {"world-class": 0.6}]
+        assert "The policy prefers by the scores of quality in world-class; who has none there counts as the best." in words(told)
+        assert "策略还按质量评分（world-class）择优；没有评分者按满分计。" in words(told, "zh")
+        assert rerun(told) == ("c1", "bob")
+
+    def test_of_whom_little_is_known_nothing_is_held_against_them(self) -> None:
+        centre = Centre(policy="gold")
+        centre.desk.put_policy(self.PREFERS)
+        for agent in ("ann", "new"):
+            centre.agent(agent)
+        self.scored(centre, ann=0.9)
+        centre.at(30).arrive()
+        assert centre.offered().agent == "new"
+
+    def test_elsewhere_they_change_nothing(self) -> None:
+        centre = Centre()
+        for agent in ("ann", "bob"):
+            centre.agent(agent)
+        self.scored(centre, ann=0.1, bob=1.0)
+        assert centre.desk.profile_of(centre.desk.agents["ann"]) == centre.desk.profile_of(centre.desk.agents["bob"])
+        centre.at(30).arrive()
+        assert centre.offered().agent == "ann", "the longest idle"
+        (decision,) = centre.decisions
+        assert "qa_scores" not in decision["record"]["chosen"]
+
+    def test_they_are_soft(self) -> None:
+        """Nobody waits for a better score: who alone is free gets the contact."""
+        centre = Centre(policy="gold")
+        centre.desk.put_policy(self.PREFERS)
+        centre.agent("ann")
+        self.scored(centre, ann=0.0)
+        centre.arrive()
+        assert centre.offered().agent == "ann"

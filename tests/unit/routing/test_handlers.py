@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from services.routing import handlers, interval_store, reports, rulebook, store
+from services.routing import handlers, interval_store, policies, reports, rulebook, store
 from services.routing.domain.desk import Desk
 from services.routing.domain.needs import Need
 from services.routing.handlers import FRESH_SECONDS, PARKED_SECONDS
@@ -827,3 +827,44 @@ def test_others_are_known_as_before(house: House) -> None:
     house.hear(house.event("contact_arrived", contact, more={"customer": "k2", "facts": {"caller_ref": "m2"}}))
     forget(house)
     assert known(house, contact)[0] == "k2" and known(house, contact)[2]["caller_ref"] == "m2"
+
+
+# ---- what qa says
+
+
+PREFERS = "prefer: {scores: {world-class: 3}}\nfit_seconds: 20\n"
+
+
+def scored(house: House, agent: str, high: float, sequence: int = 1, **more: Any) -> Event:
+    data = {"agent": agent, "queue": None, "channel": None, "scorecard": "world-class", "scorecard_kind": "customer", "kind": "human", "score": high,
+            "low": 0.0, "high": high, "evaluations": 9, "since": house.at() - DAY, "until": house.at(), "people": [agent], "at": house.at()}  # fmt: skip
+    return Event("qa.agent_scored.v1", agent, data | more, house.at(), sequence)
+
+
+def scores_of(house: House, agent: str) -> dict[str, float]:
+    return dict(house.do(lambda desk, _now: desk.profile_of(desk.agent(agent)).scores))
+
+
+def prefer_scores(house: House) -> None:
+    house.do(lambda desk, _now: desk.put_policy(policies.compile(PREFERS, "standard", 1)))
+
+
+def test_a_score_counts_where_a_policy_prefers_by_it_and_nowhere_else(house: House) -> None:
+    house.hear(scored(house, "ann", 0.62))
+    assert scores_of(house, "ann") == {}, "else each agent would be a bench of their own, for nothing"
+    prefer_scores(house)
+    assert scores_of(house, "ann") == {"world-class": 0.6}
+    house.hear(scored(house, "ann", 0.9, 3), scored(house, "ann", 0.2, 2))
+    house.hear(scored(house, "ann", 0.1, 3), scored(house, "ann", 0.1, 9, kind="automatic"), scored(house, "ann", 0.1, 9, queue="sales"))
+    assert scores_of(house, "ann") == {"world-class": 0.9}, "late, again, or of something else"
+    house.at.forward(91 * DAY)
+    house.do(lambda _desk, _now: None)
+    assert scores_of(house, "ann") == {}, "whom nobody has heard for so long is not judged by it"
+
+
+def test_a_score_is_known_after_a_restart_and_of_who_becomes_an_agent_later(house: House) -> None:
+    house.hear(scored(house, "ann", 0.5), scored(house, "new", 0.7))
+    house.desk = LiveDesk(house.units)
+    house.do(lambda desk, _now: house.desk.put_agent(desk, "new", {"channels": ["voice"]}))
+    prefer_scores(house)
+    assert (scores_of(house, "ann"), scores_of(house, "new")) == ({"world-class": 0.5}, {"world-class": 0.7})

@@ -363,6 +363,19 @@ def test_training_is_heeded_where_the_agent_is_and_follows_who_moves_meanwhile(c
     assert channels(HERE, "eve") == {"voice"}
 
 
+def test_scores_of_quality_are_known_where_the_agent_is_and_go_with_them(centre: Centre) -> None:
+    def known(shard: int) -> dict[str, Any]:
+        scores = centre.ask(shard, lambda desk, _now: dict(desk.scores.get("eve", {})))
+        return {name: score.best for name, score in scores.items()}
+
+    data = {"agent": "eve", "queue": None, "channel": None, "scorecard": "small", "kind": "human", "high": 0.8, "until": centre.at()}
+    centre.hear(Event("qa.agent_scored.v1", "eve", data, centre.at(), 1))
+    assert known(THERE) == {"small": 0.8}
+    centre.do(THERE, lambda desk, _now: desk.put_agent("eve", channels=["voice"], pool="default"))
+    centre.catch_up()
+    assert known(HERE) == {"small": 0.8}
+
+
 def test_agents_of_all_shards_are_lost_sight_of_and_seen_again(centre: Centre) -> None:
     told = {"source": "pbx1", "agent": "eve", "address": None, "state": "available", "reason": None, "since": centre.at(), "queue": None}
     centre.hear(Event("gateway.agent_state_reported.v1", "eve", told, centre.at(), 1))

@@ -13,8 +13,8 @@ import pytest
 from click.testing import CliRunner
 
 from services.routing.domain.entities import Queue
-from services.routing.domain.needs import Need, Profile, Seat, Terms, Waiting
-from services.routing.domain.policy import Policy, Segment
+from services.routing.domain.needs import Need, Profile, Score, Seat, Terms, Waiting
+from services.routing.domain.policy import Policy, Prefer, Segment
 from services.routing.simulation import bounds, commands, figures, queueing, recorded, runner, scenario, survival
 from services.routing.simulation.play import NOBODY, Call, Case, Run, Shift, Worker, new_desk, play
 from services.routing.simulation.rivals import RIVALS, Rival
@@ -391,3 +391,14 @@ def test_a_policy_that_is_no_text_is_refused(tmp_path: Path) -> None:
     (tmp_path / "odd.yaml").write_bytes(b"\xff\xfe")
     with pytest.raises(Invalid, match=r"odd\.yaml"):
         runner.candidate(str(tmp_path / "odd.yaml"))
+
+
+def test_a_policy_that_prefers_by_scores_of_quality_is_played_with_them() -> None:
+    """With both free, who may do better is asked; by the built-in policy who has been idle longest."""
+    queue = Queue("line", wrap_up=False, policy="gold")
+    agents = [Worker("ann", {}, {}, {"card": Score(0.2, math.inf)}), Worker("bob", {}, {}, {"card": Score(0.9, math.inf)})]
+    calls = [Call(f"c{number}", 1000.0 * number, "line", math.inf, 10.0) for number in range(1, 5)]
+    case = Case(calls, agents, [Shift(agent.id, 0.0, 9999.0) for agent in agents], [queue])
+    gold = Policy("gold", prefer=Prefer(scores={"card": 1.0}))
+    served = [[case.agents[number].id for number in play(case, new_desk(case, policies)).agent] for policies in ({"gold": gold}, {})]
+    assert served == [["bob"] * 4, ["ann", "bob", "ann", "bob"]]
