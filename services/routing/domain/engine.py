@@ -34,6 +34,7 @@ class Engine:
     def __init__(self) -> None:
         self.floor = Floor()
         self._demand = scarcity.Demand()
+        self._present: tuple[int, list[int], list[Profile], np.ndarray] = (-1, [], [], np.zeros(0))  # as of so many sign-ins
         self._overlaps = Overlaps(self.floor)
 
     def __len__(self) -> int:
@@ -87,8 +88,19 @@ class Engine:
 
     def reprice(self, now: float) -> None:
         """Price the agents' groups anew by the demand of the last half hour. It is worked out when a decision asks for it."""
-        demand = self._demand.erlangs(now)
-        slots = self.floor.staff.present()
+        demand, staff = self._demand.erlangs(now), self.floor.staff
+        if self._present[0] != staff.sign_ins:
+            slots = staff.present()
+            self._present = (staff.sign_ins, slots, [staff.profiles.keys[slot] for slot in slots], staff.signed_in[slots])
+        _, slots, profiles, heads = self._present
+
+        def find() -> dict[Profile, float]:
+            return dict(zip(profiles, scarcity.prices(demand, heads, self._fits(demand, slots)).tolist(), strict=True))
+
+        self.floor.price_by(find)
+
+    def _fits(self, demand: dict[Need, float], slots: list[int]) -> dict[Need, np.ndarray]:
+        """By need whether each of these profiles meets it; what was never compared is, a bounded number of pairs at a time."""
         fits: dict[Need, np.ndarray] = {}
         compared = 0
         for need in scarcity.most(demand, len(slots)):
@@ -98,12 +110,7 @@ class Engine:
                     continue  # its turn is at the next pricing
                 compared += len(slots)
             fits[need] = self.floor.fit_of_need.row(slot)[slots] >= 0.0
-        profiles, heads = [self.floor.staff.profiles.keys[slot] for slot in slots], self.floor.staff.signed_in[slots]
-
-        def find() -> dict[Profile, float]:
-            return dict(zip(profiles, scarcity.prices(demand, heads, fits).tolist(), strict=True))
-
-        self.floor.price_by(find)
+        return fits
 
     # Decisions
 
@@ -153,14 +160,14 @@ class Engine:
         if len(lines) <= FEW:
             seated = list(benches)
             for line in list(lines):
-                suitable = floor.benches_for(line) + floor.benches.shut
+                suitable = floor.able_benches(line) + floor.benches.shut
                 suitable[seated] = -math.inf
                 if suitable.max() == -math.inf:
                     del lines[line]
         if lines and len(benches) <= FEW:
             joined = list(lines)
             for bench in list(benches):
-                suitable = floor.lines_for(bench) + floor.lines.shut
+                suitable = floor.able_lines(bench) + floor.lines.shut
                 suitable[joined] = -math.inf
                 if suitable.max() == -math.inf:
                     del benches[bench]
@@ -188,7 +195,7 @@ class Engine:
         hopeful = np.zeros(lines.capacity, dtype=bool)
         hopeful[list(self.floor.new_lines)] = True
         for bench in self.floor.new_benches:
-            hopeful |= self.floor.lines_for(bench) > -math.inf
+            hopeful |= self.floor.able_lines(bench) > -math.inf
         hopeful &= lines.shut == 0.0
         made = self._decide_overdue(hopeful, now, limit, looks, explain)
         if made or looks[0] <= 0:

@@ -50,7 +50,11 @@ class Floor:
         self._priced = -1
         self._pricings = 0
         self._lines_for: Suitable[BenchKey] = {}
+        self._lines_alike: Suitable[BenchKey] = {}
         self._benches_for: Suitable[LineKey] = {}
+        self._able_lines: Suitable[BenchKey] = {}
+        self._able_benches: Suitable[LineKey] = {}
+        self._alike = (-1, True)
 
     def put_contact(self, waiting: Waiting) -> None:
         """Take a contact in, or in its new state: it is looked at (again) at the next decision."""
@@ -119,28 +123,57 @@ class Floor:
     def first_seat(self, bench: int) -> Seat:
         return self.seats[self.benches.places[bench][0][1]][0]
 
-    def lines_for(self, bench: int) -> np.ndarray:
-        """How suitable each line is for who sits on this bench; -inf = not."""
-        stamp = (self.benches.slots.keys[bench], self.lines.slots.logged, self._pricings)
-        known = self._lines_for.get(bench)
+    def able_lines(self, bench: int) -> np.ndarray:
+        """0 for each line that who sits on this bench may be asked for, -inf for the others: what `lines_for` says without weighing it."""
+        stamp = (self.benches.slots.keys[bench], self.lines.slots.logged, 0)
+        known = self._able_lines.get(bench)
+        if known is None or known[0] != stamp:
+            fit = self.fit_of_profile.row(self.benches.profile.item(bench))
+            known = (stamp, np.where(self.lines.able(stamp[0], fit[self.lines.need]), 0.0, -math.inf))
+            _remember(self._able_lines, bench, known)
+        return known[1]
+
+    def able_benches(self, line: int) -> np.ndarray:
+        """0 for each bench that may be asked for who waits in this line, -inf for the others."""
+        stamp = (self.lines.slots.keys[line], self.benches.slots.logged, 0)
+        known = self._able_benches.get(line)
+        if known is None or known[0] != stamp:
+            fit = self.fit_of_need.row(self.lines.need.item(line))
+            known = (stamp, np.where(self.benches.able(stamp[0], fit[self.benches.profile]), 0.0, -math.inf))
+            _remember(self._able_benches, line, known)
+        return known[1]
+
+    def lines_for(self, bench: int, priced: bool = True) -> np.ndarray:
+        """How suitable each line is for who sits on this bench; -inf = not. The price of one agent is the same in every line: where all
+        lines count it alike it decides nothing, and need not be known for the order (`priced` False)."""
+        priced = priced or not self._count_prices_alike()
+        stamp = (self.benches.slots.keys[bench], self.lines.slots.logged, self._pricings if priced else 0)
+        kept = self._lines_for if priced else self._lines_alike
+        known = kept.get(bench)
         if known is None or known[0] != stamp:
             profile = self.benches.profile.item(bench)
             fit = self.fit_of_profile.row(profile)
-            price = (
-                self._price_by_slot().item(profile) if self.lines.scarcity_seconds.any() else 0.0
-            )  # what counts for nothing is not worked out
+            price = self._price_by_slot().item(profile) if priced and self.lines.scarcity_seconds.any() else 0.0
             known = (stamp, self.lines.suitability(stamp[0], fit, price))
-            _remember(self._lines_for, bench, known)
+            _remember(kept, bench, known)
         return known[1]
+
+    def _count_prices_alike(self) -> bool:
+        logged = self.lines.slots.logged
+        if self._alike[0] != logged:
+            counts = self.lines.scarcity_seconds[: len(self.lines.slots.keys)]
+            self._alike = (logged, bool((counts == counts[:1]).all()))
+        return self._alike[1]
 
     def benches_for(self, line: int) -> np.ndarray:
         """How suitable each bench is for who waits in this line; -inf = not."""
-        stamp = (self.lines.slots.keys[line], self.benches.slots.logged, self._pricings)
+        key = self.lines.slots.keys[line]
+        stamp = (key, self.benches.slots.logged, self._pricings if key.terms.scarcity_seconds else 0)
         known = self._benches_for.get(line)
         if known is None or known[0] != stamp:
             fit = self.fit_of_need.row(self.lines.need.item(line))
-            prices = self._price_by_slot() if stamp[0].terms.scarcity_seconds else np.zeros(self.staff.profiles.capacity)
-            known = (stamp, self.benches.suitability(stamp[0], fit, prices))
+            prices = self._price_by_slot() if key.terms.scarcity_seconds else np.zeros(self.staff.profiles.capacity)
+            known = (stamp, self.benches.suitability(key, fit, prices))
             _remember(self._benches_for, line, known)
         return known[1]
 
@@ -149,7 +182,7 @@ class Floor:
         if seat.id in waiting.passed or waiting.need.channel not in seat.room:
             return False
         _, _, bench = self.seats[seat.id]
-        return self.lines_for(bench).item(self.waiting[waiting.id][1]) > -math.inf
+        return self.able_lines(bench).item(self.waiting[waiting.id][1]) > -math.inf
 
     def pair(self, waiting: Waiting, seat: Seat) -> Pair:
         profile = self.seats[seat.id][1]
@@ -161,6 +194,10 @@ class Floor:
 
     def agent_for(self, waiting: Waiting, now: float) -> Seat | None:
         """The best of those who have not passed on it."""
+        if not waiting.passed:
+            free = np.flatnonzero(self.able_benches(self.waiting[waiting.id][1]) + self.benches.shut > -math.inf)
+            if len(free) < 2:  # nothing to weigh
+                return self.first_seat(free.item(0)) if len(free) else None
         scores = self._agent_scores(waiting, now)
         if waiting.passed:
             pair = next(self.agents(waiting, scores, now, len(scores)), None)
@@ -170,7 +207,7 @@ class Floor:
 
     def contact_for(self, seat: Seat, now: float) -> Waiting | None:
         """The most overdue, or else the best, of those whom this agent has not passed on."""
-        scores, overdue = self._contact_scores(seat, now)
+        scores, overdue = self._contact_scores(seat, now, priced=False)
         line = None if overdue is None else self.lines.first(overdue)
         if line is None:
             line = self.lines.first(scores)
@@ -225,10 +262,10 @@ class Floor:
     def _agent_scores(self, waiting: Waiting, now: float) -> np.ndarray:
         return self.benches.scores(waiting, self.benches_for(self.waiting[waiting.id][1]), now)
 
-    def _contact_scores(self, seat: Seat, now: float) -> tuple[np.ndarray, np.ndarray | None]:
+    def _contact_scores(self, seat: Seat, now: float, priced: bool = True) -> tuple[np.ndarray, np.ndarray | None]:
         """By line the worth of its head, and how much it is overdue, if any is; -inf where there is nobody for this agent."""
         waited = self.lines.waited(now)
-        scores = self.lines.scores(self.lines_for(self.seats[seat.id][2]), waited, max(0.0, now - seat.idle_since))
+        scores = self.lines.scores(self.lines_for(self.seats[seat.id][2], priced), waited, max(0.0, now - seat.idle_since))
         for contact in self.passers.get(seat.id, ()):
             scores[self.waiting[contact][1]] = -math.inf
         overdue = waited - self.lines.bound

@@ -128,11 +128,15 @@ class Lines(_Heads):
     def suitability(self, bench: BenchKey, fit: np.ndarray, price: float) -> np.ndarray:
         """Of the lines for who sits on this bench, -inf where they do not suit; fit is by slot of needs."""
         fits = fit[self.need]
-        suits = fits >= 0.0
+        return np.where(self.able(bench, fits), suitability(self, fits, price, bench.load), -math.inf)
+
+    def able(self, bench: BenchKey, fits: np.ndarray) -> np.ndarray:
+        """Whether who sits on this bench may be asked for the lines; fits are by line."""
+        able: np.ndarray = fits >= 0.0
         if not bench.profile.channels <= bench.room:
             room = np.array([channel in bench.room for channel in self._channels] or [False])
-            suits &= room[self.channel]
-        return np.where(suits, suitability(self, fits, price, bench.load), -math.inf)
+            able &= room[self.channel]
+        return able
 
     def scores(self, suitable: np.ndarray, waited: np.ndarray, idle: float) -> np.ndarray:
         """The worth of each head, -inf where nobody is who suits."""
@@ -184,11 +188,14 @@ class Benches(_Heads):
 
     def suitability(self, line: LineKey, fit: np.ndarray, prices: np.ndarray) -> np.ndarray:
         """Of the benches for who waits in this line, -inf where they do not suit; fit and prices are by slot of profiles."""
-        room = self._room.get(line.need.channel)
-        if room is None:
-            return np.full(self.capacity, -math.inf)
         fits = fit[self.profile]
-        return np.where((fits >= 0.0) & room, suitability(line.terms, fits, prices[self.profile], self.load), -math.inf)
+        return np.where(self.able(line, fits), suitability(line.terms, fits, prices[self.profile], self.load), -math.inf)
+
+    def able(self, line: LineKey, fits: np.ndarray) -> np.ndarray:
+        """Whether who sits on the benches may be asked for this line; fits are by bench."""
+        room = self._room.get(line.need.channel)
+        able: np.ndarray = np.zeros(self.capacity, dtype=bool) if room is None else (fits >= 0.0) & room
+        return able
 
     def scores(self, waiting: Waiting, suitable: np.ndarray, now: float) -> np.ndarray:
         """The worth of the first of each bench for this contact, -inf where nobody is who suits."""

@@ -15,6 +15,7 @@ USUAL_SERVICE_SECONDS = 180.0  # until the first service of any kind is over
 REMEMBERED_NEEDS = 2048
 CELLS = 40_000  # needs × groups weighed at one pricing: 10 ms at most
 COMPARED = 2000  # pairs of need and group compared for the first time at one pricing
+LEAST_ERLANGS = 1e-9  # of a need; less is what nobody has asked for since the day before, and no price
 ROUNDS, STEPS = 12, 10
 AT_REST = 1e-9
 """A round that moved the utilisations less than this share of the highest is the last."""
@@ -90,7 +91,7 @@ def prices(demand: Mapping[Need, float], agents: np.ndarray, fits: Mapping[Need,
 
     agents by group; fits: need -> bool vector over the groups. Without known demand all are 0.
     """
-    known = [need for need in demand if demand[need] > 0 and need in fits]
+    known = [need for need in demand if demand[need] >= LEAST_ERLANGS and need in fits]
     if not known or not len(agents):
         return np.zeros(len(agents))
     busy = utilisations(np.array([demand[need] for need in known]), agents, np.stack([fits[need] for need in known]))

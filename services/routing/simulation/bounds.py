@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import heapq
 import math
+from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from services.routing.domain.entities import TOP_LEVEL
-from services.routing.simulation.play import Case, Run
+from services.routing.simulation.play import Case, Run, Worker
 from services.routing.simulation.queueing import ErlangA, erlang_a
 
 INTERVAL = 1800.0
@@ -59,6 +62,63 @@ def _erlang_a(servers: int, arrivals: float, serve: float, leave: float, target:
         return 0.0, 1.0, 1.0 / leave
     found: ErlangA = erlang_a(servers, arrivals, serve, leave)
     return found.answered_within(target), found.abandoned, found.mean_wait
+
+
+def one_line(case: Case, run: Run, target: float = 20.0) -> dict[str, float]:
+    """If every agent could serve everybody, with the same calls, talks, patience and presence; played, by somebody who sees when each
+    caller will give up (but not, as nobody does, how long each talk will last).
+
+    abandoned: whoever will leave first is next. service_level_20s: whoever has the least time left to be answered within the target is
+    next, and who cannot be any more is not served at all. Of orders that do not know the talks, these have the most callers begin
+    before their deadline: Panwar, Towsley & Wolf 1988 (the shortest time to extinction; proved for talk times that do not differ by
+    caller, exponential with several servers). value_weighted_wait_s: the best assignment of the run's own moments, skills left aside.
+    """
+    values = np.array([call.value for call in case.calls])
+    patience = np.array([call.patience for call in case.calls])
+    answered = _play_one_line(case, patience)
+    in_time = _play_one_line(case, np.minimum(patience, target))
+    found = {"service_level_20s": float(in_time.mean()), "abandoned": float((~answered).sum())}
+    if run.answered.any():
+        anybody = [Worker(worker.id, {}) for worker in case.agents]
+        open_to_all = replace(case, agents=anybody, queues=[replace(queue, required_skills={}) for queue in case.queues])
+        calls = [call._replace(skills={}) for call in case.calls]
+        found["value_weighted_wait_s"] = clairvoyant(replace(open_to_all, calls=calls), run, target)["value_weighted_wait_s"]
+    return found if values.any() else {}
+
+
+ENDS, COMES, GOES, ARRIVES = range(4)
+
+
+def _play_one_line(case: Case, stay: np.ndarray) -> np.ndarray:
+    """Whether each call is answered where whoever would leave first is next, and all agents are alike."""
+    answered = np.zeros(len(case.calls), dtype=bool)
+    events: list[tuple[float, int, int, str]] = [(call.at, ARRIVES, index, "") for index, call in enumerate(case.calls)]
+    for shift in case.shifts:
+        events += [(shift.since, COMES, 0, shift.agent), (shift.until, GOES, 0, shift.agent)]
+    heapq.heapify(events)
+    there, busy, idle = Counter[str](), set[str](), dict[str, None]()
+    line: list[tuple[float, int]] = []
+    while events:
+        now, kind, index, agent = heapq.heappop(events)
+        if kind == ARRIVES:
+            heapq.heappush(line, (now + float(stay[index]), index))
+        elif kind == ENDS:
+            busy.discard(agent)
+        else:
+            there[agent] += 1 if kind == COMES else -1
+        if agent and agent not in busy and there[agent]:
+            idle[agent] = None
+        elif agent:
+            idle.pop(agent, None)
+        while line and line[0][0] < now:
+            heapq.heappop(line)
+        while idle and line:
+            free, call = next(iter(idle)), case.calls[line[0][1]]
+            answered[heapq.heappop(line)[1]] = True
+            del idle[free]
+            busy.add(free)
+            heapq.heappush(events, (now + call.service + call.wrap_up, ENDS, 0, free))
+    return answered
 
 
 def clairvoyant(case: Case, run: Run, target: float = 20.0) -> dict[str, float]:

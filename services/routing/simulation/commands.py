@@ -68,6 +68,7 @@ def simulate(
     case = scenarios.draw(record, fixed, staff, shifts, seed)
     rate = survival.exponential_rate(record.waited, ~record.answered)
     best = {"pooled Erlang A": bounds.pooled(case, rate, fixed.target_seconds)}
+    best["one line for all"] = bounds.one_line(case, first[0].as_run(), fixed.target_seconds)
     best["clairvoyant"] = bounds.clairvoyant(case, first[0].as_run(), fixed.target_seconds)
     told: dict[str, Any] = {
         "calls": len(record),

@@ -28,8 +28,8 @@ JUDGED = ("service_level_20s", "abandoned", "value_weighted_wait_s", "max_wait_s
 def figures(case: Case, run: Run, target: float = 20.0) -> dict[str, float]:
     """Of one run. Waits are of all who were offered, answered or not, but the average speed of answer, which is of the answered.
 
-    service_level_20s: share of the offered answered within `target` seconds. max_wait_staffed_s: the longest among those who came while
-    somebody with the skill was signed in. value_weighted_wait_s: Σ value × wait / Σ value. skill_fit: the mean over the answered of
+    service_level_20s: share of the offered answered within `target` seconds. max_wait_staffed_s: the longest, counting
+    only seconds in which somebody with the skill was signed in (the others no order of the line can spare). value_weighted_wait_s: Σ value × wait / Σ value. skill_fit: the mean over the answered of
     level / 5 in what the call asks (its queue's skill), 0 without it. occupancy_spread: standard deviation over agents of the share of
     their time at work (talk and wrap-up) while signed in. idle_while_compatible_waiting_s: seconds in which somebody waited though
     an agent with the skill was free.
@@ -38,7 +38,6 @@ def figures(case: Case, run: Run, target: float = 20.0) -> dict[str, float]:
     values = np.array([call.value for call in case.calls])
     there = run.present >= LEAST_PRESENCE
     occupancy = run.busy[there] / run.present[there]
-    staffed = waited[_staffed(case)]
     some = len(case.calls) > 0
     return {
         "offered": float(len(case.calls)),
@@ -48,7 +47,7 @@ def figures(case: Case, run: Run, target: float = 20.0) -> dict[str, float]:
         "average_speed_of_answer_s": float(waited[answered].mean()) if answered.any() else math.nan,
         "p95_wait_s": float(np.quantile(waited, 0.95)) if some else math.nan,
         "max_wait_s": float(waited.max()) if some else math.nan,
-        "max_wait_staffed_s": float(staffed.max()) if len(staffed) else math.nan,
+        "max_wait_staffed_s": float(staffed(case, waited).max()) if some else math.nan,
         "value_weighted_wait_s": float((values * waited).sum() / values.sum()) if some else math.nan,
         "skill_fit": float(fits(case, run)[answered].mean()) if answered.any() else math.nan,
         "occupancy_spread": float(occupancy.std()) if len(occupancy) else math.nan,
@@ -67,11 +66,11 @@ def fits(case: Case, run: Run) -> np.ndarray:
     return np.array(levels)
 
 
-def _staffed(case: Case) -> np.ndarray:
-    """Whether somebody with the skill was signed in when the call came."""
+def staffed(case: Case, waited: np.ndarray) -> np.ndarray:
+    """Of each call the seconds of its wait in which somebody with the skill was signed in."""
     required = {queue.name: queue.required_skills for queue in case.queues}
     skills = {agent.id: agent.skills for agent in case.agents}
-    found = np.zeros(len(case.calls), dtype=bool)
+    found = np.zeros(len(case.calls))
     at = np.array([call.at for call in case.calls])
     groups: dict[tuple[tuple[str, int], ...], list[int]] = {}
     for index, call in enumerate(case.calls):
@@ -79,9 +78,14 @@ def _staffed(case: Case) -> np.ndarray:
     for asked, members in groups.items():
         mine = np.array(members)
         able = [shift for shift in case.shifts if all(skills[shift.agent].get(name, 0) >= level for name, level in asked)]
-        began = np.sort([shift.since for shift in able])
-        ended = np.sort([shift.until for shift in able])
-        found[mine] = np.searchsorted(began, at[mine], "right") > np.searchsorted(ended, at[mine], "right")
+        if not able:
+            continue
+        began = np.array([shift.since for shift in able])
+        ended = np.maximum.accumulate([shift.until for shift in able])
+        apart = np.flatnonzero(began[1:] > ended[:-1])
+        edges = np.stack([began[np.concatenate([[0], apart + 1])], ended[np.concatenate([apart, [len(ended) - 1]])]], axis=1)
+        there = np.stack([np.cumsum(edges[:, 1] - edges[:, 0]) - (edges[:, 1] - edges[:, 0]), np.cumsum(edges[:, 1] - edges[:, 0])], axis=1)
+        found[mine] = np.interp(at[mine] + waited[mine], edges.ravel(), there.ravel()) - np.interp(at[mine], edges.ravel(), there.ravel())
     return found
 
 

@@ -29,6 +29,13 @@ STREAMS = ("value", "patience", "service", "between_calls", "priority")
 """Each is drawn for all calls in their order, so that one more of anything moves nothing else."""
 
 
+MOST = 1e9
+SHARES = ("least_share", "absent_while_nobody_waits")
+LEAST_SHIFT = 1.0
+SETTLED = 1 / 6
+"""Of the longest pause between two calls: who waits no longer than that after one was not overlooked yet."""
+
+
 @dataclass(frozen=True)
 class Tier:
     name: str
@@ -46,6 +53,7 @@ class Scenario:
     least_share: float = 0.01
     absent_after_seconds: float = 1800.0
     overlooked_seconds: float = 10.0
+    absent_while_nobody_waits: float = 0.5
     between_calls_at_most_seconds: float = 60.0
     patience_by_type_from: int = 50
     target_seconds: float = 20.0
@@ -73,8 +81,10 @@ def read(text: str) -> Scenario:
             values[name] = _tiers(value)
         elif name == "timezone":
             values[name] = _timezone(value)
-        elif isinstance(value, bool) or not isinstance(value, (int, float)) or value < 0:
-            raise Invalid(f"the scenario's {name} must be a number from 0 up, not {value!r}")
+        elif isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= MOST:
+            raise Invalid(f"the scenario's {name} must be a number from 0 to {MOST:g}, not {value!r}")
+        elif name in SHARES and value > 1:
+            raise Invalid(f"the scenario's {name} must be a share from 0 to 1, not {value!r}")
         else:
             values[name] = int(value) if isinstance(known[name].default, int) else float(value)
     return Scenario(**values)
@@ -151,8 +161,13 @@ def staffing(record: Record, scenario: Scenario) -> tuple[list[Worker], list[Shi
     """Skills from the kinds of calls that an agent took, and presence from when they took them.
 
     A kind is a skill of whoever took `least_calls` of it, and `least_share` of all their calls; their level, 1 to 5, is their fifth among
-    those with the skill by how many they took. Between two of their calls they are there, unless the pause is longer than
-    `absent_after_seconds`, or meanwhile callers whom they could have served waited `overlooked_seconds` or more.
+    those with the skill by how many they took.
+
+    Between two of their calls they are there, unless the pause is longer than `absent_after_seconds`, or callers whom they could have
+    served waited meanwhile, `overlooked_seconds` or more. Then they were away while these waited; of the time before the first of them
+    came and after the last had gone the record says nothing: `absent_while_nobody_waits` is the share of it that they were away.
+    Who goes straight after a call made up their mind during it, and at no particular moment of it: their presence ends halfway. (To end
+    it with the call would let them begin another in the simulation shortly before, and so give each absence half a call of work.)
     """
     served = _served(record)
     kinds = np.array(record.kind, dtype=object)
@@ -174,48 +189,61 @@ def staffing(record: Record, scenario: Scenario) -> tuple[list[Worker], list[Shi
             below = sum(calls < taken[agent][kind] for calls in rivals)
             levels[kind] = 1 + min(TOP_LEVEL - 1, TOP_LEVEL * below // len(rivals))
         workers.append(Worker(agent, levels))
-    waiting = {
-        kind: (record.at[some], (record.at + record.waited)[some])
-        for kind in record.kinds
-        if len(some := np.flatnonzero((kinds == kind) & (record.waited > scenario.overlooked_seconds)))
-    }
+    left = record.at + record.waited
     shifts = []
     for agent, one in served.items():
-        since, until = one.start[0], one.end[0]
-        for start, end in zip(one.start[1:], one.end[1:], strict=True):
-            if start > until and _was_away(waiting, skilled[agent], until, start, scenario):
-                shifts.append(Shift(agent, float(since), float(until)))
-                since = start
-            until = max(until, end)
-        shifts.append(Shift(agent, float(since), float(until)))
+        noticed = np.isin(kinds, skilled[agent]) & (record.waited > scenario.overlooked_seconds)
+        came, gone = record.at[noticed], left[noticed]
+        since = began = float(one.start[0])
+        until = float(one.end[0])
+        for start, end in zip(one.start[1:].tolist(), one.end[1:].tolist(), strict=True):
+            if away := _absence(came, gone, began, until, start, scenario):
+                shifts.append(Shift(agent, since, max(away[0], since + LEAST_SHIFT)))
+                since = away[1]
+            if end >= until:
+                began, until = start, end
+        shifts.append(Shift(agent, since, max((began + until) / 2, since + LEAST_SHIFT)))
     return workers, sorted(shifts, key=lambda shift: (shift.since, shift.agent))
 
 
-def _was_away(
-    waiting: Mapping[str, tuple[np.ndarray, np.ndarray]], skills: Sequence[str], end: float, start: float, scenario: Scenario
-) -> bool:
+def _absence(came: np.ndarray, gone: np.ndarray, began: float, end: float, start: float, scenario: Scenario) -> tuple[float, float] | None:
+    """From when to when an agent was away between a call (`began` to `end`) and their next (`start`), if they were; `came` and `gone` are
+    of callers who waited and whom they could have served."""
     pause = start - end
     if pause <= scenario.between_calls_at_most_seconds:
-        return False
+        return None
+    leaving = (began + end) / 2
     if pause > scenario.absent_after_seconds:
-        return True
-    since = end + scenario.between_calls_at_most_seconds / 6
-    overlooked = 0.0
-    for kind in skills:
-        if kind in waiting:
-            came, left = waiting[kind]
-            overlooked += float(np.maximum(np.minimum(left, start) - np.maximum(came, since), 0.0).sum())
-    return overlooked >= scenario.overlooked_seconds
+        return leaving, start
+    since = end + SETTLED * scenario.between_calls_at_most_seconds
+    meanwhile = (came < start) & (gone > since)
+    if np.maximum(np.minimum(gone[meanwhile], start) - np.maximum(came[meanwhile], since), 0.0).sum() < scenario.overlooked_seconds:
+        return None
+    first, last = float(came[meanwhile].min()), float(gone[meanwhile].max())
+    share = scenario.absent_while_nobody_waits
+    return leaving if first <= since else first - share * (first - end), min(start, last + share * max(0.0, start - last))
 
 
-def pauses(record: Record, scenario: Scenario) -> np.ndarray:
-    """Seconds between two calls of an agent, where the caller of the second was waiting already when the first was over."""
-    found = []
-    for one in _served(record).values():
-        between = one.start[1:] - one.end[:-1]
-        waited = record.waited[one.index[1:]]
-        found.append(between[(waited > between + 1.0) & (between >= 0.0) & (between <= scenario.between_calls_at_most_seconds)])
-    return np.concatenate(found) if found else np.zeros(0)
+def pauses(record: Record, workers: Sequence[Worker], scenario: Scenario) -> Survival:
+    """How long agents are taken up after a call: the product-limit estimate of the pause between two of an agent's calls, seen to its end
+    where somebody whom they could have served waited all the while, and censored at the moment at which nobody did any more."""
+    kinds = np.array(record.kind, dtype=object)
+    served = _served(record)
+    lasted, ended = [np.zeros(0)], [np.zeros(0, dtype=bool)]
+    for worker in workers:
+        one = served.get(worker.id)
+        mine = np.isin(kinds, list(worker.skills)) & (record.waited > 0)
+        if one is None or len(one.start) < 2 or not mine.any():
+            continue
+        came, gone = record.at[mine], np.maximum.accumulate((record.at + record.waited)[mine])
+        apart = np.flatnonzero(came[1:] > gone[:-1])  # between these and the next nobody waits
+        first, last = came[np.concatenate([[0], apart + 1])], gone[np.concatenate([apart, [len(gone) - 1]])]
+        end, start = one.end[:-1], one.start[1:]
+        span = np.maximum(np.searchsorted(first, end, side="right") - 1, 0)
+        crowded = (first[span] <= end) & (last[span] > end) & (start >= end)
+        lasted.append((np.minimum(last[span], start) - end)[crowded])
+        ended.append((last[span] >= start)[crowded])
+    return kaplan_meier(np.concatenate(lasted), np.concatenate(ended))
 
 
 def patience(record: Record, scenario: Scenario) -> dict[str, Survival]:
@@ -262,8 +290,10 @@ def draw(record: Record, scenario: Scenario, agents: Sequence[Worker], shifts: S
             unknown = mine[~queued[mine]]
             priority[unknown] = np.sort(known)[(chance["priority"][unknown] * len(known)).astype(int)]
     stay[~record.answered] = np.maximum(record.waited[~record.answered], 1.0)
-    between = np.sort(pauses(record, scenario))
-    wrap_up = between[(chance["between_calls"] * len(between)).astype(int)] if len(between) else np.zeros(len(record))
+    between = pauses(record, agents, scenario)
+    longer = float(between.share(np.array(scenario.between_calls_at_most_seconds)))  # those are absences
+    wrap_up = between.longer_than(np.full(len(record), -1.0), longer + (1.0 - longer) * chance["between_calls"])  # 0 is one of them
+    wrap_up = np.minimum(wrap_up, scenario.between_calls_at_most_seconds) if len(between.times) else np.zeros(len(record))
 
     bounds = np.cumsum([tier.share for tier in scenario.tiers])
     tiers = np.minimum(np.searchsorted(bounds, chance["value"], side="right"), len(bounds) - 1)

@@ -49,7 +49,7 @@ class Survival:
 def _beyond(wanted: np.ndarray, left: float, rate: float) -> np.ndarray:
     if not rate:
         return np.full(np.shape(wanted), math.inf)
-    with np.errstate(divide="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore"):  # where nobody is left beyond
         return np.maximum(np.log(left) - np.log(wanted), 0.0) / rate
 
 

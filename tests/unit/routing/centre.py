@@ -10,7 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from services.routing.domain.entities import Queue
-from services.routing.simulation.play import Call, Case, Shift, Worker
+from services.routing.simulation.play import NOBODY, Call, Case, Shift, Worker, new_desk, play
+from services.routing.simulation.rivals import RIVALS
+from services.routing.simulation.scenario import Record
 
 COLUMNS = ("arrival", "type", "priority", "customer", "wait_s", "outcome", "service_s", "agent")
 
@@ -66,3 +68,26 @@ def record(path: Path, seed: int = 1, days: int = 2, per_day: int = 150) -> Path
         writer.writeheader()
         writer.writerows({**row, "arrival": row["arrival"].isoformat()} for row in rows)
     return path
+
+
+def with_breaks(seed: int) -> Record:
+    """Five agents, each of them away ten minutes in every thirty, as a telephony system would record its calls."""
+    whole = markovian(seed, 500, 5, 0.0165, 180.0, 400.0)
+    until = whole.calls[-1].at
+    shifts = []
+    for number, agent in enumerate(whole.agents):
+        away = [(at, at + 600.0) for at in np.arange(360.0 * number, until, 1800.0).tolist()]
+        edges = [0.0, *(edge for pair in away for edge in pair), until + 3600.0]
+        shifts += [Shift(agent.id, since, end) for since, end in zip(edges[::2], edges[1::2], strict=True) if end > since]
+    case = Case(whole.calls, whole.agents, sorted(shifts, key=lambda shift: (shift.since, shift.agent)), whole.queues)
+    run = play(case, new_desk(case, {}, RIVALS["longest-idle"]))
+    return Record(
+        np.array([call.at for call in case.calls]),
+        ["line"] * len(case.calls),
+        [""] * len(case.calls),
+        run.waited,
+        run.answered,
+        np.where(run.answered, [call.service for call in case.calls], 0.0),
+        [case.agents[agent].id if agent != NOBODY else "" for agent in run.agent.tolist()],
+        np.zeros(len(case.calls), dtype=int),
+    )

@@ -434,6 +434,14 @@ class TestPrices:
         assert demand.erlangs(3600.0)[need] == pytest.approx(10.0, rel=0.01)
         assert demand.erlangs(3600.0 + 5 * 1800)[need] < 0.1
 
+    def test_what_nobody_has_asked_for_in_weeks_is_no_price(self, centre: Centre) -> None:
+        """Two weeks after the last such call its demand is 1e-300 erlangs: to divide by it stopped every decision of the desk."""
+        centre.agent("cobol", cobol=5)
+        self.arrive(centre, 1, cobol=3)
+        centre.now += 14.4 * 86_400
+        centre.engine.reprice(centre.now)
+        assert set(centre.engine.prices.values()) == {0.0}
+
 
 class TestSize:
     """Whatever comes, it stays correct and within its bounds."""
