@@ -100,6 +100,7 @@ class GatewayCore:
         self.begun = context.settings.embedded  # then routing began anew with us, and knows
         self.prune_at = clock.monotonic() + PRUNE_EVERY
         self.intake: GroupCommit[Taken, Receipt] = GroupCommit(self._take_in, most=100)
+        self.metrics = metrics.IntakeMetrics(context.database)
         self.courier = Courier(context.units, self.sealer, context.settings.webhook_allowance, outbound.post, outbound.aside)
 
     def caller_ref(self, number: str, country: str) -> str:
@@ -117,7 +118,7 @@ class GatewayCore:
         """Returns when the post is durable."""
         self.sources.require(taken.source)
         receipt = self.intake.submit(taken)
-        metrics.count_intake(taken.door, receipt)
+        metrics.count_intake(taken, receipt)
         return receipt
 
     def take_all(self, posts: Sequence[Taken]) -> list[Receipt]:
@@ -126,11 +127,12 @@ class GatewayCore:
             self.sources.require(taken.source)
         receipts = self._take_in(posts)
         for taken, receipt in zip(posts, receipts, strict=True):
-            metrics.count_intake(taken.door, receipt)
+            metrics.count_intake(taken, receipt)
         return receipts
 
     def close(self) -> None:
         self.courier.close()
+        self.metrics.close()
 
     def today(self) -> float:
         """Since when the wallboard counts: midnight where the centre is, or four hours ago when that is earlier."""
