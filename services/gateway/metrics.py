@@ -7,9 +7,12 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from sqlalchemy import Connection, func, select
 
 from services.gateway.handlers import Receipt, Taken
-from services.gateway.store import intake
+from services.gateway.store import audit, intake
 from shared import clock
 from shared.observability.metrics import StateCollector
+
+BACKUP, BACKUP_OBJECT = "answerline backup", "backup"
+"""By which a backup is known in the log of administrative acts."""
 
 REQUESTS = Histogram(
     "answerline_gateway_http_request_seconds",
@@ -51,20 +54,6 @@ OTHERS = "~others"
 _sources: set[str] = set()
 
 
-class IntakeMetrics(StateCollector):
-    """How far correlation is behind intake."""
-
-    def families(self, connection: Connection) -> Iterator[Metric]:
-        waiting = intake.c.processed_at.is_(None)
-        count, oldest = connection.execute(select(func.count(), func.min(intake.c.received_at)).where(waiting)).one()
-        yield GaugeMetricFamily("answerline_gateway_intake_pending_observations", "Observations that are to become contacts.", value=count)
-        yield GaugeMetricFamily(
-            "answerline_gateway_intake_lag_seconds",
-            "Age of the oldest observation that is to become a contact.",
-            value=max(clock.now() - oldest, 0.0) if oldest else 0.0,
-        )
-
-
 def count_intake(taken: Taken, receipt: Receipt) -> None:
     source = taken.source if taken.source in _sources or len(_sources) < MOST_SOURCES else OTHERS
     _sources.add(source)
@@ -79,3 +68,23 @@ def count_intake(taken: Taken, receipt: Receipt) -> None:
 
 def observe(route: str, method: str, status: int, seconds: float) -> None:
     REQUESTS.labels(route, method, str(status)).observe(seconds)
+
+
+class GatewayMetrics(StateCollector):
+    """What the gateway's tables say."""
+
+    def families(self, connection: Connection) -> Iterator[Metric]:
+        backup = GaugeMetricFamily(
+            "answerline_backup_last_success_timestamp_seconds", "When the last backup of all services was whole; 0: none ever was."
+        )
+        query = select(func.max(audit.c.at)).where(audit.c.object == BACKUP_OBJECT, audit.c.act == BACKUP)
+        backup.add_metric([], connection.scalar(query) or 0.0)
+        yield backup
+        waiting = intake.c.processed_at.is_(None)
+        count, oldest = connection.execute(select(func.count(), func.min(intake.c.received_at)).where(waiting)).one()
+        yield GaugeMetricFamily("answerline_gateway_intake_pending_observations", "Observations that are to become contacts.", value=count)
+        yield GaugeMetricFamily(
+            "answerline_gateway_intake_lag_seconds",
+            "Age of the oldest observation that is to become a contact.",
+            value=max(clock.now() - oldest, 0.0) if oldest else 0.0,
+        )

@@ -86,6 +86,7 @@ class GatewayCore:
         self.context = context
         self.units = context.units
         self.settings = context.settings
+        self.metrics = metrics.GatewayMetrics(context.database)
         self.accounts = Accounts(context.units, off_the_hub)
         self.keyring = Keyring(context.units, context.settings.bootstrap_key()[0], self.accounts.authenticate)
         self.provider = Provider(context.settings, outbound.send) if context.settings.oidc_issuer else None
@@ -100,7 +101,6 @@ class GatewayCore:
         self.begun = context.settings.embedded  # then routing began anew with us, and knows
         self.prune_at = clock.monotonic() + PRUNE_EVERY
         self.intake: GroupCommit[Taken, Receipt] = GroupCommit(self._take_in, most=100)
-        self.metrics = metrics.IntakeMetrics(context.database)
         self.courier = Courier(context.units, self.sealer, context.settings.webhook_allowance, outbound.post, outbound.aside)
 
     def caller_ref(self, number: str, country: str) -> str:
