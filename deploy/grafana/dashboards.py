@@ -86,7 +86,7 @@ SERVICES = [
         stat("Alerts", NUMBER, 'count(ALERTS{alertstate="firing"}) or vector(0)', "What each means, and what to do: docs/alerts.md."),
         stat("Requests", EACH_SECOND, f"sum(rate({REQUESTS}_count[{WINDOW}]))"),
         stat("Failed requests", SHARE, FAILED),
-        stat("Dead letters", NUMBER, f"sum({largest(DEAD)})"),
+        stat("Dead letters now", NUMBER, f"sum({largest(DEAD)})"),
         stat(
             "Last backup", "dateTimeFromNow", "max(answerline_backup_last_success_timestamp_seconds) * 1000", "57 years ago: there is none."
         ),
@@ -229,7 +229,7 @@ EVENTS = [
         stat("Oldest event not yet sent", SECONDS, f"max({every('outbox_lag_seconds')})"),
         stat("Events not yet sent", NUMBER, f"sum({largest(every('outbox_pending_events'))})"),
         stat("Observations to be correlated", NUMBER, "max(answerline_gateway_intake_pending_observations)"),
-        stat("Dead letters", NUMBER, f"sum({largest(DEAD)})"),
+        stat("Dead letters now", NUMBER, f"sum({largest(DEAD)})"),
         stat(
             "Sums that disagree",
             NUMBER,
