@@ -116,7 +116,7 @@ def scraped(prometheus: Prometheus, system: System) -> Iterator[Prometheus]:
     system.post(f"/v1/contacts/{name}:left/end", {"ended_by": "caller"})
     system.post("/v1/offers/018f0000-0000-7000-8000-000000000000/accept", {"agent": anna}).problem(404)
     system.post("/v1/analyses", {"kind": "gaming", "from": "2026-01-01T00:00:00Z", "to": "2026-02-01T00:00:00Z"}).ok()
-    with Ear(system, "contacts"):
+    with Ear(system, "live,queue:floor"):
         centre.call()
         eventually(
             lambda: prometheus.values(
