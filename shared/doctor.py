@@ -205,7 +205,9 @@ def _broker(settings: Settings, definitions: Sequence[Definition]) -> Iterator[F
         return
     address = urlsplit(settings.broker_url)
     place = f"{address.hostname}:{address.port or (5671 if address.scheme == 'amqps' else 5672)}"
+    host, _, number = place.rpartition(":")
     try:
+        socket.create_connection((host, int(number)), timeout=PATIENCE).close()  # the library would try again, and wait between
         with brokers.Broker(settings.broker_url).connect() as connection:
             yield Finding("broker", "ok", f"{place} answers")
             yield from _queues(connection, [one.name for one in definitions])

@@ -150,11 +150,11 @@ def test_a_wrong_password_a_missing_host_and_a_queue_that_nobody_reads(broker: A
 
 
 def test_tables_that_are_not_there_old_or_too_new(centre: Path) -> None:
-    write(centre, "update alembic_version set version_num = 'gateway_0001'")
-    assert (found("gateway database", look(centre)).state, found("gateway database", look(centre)).mend) == (
-        "bad",
-        "answerline migrate gateway",
-    )
+    routing = installed()["routing"]
+    with closing(Database(f"sqlite:///{centre}/routing.sqlite3")) as old:
+        migrate.upgrade(old, routing.migrations, "routing_0001")
+    told = found("routing database", examine(settings(centre), [routing]))
+    assert (told.state, told.mend) == ("bad", "answerline migrate routing")
     write(centre, "update alembic_version set version_num = '9999'")
     told = found("gateway database", look(centre))
     assert (told.state, "newer Answerline" in told.detail) == ("note", True)
