@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 RUN_STAMP := $(VENV)/.installed
 DEV_STAMP := $(VENV)/.installed-dev
 
-.PHONY: help run test check format bench e2e e2e-compose fuzz lock clean
+.PHONY: help run test check format bench e2e e2e-compose e2e-observe alerts fuzz lock clean
 
 help:  ## What there is
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -50,6 +50,13 @@ e2e: $(DEV_STAMP)  ## The end-to-end and chaos tests alone
 
 e2e-compose: $(DEV_STAMP)  ## An installation's life under Docker Compose: first call, upgrade, restart, removal; needs a Docker engine
 	$(BIN)/python -m pytest -v -s --timeout 1800 tests/compose/journey.py
+
+e2e-observe: $(DEV_STAMP)  ## Every panel's query and every alert on a real Prometheus that scrapes a real system; installs Prometheus as root on Debian
+	$(BIN)/python -m tests.stack install watching
+	$(BIN)/python -m pytest --timeout 600 tests/observe/journey.py
+
+alerts:  ## Check the alerts, and let each fire and stay silent; needs promtool (Debian: prometheus)
+	cd deploy/prometheus && promtool check rules rules.yml && promtool test rules rules_test.yml rules_days_test.yml
 
 fuzz: $(DEV_STAMP)  ## Requests made from the API's document, broken captures and all other random input, in great number
 	$(BIN)/python -m tests.stack install

@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -82,6 +83,7 @@ def _database(folder: Path, tables: MetaData) -> Database:
     return database
 
 
+@cache
 def catalogue() -> dict[str, list[Known]]:
     """Every metric there is: of all services under `<service>`, of the process under `process`, and each service's own under its name."""
     found: dict[str, list[Known]] = {}
