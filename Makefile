@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 RUN_STAMP := $(VENV)/.installed
 DEV_STAMP := $(VENV)/.installed-dev
 
-.PHONY: help run test check format bench e2e e2e-compose chaos chaos-long soak fuzz lock clean
+.PHONY: help run test check format bench e2e e2e-compose e2e-observe alerts chaos chaos-long soak fuzz lock clean
 
 help:  ## What there is
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -62,6 +62,13 @@ chaos-long: $(DEV_STAMP)  ## The same for an hour, with 200 kills of one consume
 soak: $(DEV_STAMP)  ## Half of the maximum for 30 minutes: fails where memory or backlog grows
 	$(BIN)/python -m tests.stack install
 	$(BIN)/python -m tests.chaos.soak --minutes $(or $(MINUTES),30)
+
+e2e-observe: $(DEV_STAMP)  ## Every panel's query and every alert on a real Prometheus that scrapes a real system; installs Prometheus as root on Debian
+	$(BIN)/python -m tests.stack install watching
+	$(BIN)/python -m pytest --timeout 600 tests/observe/journey.py
+
+alerts:  ## Check the alerts, and let each fire and stay silent; needs promtool (Debian: prometheus)
+	cd deploy/prometheus && promtool check rules rules.yml && promtool test rules rules_test.yml rules_days_test.yml
 
 fuzz: $(DEV_STAMP)  ## Requests made from the API's document, broken captures and all other random input, in great number
 	$(BIN)/python -m tests.stack install

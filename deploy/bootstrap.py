@@ -27,7 +27,7 @@ OWN = Path("/secrets/own")
 FOR = Path("/secrets/for")
 """A volume for each container, mounted there as /run/secrets."""
 
-BROKER, DATABASE = "rabbitmq", "postgres"
+BROKER, DATABASE, DASHBOARDS = "rabbitmq", "postgres", "grafana"
 VHOST, EXCHANGE = "answerline", "answerline.events"
 PROVISIONER = "provisioner"
 NAMES = r"^answerline\."
@@ -37,7 +37,7 @@ PATIENCE_SECONDS = 300
 
 def services() -> list[str]:
     """Every service that has a volume for its secrets."""
-    return sorted(folder.name for folder in FOR.iterdir() if folder.name not in (BROKER, DATABASE))
+    return sorted(folder.name for folder in FOR.iterdir() if folder.name not in (BROKER, DATABASE, DASHBOARDS))
 
 
 # ---- secrets
@@ -62,6 +62,7 @@ def make_secrets() -> None:
     put("gateway", "secret-key", own("secret-key") or generated("secret-key"))
     put("gateway", "oidc-client-secret", own("oidc-client-secret"))
     put(DATABASE, "password", generated("postgres-password"))
+    put(DASHBOARDS, "admin-password", own("grafana-admin-password") or generated("grafana-admin-password"))
     provisioner = generated("provisioner-password")
     put(BROKER, "provisioner-password", provisioner if users else None)
     put(BROKER, "definitions.json", json.dumps(definitions(users, provisioner), indent=1))

@@ -158,13 +158,18 @@ def _definition(name: str) -> Definition:
 @main.command()
 @click.option("--service", "service_name", envvar="ANSWERLINE_SERVICE", help="Only this one; otherwise all.")
 def doctor(service_name: str | None) -> None:
-    """Check settings, databases and broker, and whether the sums of events agree. Exits with 1 when something is wrong."""
+    """Look for the usual mistakes of an installation and say how to mend each. Exits with 1 when something is wrong."""
+    import os
+
     from shared import doctor as checks
 
-    findings = checks.examine(_settings(), [_definition(service_name)] if service_name else list(installed().values()))
+    chosen = [_definition(service_name)] if service_name else list(installed().values())
+    findings = checks.examine(_settings(), chosen, os.environ)
     for finding in findings:
-        click.echo(f"{'ok  ' if finding.fine else 'BAD '} {finding.what}: {finding.detail}")
-    sys.exit(0 if all(finding.fine for finding in findings) else 1)
+        click.echo(f"{finding.state if finding.state != 'bad' else 'BAD':4} {finding.what}: {finding.detail}")
+        if finding.mend:
+            click.echo(f"     -> {finding.mend}")
+    sys.exit(any(finding.state == "bad" for finding in findings))
 
 
 # ---- dead letters

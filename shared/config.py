@@ -12,7 +12,7 @@ from functools import cached_property
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from typing import NamedTuple
-from zoneinfo import ZoneInfo
+from zoneinfo import ZoneInfo, available_timezones
 
 from shared.targets import Allowance, read_allowance
 
@@ -207,7 +207,10 @@ class Settings:
         try:
             return ZoneInfo(self.timezone)
         except (KeyError, ValueError, OSError) as error:
-            raise SettingError(f"ANSWERLINE_TIMEZONE: no time zone is called {self.timezone!r}") from error
+            place = self.timezone.strip().replace(" ", "_").lower()
+            meant = sorted(name for name in available_timezones() if place and name.lower().endswith(f"/{place}"))
+            hint = f"; is {meant[0]} meant?" if meant else "; write it as in Europe/Berlin"
+            raise SettingError(f"ANSWERLINE_TIMEZONE: no time zone is called {self.timezone!r}{hint}") from error
 
     def watching_is_public(self, forwarded: bool = False) -> bool:
         """The live page and the metrics need no key only where nobody but this machine can reach it (so not through a proxy, which

@@ -1,10 +1,16 @@
 """The door: telephony events in, the HTTP API, live streams out."""
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from click import Command
 
 from shared.runtime.definition import Definition
+
+if TYPE_CHECKING:
+    from shared.doctor import Finding
+    from shared.runtime.context import Context
 
 
 def _benches() -> list[Command]:
@@ -26,6 +32,12 @@ def _sample(address: str, key: str, speed: float) -> None:
     sample.play(address, key, speed)
 
 
+def _examine(context: "Context") -> "Iterator[Finding]":
+    from services.gateway import doctor
+
+    return doctor.examine(context)
+
+
 definition = Definition(
     name="gateway",
     service="services.gateway.service:GatewayService",
@@ -33,4 +45,5 @@ definition = Definition(
     commands=_commands,
     sample=_sample,
     benches=_benches,
+    examine=_examine,
 )

@@ -87,6 +87,7 @@ class GatewayCore:
         self.context = context
         self.units = context.units
         self.settings = context.settings
+        self.metrics = metrics.GatewayMetrics(context.database)
         self.accounts = Accounts(context.units, off_the_hub)
         self.keyring = Keyring(context.units, context.settings.bootstrap_key()[0], self.accounts.authenticate)
         self.provider = Provider(context.settings, outbound.send) if context.settings.oidc_issuer else None
@@ -118,7 +119,7 @@ class GatewayCore:
         """Returns when the post is durable."""
         self.sources.require(taken.source)
         receipt = self.intake.submit(taken)
-        metrics.count_intake(taken.door, receipt)
+        metrics.count_intake(taken, receipt)
         return receipt
 
     def take_all(self, posts: Sequence[Taken]) -> list[Receipt]:
@@ -127,11 +128,12 @@ class GatewayCore:
             self.sources.require(taken.source)
         receipts = self._take_in(posts)
         for taken, receipt in zip(posts, receipts, strict=True):
-            metrics.count_intake(taken.door, receipt)
+            metrics.count_intake(taken, receipt)
         return receipts
 
     def close(self) -> None:
         self.courier.close()
+        self.metrics.close()
 
     def today(self) -> float:
         """Since when the wallboard counts: midnight where the centre is, or four hours ago when that is earlier."""

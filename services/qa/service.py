@@ -37,7 +37,7 @@ class QaCore:
         self.database = context.database
         self.checker = Checker()
         self.child: Any = None
-        self.metrics = QualityMetrics(context)
+        self.metrics = QualityMetrics(context.database)
         handlers.install_ready(context.units)
         studies.install_rules(context.units)
 

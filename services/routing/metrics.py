@@ -7,6 +7,8 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from sqlalchemy import Connection, func, select
 
 from services.routing import reports, shadow_store, store
+from services.routing.domain.intervals import ServiceLevel
+from shared import clock
 from shared.observability.metrics import StateCollector
 
 TURN_SECONDS = Histogram(
@@ -20,6 +22,9 @@ IDLE_WHILE_WAITING = Counter(
 )
 ERRORS = {"absolute": "mean_absolute_error_seconds", "bias": "bias_seconds"}
 
+RECENT_SECONDS = 1800.0
+"""Service level and waits are of the contacts that arrived in the last half hour: what somebody on the floor can still act on."""
+OUTCOMES = ("answered", "abandoned", "timed_out", "left_by_key", "left_otherwise", "lost", "waiting", "talking")
 MOST_QUEUES = 500
 """Queues are named by whoever posts events; a scrape must stay small whatever they post."""
 
@@ -59,3 +64,48 @@ class RoutingMetrics(StateCollector):
         yield agents
         yield error
         yield gap
+        yield from self._recent(connection)
+
+    def _recent(self, connection: Connection) -> Iterator[Metric]:
+        recent = GaugeMetricFamily(
+            "answerline_routing_recent_contacts",
+            "Contacts that arrived in the last half hour, by what became of them: offered is all of them, of which others are a part.",
+            labels=["queue", "outcome"],
+        )
+        level = GaugeMetricFamily(
+            "answerline_routing_service_level", "Share of those decided that was answered in time, as the queue counts.", labels=["queue"]
+        )
+        decided = GaugeMetricFamily(
+            "answerline_routing_service_level_of", "How many contacts the service level is a share of.", labels=["queue"]
+        )
+        wanted = GaugeMetricFamily(
+            "answerline_routing_service_level_target",
+            "The share that the queue's policy aims at; none where it names none.",
+            labels=["queue"],
+        )
+        in_time = GaugeMetricFamily(
+            "answerline_routing_in_time_seconds", "Within what time a contact is to be answered: the queue's setting.", labels=["queue"]
+        )
+        waited = GaugeMetricFamily("answerline_routing_answer_wait_seconds", "Mean wait of those answered.", labels=["queue"])
+        longest = GaugeMetricFamily(
+            "answerline_routing_longest_wait_seconds", "For how long the first in line has waited.", labels=["queue"]
+        )
+        definitions = reports.service_levels(connection)
+        rows = [dict(row) for row in connection.execute(reports.recent(clock.now() - RECENT_SECONDS)).mappings()]
+        for row in sorted(rows, key=lambda row: -row["offered"])[:MOST_QUEUES]:
+            queue, definition, tally = row["queue"], definitions.get(row["queue"], ServiceLevel()), reports.tally_of(row)
+            for outcome in ("offered", *OUTCOMES):
+                recent.add_metric([queue, outcome], row[outcome])
+            decided.add_metric([queue], definition.counted(tally))
+            if (share := definition.share(tally)) is not None:
+                level.add_metric([queue], share)
+            if row["answered"]:
+                waited.add_metric([queue], row["hold_seconds"] / row["answered"])
+        now = clock.now()
+        for queue, since in list(connection.execute(reports.longest_waits()))[:MOST_QUEUES]:
+            longest.add_metric([queue], max(now - since, 0.0))
+        for queue, definition in list(definitions.items())[:MOST_QUEUES]:
+            in_time.add_metric([queue], definition.threshold_seconds)
+            if definition.target is not None:
+                wanted.add_metric([queue], definition.target)
+        yield from (recent, level, decided, wanted, in_time, waited, longest)

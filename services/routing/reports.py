@@ -50,14 +50,29 @@ def _queues(connection: Connection, filters: Filters, suspected: Suspicions) -> 
     for name, row in rows.items():
         unheard = row.pop("unheard")
         row["ring_no_answer"] = None if unheard == row["offered"] else missed.get(name, 0)
-        in_time, decided, short = row.pop("in_time"), row.pop("decided"), row.pop("short_abandoned")
-        row["service_level"] = definitions.get(name, ServiceLevel()).share(Tally(decided, in_time, row["abandoned"], short))
+        tally = tally_of({key: row.pop(key) for key in ("in_time", "decided", "short_abandoned")} | {"abandoned": row["abandoned"]})
+        row["service_level"] = definitions.get(name, ServiceLevel()).share(tally)
         row["estimated"] = sorted(estimated.get(name, ()))
         row["uncertain"] = doubts.get(name, [])
         for doubt in row["uncertain"]:
             if doubt["over"]:
                 row[doubt["state"]] -= 1
     return [rows[name] for name in sorted(rows)]
+
+
+def recent(since: float) -> Select[Any]:
+    """What became of the contacts of each queue that arrived since then; `tally_of` counts a row for its service level."""
+    return _queue_query({"from": since})
+
+
+def tally_of(row: Mapping[str, Any]) -> Tally:
+    return Tally(row["decided"], row["in_time"], row["abandoned"], row["short_abandoned"])
+
+
+def longest_waits() -> Select[Any]:
+    """(queue, since when the first in line has been waiting)"""
+    waiting = leg.c.outcome == "waiting", leg.c.kind != "callback"
+    return select(leg.c.queue, func.min(leg.c.arrived_at)).where(*waiting).group_by(leg.c.queue)
 
 
 def _queue_query(filters: Filters) -> Select[Any]:
@@ -137,10 +152,7 @@ def live(connection: Connection, since: float) -> dict[str, Any]:
     suspected = suspected_legs(connection)
     report = _queues(connection, {"from": since}, suspected)
     known = {row.name: row.mode for row in connection.execute(select(store.queue.c.name, store.queue.c.mode))}
-    longest = (
-        select(leg.c.queue, func.min(leg.c.arrived_at)).where(leg.c.outcome == "waiting", leg.c.kind != "callback").group_by(leg.c.queue)
-    )
-    waits = {row[0]: row[1] for row in connection.execute(longest)}
+    waits = {row[0]: row[1] for row in connection.execute(longest_waits())}
     shown = ("queue", "offered", "waiting", "talking", "answered", "abandoned", "timed_out", "left_by_key", "service_level")
     rows = {row["queue"]: {name: row[name] for name in shown} for row in report}
     for name in known.keys() - rows.keys():

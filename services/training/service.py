@@ -30,7 +30,7 @@ class TrainingCore:
     def __init__(self, context: Context) -> None:
         self.units = context.units
         self.database = context.database
-        self.metrics = TrainingMetrics(context)
+        self.metrics = TrainingMetrics(context.database)
 
     def close(self) -> None:
         self.metrics.close()

@@ -40,6 +40,7 @@ class Relay:
         self.publisher = publisher
         self.receivers = topology.receivers_of(publisher)
         self.beat: Callable[[], None] = lambda: None
+        self.published = 0
         self._work = Flag()
         self._position = -1
         self._checkpoint_at = 0.0
@@ -92,6 +93,7 @@ class Relay:
         if confirmed:
             with self.units.database.transaction() as connection:
                 connection.execute(text(MARK[connection.dialect.name]), {"items": orjson.dumps(confirmed).decode(), "at": clock.now()})
+            self.published += len(confirmed)
         if len(confirmed) < len(rows):
             log.warning("events came back unroutable", events=len(rows) - len(confirmed))
             time.sleep(RETURNED_PAUSE)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from psycopg2.extensions import new_type, register_type
-from sqlalchemy import Connection, create_engine, event
+from sqlalchemy import Connection, create_engine, event, text
 from sqlalchemy.engine import Engine, make_url
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -22,6 +22,9 @@ ABANDONED = "set idle_in_transaction_session_timeout = '20s'"
 DISK_FULL = "53100"
 SQLITE_LOCK_PAUSE = 0.005
 SQLITE_LOCK_PATIENCE = 10.0
+POOL_SIZE = {True: 4, False: 10}
+"""Of SQLite, and of PostgreSQL."""
+OVERFLOW = {True: 16, False: 20}
 
 
 class Database:
@@ -60,6 +63,32 @@ class Database:
 
     def close(self) -> None:
         self.engine.dispose()
+
+    @property
+    def in_use(self) -> int:
+        """Connections in use now."""
+        return int(getattr(self.engine.pool, "checkedout", lambda: 0)())  # a database in memory has a pool that does not count
+
+    @property
+    def most(self) -> int:
+        """Connections that may be in use at one time."""
+        return POOL_SIZE[self.sqlite] + OVERFLOW[self.sqlite]
+
+    def skew(self, connection: Connection) -> float:
+        """Seconds by which our clock is ahead of the database's, to the length of a question; a file has ours."""
+        if self.sqlite:
+            return 0.0
+        before = time.time()
+        theirs = float(connection.scalar(text("select extract(epoch from clock_timestamp())")))
+        after = time.time()
+        return min(max(theirs, before), after) - theirs
+
+    def size(self, connection: Connection) -> int:
+        """Bytes that the database takes."""
+        if self.sqlite:
+            pages, each = (int(connection.exec_driver_sql(f"PRAGMA {name}").scalar_one()) for name in ("page_count", "page_size"))
+            return pages * each
+        return int(connection.scalar(text("select pg_database_size(current_database())")))
 
 
 class LeaseLostError(RuntimeError):
@@ -102,7 +131,11 @@ def _sqlite_engine(url: str) -> Engine:
     if path and path != ":memory:":
         Path(path).parent.mkdir(parents=True, exist_ok=True)
     engine = create_engine(
-        url, connect_args={"timeout": 0.05, "check_same_thread": False}, pool_size=4, max_overflow=16, hide_parameters=True
+        url,
+        connect_args={"timeout": 0.05, "check_same_thread": False},
+        pool_size=POOL_SIZE[True],
+        max_overflow=OVERFLOW[True],
+        hide_parameters=True,
     )
 
     @event.listens_for(engine, "connect")
@@ -122,8 +155,8 @@ def _postgres_engine(url: str) -> Engine:
         target = target.set(drivername="postgresql+psycopg2")
     engine = create_engine(
         target,
-        pool_size=10,
-        max_overflow=20,
+        pool_size=POOL_SIZE[False],
+        max_overflow=OVERFLOW[False],
         pool_pre_ping=True,
         pool_timeout=5,
         connect_args={"connect_timeout": 5, **KEEPALIVE},

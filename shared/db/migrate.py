@@ -1,6 +1,7 @@
 """Schema migrations: each service keeps its Alembic revisions in its own `migrations` folder."""
 
 from pathlib import Path
+from typing import Literal
 
 import structlog
 from alembic import command
@@ -31,14 +32,21 @@ def upgrade(database: Database, migrations: Path, revision: str = "head") -> Non
             _run(config, connection, revision)
 
 
-def is_current(database: Database, migrations: Path) -> bool:
-    """Whether the database is at our newest revision, or at one of a newer Answerline, whose migrations ours can work with."""
+def standing(database: Database, migrations: Path) -> Literal["empty", "behind", "current", "newer"]:
+    """Where its tables stand, beside the revisions that we have."""
     known = ScriptDirectory.from_config(_config(migrations))
     with database.reading() as connection:
         revision = MigrationContext.configure(connection).get_current_revision()
     if revision is None:
-        return False
-    return revision == known.get_current_head() or revision not in {script.revision for script in known.walk_revisions()}
+        return "empty"
+    if revision == known.get_current_head():
+        return "current"
+    return "behind" if revision in {script.revision for script in known.walk_revisions()} else "newer"
+
+
+def is_current(database: Database, migrations: Path) -> bool:
+    """Whether the database is at our newest revision, or at one of a newer Answerline, whose migrations ours can work with."""
+    return standing(database, migrations) in ("current", "newer")
 
 
 def _config(migrations: Path) -> Config:

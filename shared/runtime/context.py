@@ -56,6 +56,16 @@ class Context:
             return all(part.connected for part in list(self.parts.values()))
         return self.phase == "standing by" or (self.phase == "started" and all(self.links.values()))
 
+    @property
+    def linked(self) -> bool:
+        """Whether each loop that needs the broker is connected to it."""
+        return all(all(one.links.values()) for one in [self, *self.parts.values()])
+
+    @property
+    def published(self) -> int:
+        """Events that the broker has confirmed to this process."""
+        return self.relay.published + sum(part.relay.published for part in list(self.parts.values()))
+
 
 def build(name: str, settings: Settings) -> Context:
     database = Database(settings.database_of(name))

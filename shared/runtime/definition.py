@@ -1,15 +1,19 @@
 """How a service announces itself to the platform: one object behind an entry point."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from click import Command
 
 from shared.config import Settings
+
+if TYPE_CHECKING:
+    from shared.doctor import Finding
+    from shared.runtime.context import Context
 
 GROUP = "answerline.services"
 
@@ -22,6 +26,7 @@ def _undivided(_settings: Settings) -> int:
 class Definition:
     """`service` is `module:Class` of the nameko class, loaded only in a process that runs it.
     `single_active`: of all its processes one works, the others stand by to take over; `shards`: one for each of so many parts.
+    `examine`: what `answerline doctor` looks for in this service beside what it looks for in all.
     `sample` sets up something to look at through the API: (address, key, speed). `commands` and `benches` add to `answerline` and `answerline bench`."""
 
     name: str
@@ -32,6 +37,7 @@ class Definition:
     commands: Callable[[], list[Command]] = list
     sample: Callable[[str, str, float], None] | None = None
     benches: Callable[[], list[Command]] = list
+    examine: Callable[["Context"], Iterable["Finding"]] | None = None
 
     def load(self) -> type[Any]:
         module, _, name = self.service.partition(":")

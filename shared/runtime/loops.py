@@ -25,6 +25,7 @@ from shared.contracts import topology
 from shared.db.engine import is_outage
 from shared.errors import Unavailable
 from shared.ids import new_id
+from shared.observability import metrics
 from shared.runtime import bootstrap
 
 log = structlog.get_logger()
@@ -189,6 +190,7 @@ class Consume(Entrypoint, Loop):
         self.context = bootstrap.of(self.container)
         self.inbox = Inbox(self.context.units, self._handle)
         self.buffer: list[Any] = []
+        self.seconds = metrics.batches(self.container.service_name)
         self.retry_at = 0.0
         self.prune_at = clock.monotonic() + PRUNE_EVERY
 
@@ -236,7 +238,10 @@ class Consume(Entrypoint, Loop):
     def _settle(self, connection: Connection, batch: list[Any]) -> None:
         controls = [(message.body, _control_of(message.body)) for message in batch]
         events = [body for body, control in controls if control is None]
+        began = clock.monotonic()
         self._through_outages(connection, lambda: self.inbox.process(events) if events else None)
+        if events:
+            self.seconds.observe(clock.monotonic() - began)
         for _, control in controls:
             if control is not None:
                 self._through_outages(connection, partial(self._control, connection, control))

@@ -19,12 +19,13 @@ from eventlet.semaphore import Semaphore
 from kombu import Connection, Queue
 from nameko.extensions import DependencyProvider, Entrypoint, ProviderCollector, SharedExtension
 
+from shared import clock
 from shared.bus import broker as brokers
 from shared.contracts import topology
 from shared.db.engine import is_outage, why_out
 from shared.errors import BY_NAME, AnswerlineError, Elsewhere, Unavailable
 from shared.ids import new_id
-from shared.observability import trace
+from shared.observability import metrics, trace
 from shared.runtime import bootstrap
 from shared.runtime.context import NEWS
 from shared.runtime.loops import Loop
@@ -133,6 +134,7 @@ class CommandServer(_Link, ProviderCollector):
         self.ours = bootstrap.of(self.container)
         self.ours.pass_on = self.pass_on
         self.on_their_way: set[tuple[int, bool]] = set()
+        self.seconds = metrics.commands(self.container.service_name)
 
     def queues(self) -> list[Queue]:
         name = self.container.service_name
@@ -173,7 +175,10 @@ class CommandServer(_Link, ProviderCollector):
             self.answer(request, error={"name": "NotFound", "detail": f"no such command: {request['method']}"})
             return
 
+        began = clock.monotonic()
+
         def done(_worker: Any, result: Any, exc_info: Any) -> tuple[Any, Any]:
+            self.seconds.labels(request["method"], _outcome(exc_info and exc_info[1])).observe(clock.monotonic() - began)
             if exc_info is None:
                 self.answer(request, result=result)
             elif isinstance(elsewhere := exc_info[1], Elsewhere) and request.get("moves", 0) < MOST_MOVES:
@@ -261,6 +266,12 @@ class _Proxy:
             return self._client.call(method, arguments, deadline)
 
         return call
+
+
+def _outcome(error: BaseException | None) -> str:
+    if error is None or isinstance(error, Elsewhere):
+        return "ok"
+    return "refused" if isinstance(error, AnswerlineError) and error.status < 500 else "failed"
 
 
 def _describe(error: BaseException) -> dict[str, Any]:

@@ -14,6 +14,7 @@ import structlog
 from eventlet.event import Event
 from nameko.runners import ServiceRunner
 
+from shared import clock
 from shared.config import SettingError, Settings
 from shared.db import migrate
 from shared.db.engine import is_outage
@@ -32,6 +33,7 @@ log = structlog.get_logger()
 WORKERS = 500
 WATCH_SECONDS = 1.0
 LONGEST_PAUSE = 2.0
+HUB_LOOK_SECONDS = 0.25
 
 
 def check_databases(settings: Settings, names: Sequence[str]) -> None:
@@ -67,7 +69,7 @@ def run(
     if internal:
         _serve_internal(settings, contexts)
     for definition in definitions:
-        bus_metrics.register(definition.name, contexts[definition.name].units)
+        bus_metrics.register(definition.name, contexts[definition.name])
         if not _await_migration(contexts[definition.name], definition, stopped):
             return
         if definition in whole and definition.single_active and not _become_active(settings, contexts[definition.name], stopped):
@@ -83,6 +85,7 @@ def run(
     log.info("started", services=sorted(contexts))
     holders = [Holder(one.load(), contexts[one.name], shards[one.name], config) for one in definitions if one not in whole]
     watchers += [eventlet.spawn(_wait, runner, stopped)] if whole else []
+    watchers.append(eventlet.spawn(_watch_hub))
     for holder in holders:
         holder.start()
     if on_ready:
@@ -176,6 +179,14 @@ def _watch_leases(contexts: Sequence[tuple[Context, bool]]) -> None:
                 continue
             if not held:
                 leave(ours.name)
+
+
+def _watch_hub() -> None:
+    """Measure what a step of work that is too long does to all others."""
+    while True:
+        began = clock.monotonic()
+        eventlet.sleep(HUB_LOOK_SECONDS)
+        bus_metrics.HUB_DELAY.observe(max(clock.monotonic() - began - HUB_LOOK_SECONDS, 0.0))
 
 
 def _serve_internal(settings: Settings, contexts: dict[str, Context]) -> None:

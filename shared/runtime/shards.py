@@ -13,10 +13,10 @@ from typing import Any
 import eventlet
 import structlog
 from nameko.containers import ServiceContainer
-from prometheus_client import Gauge
 
 from shared.db.engine import is_outage
 from shared.db.lease import Presence
+from shared.observability.metrics import shards_held
 from shared.runtime import bootstrap, context
 from shared.runtime.context import Context
 
@@ -53,7 +53,7 @@ class Holder:
         self._present: deque[int] = deque(maxlen=LOOKS)
         self._running = True
         self._thread: Any = None
-        Gauge(f"answerline_{ours.name}_shards_held", "Shards that this process holds.").set_function(lambda: len(self.held))
+        shards_held(ours.name).set_function(lambda: len(self.held))
 
     def start(self) -> None:
         self._thread = eventlet.spawn(self._live)

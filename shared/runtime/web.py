@@ -27,6 +27,7 @@ from shared.http.address import Proxies
 from shared.http.endpoint import Router
 from shared.http.rate import Limits
 from shared.http.wsgi import LONGEST_LENGTH, Application, Request, problem, send
+from shared.observability.metrics import connections
 from shared.runtime import bootstrap
 
 log = structlog.get_logger()
@@ -458,6 +459,8 @@ class WebServer(DependencyProvider):
         self.server = HttpServer(
             listen(settings.http_address), self.application, *settings.most_connections, patience=settings.patience, trusted=proxies.trusts
         )
+        for what, number in (("open", lambda: self.server.open), ("most", lambda: self.server.limit)):
+            connections(self.container.service_name).labels(what).set_function(number)
         self.accepting = self.container.spawn_managed_thread(self.server.serve)
 
     def stop(self) -> None:

@@ -27,7 +27,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from . import container, postgres, process, rabbitmq
+from . import container, postgres, process, prometheus, rabbitmq
 from .postgres import ContainerDatabase, Database, LocalDatabase
 from .process import StackError
 from .rabbitmq import Broker, ContainerBroker, LocalBroker
@@ -134,9 +134,11 @@ def new_database(home: Path | None = None, *, durable: bool = True) -> Database:
     return LocalDatabase(home=str(home or ""), durable=durable)
 
 
-def install() -> str:
-    """Install what is missing with apt-get, without letting the packages start their services. Empty, or why it could not be."""
+def install(watching: bool = False) -> str:
+    """Install what is missing with apt-get, without letting the packages start their services. Empty, or why it could not be.
+    `watching`: Prometheus too."""
     packages = {"rabbitmq-server": LocalBroker.installed, "postgresql": LocalDatabase.installed}
+    packages |= {"prometheus": prometheus.installed} if watching else {}
     wanted = [package for package, installed in packages.items() if not installed()]
     if not wanted:
         return ""
@@ -159,7 +161,7 @@ def install() -> str:
     finally:
         if ours:
             POLICY.unlink(missing_ok=True)
-    if done.returncode or not (LocalBroker.installed() and LocalDatabase.installed()):
+    if done.returncode or not all(installed() for installed in packages.values()):
         process.say(done.stdout[-3000:])
         return f"apt-get could not install {' and '.join(wanted)}"
     process.say("installed")

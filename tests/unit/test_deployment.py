@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 from pathlib import Path
 
@@ -60,3 +61,46 @@ def test_every_container_is_locked(name: str) -> None:
         assert container["read_only"] is True
     if name in installed():
         assert container["stop_grace_period"]
+
+
+@pytest.mark.parametrize("name", ["prometheus", "grafana"])
+def test_what_watches_is_asked_for_and_seen_from_this_machine_alone(name: str) -> None:
+    container = COMPOSE["services"][name]
+    assert container["profiles"] == ["observability"]
+    assert container["read_only"] is True
+    assert container["stop_grace_period"] and container["pids_limit"] and container["healthcheck"]
+    assert re.search(r":v?[0-9]+\.[0-9]+\.[0-9]+$", container["image"])
+    assert container["networks"] == ["core"]
+    assert all(re.fullmatch(r"\$\{[A-Z_]+:-127\.0\.0\.1:\d+\}:\d+", port) for port in container.get("ports", ()))
+    for mount in (one for one in container["volumes"] if one.startswith("./")):
+        source, _, mode = mount.removeprefix("./").split(":")
+        assert (ROOT / source).is_dir() and mode == "ro"
+
+
+def test_every_port_of_metrics_is_scraped() -> None:
+    jobs = {
+        job["job_name"]: job for job in yaml.safe_load((ROOT / "deploy" / "prometheus" / "prometheus.yml").read_text())["scrape_configs"]
+    }
+    assert COMPOSE["x-environment"]["ANSWERLINE_METRICS"] == f"0.0.0.0:{jobs['answerline']['dns_sd_configs'][0]['port']}"
+    assert {target for name in ("rabbitmq", "rabbitmq-queues") for target in jobs[name]["static_configs"][0]["targets"]} == {
+        "rabbitmq:15692"
+    }
+
+
+def test_grafanas_password_is_made_once_and_nobody_else_gets_it(tmp_path: Path) -> None:
+    spec = importlib.util.spec_from_file_location("bootstrap", ROOT / "deploy" / "bootstrap.py")
+    assert spec and spec.loader
+    bootstrap = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(bootstrap)
+    bootstrap.KEPT, bootstrap.OWN, bootstrap.FOR = (tmp_path / name for name in ("kept", "own", "for"))
+    mounted = [volume.partition(":")[2] for volume in COMPOSE["services"]["secrets"]["volumes"]]
+    for folder in (bootstrap.KEPT, *(tmp_path / path.removeprefix("/secrets/") for path in mounted)):
+        folder.mkdir(parents=True, exist_ok=True)
+    bootstrap.make_secrets()
+    assert bootstrap.services() == sorted(installed())
+    password = (bootstrap.FOR / "grafana" / "admin-password").read_text()
+    assert len(password) > 40
+    assert COMPOSE["services"]["grafana"]["environment"]["GF_SECURITY_ADMIN_PASSWORD__FILE"] == "/run/secrets/admin-password"
+    assert [path.parent.name for path in bootstrap.FOR.rglob("*") if path.is_file() and password in path.read_text()] == ["grafana"]
+    bootstrap.make_secrets()
+    assert (bootstrap.FOR / "grafana" / "admin-password").read_text() == password
