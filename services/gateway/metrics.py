@@ -1,8 +1,17 @@
 """Every metric of the gateway's own."""
 
+from collections.abc import Iterator
+
 from prometheus_client import Counter, Gauge, Histogram
+from prometheus_client.core import GaugeMetricFamily, Metric
+from sqlalchemy import Connection, func, select
 
 from services.gateway.handlers import Receipt
+from services.gateway.store import audit
+from shared.observability.metrics import StateCollector
+
+BACKUP, BACKUP_OBJECT = "answerline backup", "backup"
+"""By which a backup is known in the log of administrative acts."""
 
 REQUESTS = Histogram(
     "answerline_gateway_http_request_seconds",
@@ -45,3 +54,15 @@ def count_intake(door: str, receipt: Receipt) -> None:
 
 def observe(route: str, method: str, status: int, seconds: float) -> None:
     REQUESTS.labels(route, method, str(status)).observe(seconds)
+
+
+class GatewayMetrics(StateCollector):
+    """What the gateway's tables say."""
+
+    def families(self, connection: Connection) -> Iterator[Metric]:
+        backup = GaugeMetricFamily(
+            "answerline_backup_last_success_timestamp_seconds", "When the last backup of all services was whole; 0: none ever was."
+        )
+        query = select(func.max(audit.c.at)).where(audit.c.object == BACKUP_OBJECT, audit.c.act == BACKUP)
+        backup.add_metric([], connection.scalar(query) or 0.0)
+        yield backup

@@ -86,6 +86,7 @@ class GatewayCore:
         self.context = context
         self.units = context.units
         self.settings = context.settings
+        self.metrics = metrics.GatewayMetrics(context.database)
         self.accounts = Accounts(context.units, off_the_hub)
         self.keyring = Keyring(context.units, context.settings.bootstrap_key()[0], self.accounts.authenticate)
         self.provider = Provider(context.settings, outbound.send) if context.settings.oidc_issuer else None
@@ -131,6 +132,7 @@ class GatewayCore:
 
     def close(self) -> None:
         self.courier.close()
+        self.metrics.close()
 
     def today(self) -> float:
         """Since when the wallboard counts: midnight where the centre is, or four hours ago when that is earlier."""

@@ -32,6 +32,16 @@ def upgrade(database: Database, migrations: Path, revision: str = "head") -> Non
             _run(config, connection, revision)
 
 
+def upgrade_within(connection: Connection, migrations: Path, revision: str = "head") -> None:
+    """As `upgrade`, as a part of the caller's transaction."""
+    _run(_config(migrations), connection, revision)
+
+
+def knows(migrations: Path, revision: str) -> bool:
+    """Whether the revision is one of ours."""
+    return revision in {script.revision for script in ScriptDirectory.from_config(_config(migrations)).walk_revisions()}
+
+
 def is_current(database: Database, migrations: Path) -> bool:
     """Whether the database is at our newest revision, or at one of a newer Answerline, whose migrations ours can work with."""
     known = ScriptDirectory.from_config(_config(migrations))

@@ -25,7 +25,7 @@ from tests.system import Client, eventually
 
 ROOT = Path(__file__).parents[2]
 BEFORE = os.environ.get("ANSWERLINE_E2E_BEFORE", "HEAD~1")
-OURS = ("gateway", "im", "routing")
+OURS = ("gateway", "im", "qa", "routing", "training")
 JOBS = ("secrets", "migrate")
 NUMBER, QUESTION = "+85221112222", "Which firmware has IPv6?"
 PATIENCE = 60.0
