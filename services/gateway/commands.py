@@ -104,6 +104,8 @@ def reseal() -> None:
 # ---- backup and restore
 
 STREAM = "-"
+ARCHIVES = "answerline-????-??-??T??????Z.tar"
+"""Names by time."""
 
 
 def _say(line: str) -> None:
@@ -117,14 +119,21 @@ def _told(summary: archives.Summary) -> str:
 @click.command()
 @click.argument("target", type=click.Path(allow_dash=True, path_type=Path))
 @click.option("--with-keys", is_flag=True, help="Embedded: the files of keys too. Whoever has the archive then has everything.")
-def backup(target: Path, with_keys: bool) -> None:
+@click.option(
+    "--keep", type=click.IntRange(1), help="With a folder: delete all but so many of the newest archives in it, when this one is whole."
+)
+def backup(target: Path, with_keys: bool, keep: int | None) -> None:
     """Write all databases, as of one moment and while they work, to the file or into the folder TARGET (- for the standard output)."""
     settings = config.load()
+    if keep and not target.is_dir():
+        raise click.UsageError(f"--keep: {target} is no folder")
     with _written(target) as out:
         summary = archives.backup(settings, list(installed().values()), out, _say, with_keys)
     told = _told(summary)
     with _units()() as work:
         audit.note(work.connection, "", "command line", metrics.BACKUP, metrics.BACKUP_OBJECT, 200, told)
+    for old in sorted(target.glob(ARCHIVES))[:-keep] if keep else ():
+        old.unlink()
     _say(told)
 
 

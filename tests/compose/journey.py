@@ -29,6 +29,7 @@ OURS = ("gateway", "im", "qa", "routing", "training")
 JOBS = ("secrets", "migrate")
 NUMBER, QUESTION = "+85221112222", "Which firmware has IPv6?"
 PATIENCE = 60.0
+DEVNULL = Path(os.devnull)
 EACH_TABLE = """select format('select %L, count(*), md5(string_agg(t::text, ''|'' order by t::text)) from %I t', tablename, tablename)
 from pg_tables where schemaname = 'public' \\gexec
 """
@@ -50,7 +51,7 @@ class Installation:
 
     def pipe(self, *words: str, source: Path | None = None, target: Path | None = None) -> str:
         """A one-shot job between files; what it says."""
-        with open(source or os.devnull, "rb") as read, open(target or os.devnull, "wb") as written:
+        with (source or DEVNULL).open("rb") as read, (target or DEVNULL).open("wb") as written:
             own = os.environ | self.own
             done = subprocess.run(
                 ["docker", "compose", *words], cwd=self.folder, env=own, stdin=read, stdout=written, stderr=subprocess.PIPE
