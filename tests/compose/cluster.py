@@ -16,15 +16,13 @@ import pytest
 
 from shared.contracts import topology
 from tests.chaos.load import Pbx, until
-from tests.compose.journey import OURS, ROOT, Installation
+from tests.compose.journey import OURS, PATIENT, ROOT, Installation
 from tests.stack.process import port
 from tests.system import Client, eventually
 
 NODES = ("rabbitmq", "rabbitmq-2", "rabbitmq-3")
 PATIENCE = 600.0
 """Seconds; a node that was cut off is believed dead after a minute, and three nodes start slowly on a busy machine."""
-SLOWLY = {"interval": "20s", "timeout": "120s", "retries": 5, "start_period": "600s"}
-"""Checks as a machine needs them that has other things to do: this is not about speed."""
 SEED = int(os.environ.get("ANSWERLINE_CHAOS_SEED") or time.time() % 10**6)
 
 
@@ -34,8 +32,7 @@ class Cluster(Installation):
         self.project = f"answerline-ha-{os.getpid()}"
         self.folder = ROOT
         self.first_port = port()
-        self.patience = place / "patience.yml"
-        self.patience.write_text(json.dumps({"services": {name: {"healthcheck": SLOWLY} for name in (*OURS, *NODES, "postgres")}}))
+        self.patience.write_text(json.dumps({"services": {name: {"healthcheck": PATIENT} for name in (*OURS, *NODES, "postgres")}}))
 
     @property
     def own(self) -> dict[str, str]:
