@@ -4,11 +4,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 RUN_STAMP := $(VENV)/.installed
 DEV_STAMP := $(VENV)/.installed-dev
+TOOLS := $(VENV)/tools
+TOOLS_STAMP := $(TOOLS)/.installed
 
-.PHONY: help run test check format bench e2e e2e-compose e2e-observe alerts chaos chaos-long soak fuzz lock clean
+.PHONY: help run test check format bench e2e e2e-compose e2e-ha e2e-observe alerts chaos chaos-long soak fuzz audit sbom check-kubernetes lock clean
 
 help:  ## What there is
-	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
 
 $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit("Answerline needs Python 3.11 or newer; this is %d.%d" % sys.version_info[:2] if sys.version_info < (3, 11) else 0)'
@@ -22,6 +24,11 @@ $(RUN_STAMP): requirements.lock pyproject.toml | $(VENV)/bin/python
 
 $(DEV_STAMP): requirements-dev.lock $(RUN_STAMP)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	@touch $@
+
+$(TOOLS_STAMP): requirements-tools.lock | $(VENV)/bin/python
+	$(BIN)/python -m venv $(TOOLS)
+	$(TOOLS)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-tools.lock
 	@touch $@
 
 run: $(RUN_STAMP)  ## Everything in one process, with a sample centre, at http://127.0.0.1:8000
@@ -70,6 +77,18 @@ e2e-observe: $(DEV_STAMP)  ## Every panel's query and every alert on a real Prom
 alerts:  ## Check the alerts, and let each fire and stay silent; needs promtool (Debian: prometheus)
 	cd deploy/prometheus && promtool check rules rules.yml && promtool test rules rules_test.yml rules_days_test.yml
 
+e2e-ha: $(DEV_STAMP)  ## Three broker nodes and two processes of each service: nodes and processes killed and cut off under load; needs a Docker engine
+	$(BIN)/python -m pytest -v -s --timeout 3600 tests/compose/cluster.py
+
+audit: $(TOOLS_STAMP)  ## Known vulnerabilities of all that is locked; asks the package index, and says so when it cannot
+	@$(TOOLS)/bin/python tests/audit.py
+
+sbom: $(TOOLS_STAMP)  ## The bill of materials (CycloneDX) of what is installed: sbom.json
+	$(TOOLS)/bin/cyclonedx-py requirements --pyproject pyproject.toml --mc-type application --output-reproducible --validate -o sbom.json requirements.lock
+
+check-kubernetes: $(TOOLS_STAMP)  ## deploy/kubernetes against the published schemas
+	$(TOOLS)/bin/python tests/kubernetes.py
+
 fuzz: $(DEV_STAMP)  ## Requests made from the API's document, broken captures and all other random input, in great number
 	$(BIN)/python -m tests.stack install
 	ANSWERLINE_FUZZ=$(or $(TIMES),5) $(BIN)/python -m pytest --timeout 7200 tests/fuzz $$(grep -rl tests.thorough tests/unit)
@@ -78,6 +97,7 @@ lock: $(VENV)/bin/python  ## Pin all dependencies with hashes
 	$(BIN)/python -m pip install --quiet pip-tools
 	$(BIN)/pip-compile --quiet --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --strip-extras --allow-unsafe --extra build -o requirements.lock pyproject.toml
 	$(BIN)/pip-compile --quiet --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --strip-extras --allow-unsafe --extra build --extra dev -o requirements-dev.lock pyproject.toml
+	$(BIN)/pip-compile --quiet --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --strip-extras --allow-unsafe -o requirements-tools.lock requirements-tools.in
 
 clean:  ## Remove the environment and caches; data stay
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache *.egg-info

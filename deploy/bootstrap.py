@@ -28,6 +28,8 @@ FOR = Path("/secrets/for")
 """A volume for each container, mounted there as /run/secrets."""
 
 BROKER, DATABASE, DASHBOARDS = "rabbitmq", "postgres", "grafana"
+BROKER_HOST = "broker"
+"""Every node of the broker has this name."""
 VHOST, EXCHANGE = "answerline", "answerline.events"
 PROVISIONER = "provisioner"
 NAMES = r"^answerline\."
@@ -57,7 +59,7 @@ def make_secrets() -> None:
             put(service, "broker-url", own_broker)
         else:
             users[service] = password = generated(f"{service}-broker-password")
-            put(service, "broker-url", f"amqp://{service}:{quote(password, safe='')}@{BROKER}:5672/{VHOST}")
+            put(service, "broker-url", f"amqp://{service}:{quote(password, safe='')}@{BROKER_HOST}:5672/{VHOST}")
     put("gateway", "admin-key", own("admin-key") or generated("admin-key", "al_"))
     put("gateway", "secret-key", own("secret-key") or generated("secret-key"))
     put("gateway", "oidc-client-secret", own("oidc-client-secret"))
@@ -65,6 +67,7 @@ def make_secrets() -> None:
     put(DASHBOARDS, "admin-password", own("grafana-admin-password") or generated("grafana-admin-password"))
     provisioner = generated("provisioner-password")
     put(BROKER, "provisioner-password", provisioner if users else None)
+    put(BROKER, "erlang-cookie", generated("erlang-cookie"))
     put(BROKER, "definitions.json", json.dumps(definitions(users, provisioner), indent=1))
 
 
@@ -143,19 +146,13 @@ def migrate() -> None:
     passwords = {service: path.read_text() for service in services() if (path := FOR / service / "database-password").exists()}
     if passwords and not os.environ.get("ANSWERLINE_DATABASE_URL"):
         patiently("the database", lambda: make_databases(passwords))
+    tables = subprocess.Popen(["answerline", "migrate", *services()])  # noqa: S607
     path = FOR / BROKER / "provisioner-password"
     if path.exists() and not os.environ.get("ANSWERLINE_BROKER_URL"):
         patiently("the broker", lambda: import_definitions(path.read_text()))
-    jobs = {
-        service: subprocess.Popen(
-            ["answerline", "migrate", service],  # noqa: S607
-            env={**os.environ, "ANSWERLINE_DATABASE_URL_FILE": str(FOR / service / "database-url")},
-        )
-        for service in services()
-    }
-    if failed := [service for service, job in jobs.items() if job.wait()]:
-        sys.exit(f"not migrated: {', '.join(failed)}")
-    print(f"at their newest revision: {', '.join(jobs)}")
+    if tables.wait():
+        sys.exit("not migrated")
+    print(f"at their newest revision: {', '.join(services())}")
 
 
 def patiently(what: str, step: Callable[[], None]) -> None:
@@ -216,7 +213,7 @@ def make_databases(passwords: dict[str, str]) -> None:
 def import_definitions(password: str) -> None:
     """The broker reads them when it boots; a service added since is made known to the running one."""
     credentials = base64.b64encode(f"{PROVISIONER}:{password}".encode()).decode()
-    connection = http.client.HTTPConnection(BROKER, 15672, timeout=10)
+    connection = http.client.HTTPConnection(BROKER_HOST, 15672, timeout=10)
     headers = {"Authorization": f"Basic {credentials}", "Content-Type": "application/json"}
     connection.request("POST", "/api/definitions", (FOR / BROKER / "definitions.json").read_bytes(), headers)
     answer = connection.getresponse()

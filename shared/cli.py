@@ -48,7 +48,7 @@ class Commands(click.Group):
             raise mendable from error
 
 
-LOOKING = ("key", "person", "dlq", "doctor")
+LOOKING = ("backup", "key", "person", "dlq", "doctor")
 """Commands that work with the data of a running centre; the likeliest mistake is to call them elsewhere."""
 
 

@@ -20,6 +20,8 @@ BROKERS = ("amqp", "amqps", "pyamqp", "memory")
 DATABASES = ("postgresql", "postgresql+psycopg2", "sqlite")
 ALIKE = 0.85
 """So like a setting's name is a name that was probably meant for it, and no name of something else's."""
+FILE_OF_EACH = "file:"
+"""Before the name of a file, with {service} in it, that holds the URL of that service's database."""
 MOST_SHARDS = 64
 MOST_DAYS = 36500
 MOST_STREAM_HOURS = 24 * 90
@@ -224,7 +226,13 @@ class Settings:
             return False
 
     def database_of(self, service: str) -> str:
-        """The service's own database: `{service}` in ANSWERLINE_DATABASE_URL stands for its name; default one SQLite file each."""
+        """The service's own database: `{service}` in ANSWERLINE_DATABASE_URL stands for its name, or in the name of its file; default one
+        SQLite file each. Raises SettingError where such a file cannot be used."""
+        if self.database_url.startswith(FILE_OF_EACH):
+            path = self.database_url.removeprefix(FILE_OF_EACH).replace("{service}", service)
+            url = _content("ANSWERLINE_DATABASE_URL_FILE", path)
+            _scheme(f"ANSWERLINE_DATABASE_URL_FILE ({path})", url, DATABASES, "postgresql://user:password@host/database")
+            return url
         if self.database_url:
             return self.database_url.replace("{service}", service)
         return f"sqlite:///{self.data / service}.sqlite3"
@@ -288,6 +296,15 @@ def _scheme(name: str, url: str, known: tuple[str, ...], example: str) -> None:
         raise SettingError(f"{name}: it begins with {scheme or 'no scheme'}; one of {', '.join(known)} can be used, for example {example}")
 
 
+def _content(name: str, path: str) -> str:
+    """Raises SettingError."""
+    try:
+        return Path(path).read_text().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is not text"
+        raise SettingError(f"{name}: {path} cannot be read: {why}") from error
+
+
 def _misspelt(environment: Mapping[str, str]) -> None:
     """Raises SettingError for a name that is nearly a setting's: whoever wrote it relies on what would not be obeyed."""
     known = {f"ANSWERLINE_{field.upper()}{end}" for field in Settings.__dataclass_fields__ for end in ("", "_FILE")}
@@ -308,16 +325,13 @@ def load(environment: Mapping[str, str] = os.environ) -> Settings:
         name = f"ANSWERLINE_{field.upper()}"
         text = environment.get(name)
         if not text and (path := environment.get(f"{name}_FILE")):
-            try:
-                text = Path(path).read_text().strip()
-            except (OSError, UnicodeDecodeError) as error:
-                why = error.strerror if isinstance(error, OSError) else "it is not text"
-                raise SettingError(f"{name}_FILE: {path} cannot be read: {why}") from error
+            each = field == "database_url" and "{service}" in path
+            text = f"{FILE_OF_EACH}{path}" if each else _content(f"{name}_FILE", path)
         if text:
             values[field] = Path(text) if default.type is Path else text
     settings = Settings(**values)  # type: ignore[arg-type]
     _scheme("ANSWERLINE_BROKER_URL", settings.broker_url, BROKERS, "amqp://user:password@host/vhost")
-    if settings.database_url:
+    if settings.database_url and not settings.database_url.startswith(FILE_OF_EACH):
         _scheme("ANSWERLINE_DATABASE_URL", settings.database_url, DATABASES, "postgresql://{service}:password@host/{service}")
     if settings.log_level.upper() not in logging.getLevelNamesMapping():
         raise SettingError(f"ANSWERLINE_LOG_LEVEL: {settings.log_level!r} is none of DEBUG, INFO, WARNING, ERROR")

@@ -31,7 +31,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self, TypeVar
-from urllib.parse import quote, urlencode
+from urllib.parse import quote, urlencode, urlsplit
 
 import psycopg2
 import pytest
@@ -194,6 +194,7 @@ class System(Client):
         self.name = f"t{os.getpid()}_{secrets.token_hex(3)}"
         self._stack = (broker, database)
         self._processes: dict[str, Forked] = {}
+        self.secrets = {ADMIN_KEY, SECRET_KEY}
         self._marks = itertools.count(1)
         self.settings = {
             "ANSWERLINE_HTTP": f"127.0.0.1:{self.ports['http']}",
@@ -221,7 +222,17 @@ class System(Client):
     def client(self, *roles: str) -> Client:
         """Somebody with a new key of these roles; without roles, somebody without a key."""
         key = self.post("/v1/keys", {"name": "test", "roles": list(roles)}).ok()["key"] if roles else None
+        if key:
+            self.secrets.add(key)
         return Client(self.address, key)
+
+    def says_no_secret(self) -> None:
+        """Nothing secret stands in any log: no key, no password of broker or database."""
+        urls = [self.settings.get(f"ANSWERLINE_{name}_URL", "") for name in ("BROKER", "DATABASE")]
+        for log in self.folder.glob("*.log"):
+            text = log.read_text(errors="replace")
+            for secret in self.secrets | {password for url in urls if len(password := urlsplit(url).password or "") >= 12}:
+                assert secret not in text, f"{secret[:6]}… stands in {log.name}"
 
     def __enter__(self) -> Self:
         try:
@@ -452,6 +463,7 @@ def kept_systems() -> Iterator[Callable[[str, pytest.FixtureRequest], System]]:
         yield of
         for system in _kept.values():
             system.stop()
+            system.says_no_secret()
         _kept.clear()
 
 

@@ -23,7 +23,7 @@ def _commands() -> list[Command]:
     from services.gateway import commands
     from services.gateway.bridges import bridge
 
-    return [commands.key, commands.person, bridge]
+    return [commands.backup, commands.key, commands.person, commands.restore, bridge]
 
 
 def _sample(address: str, key: str, speed: float) -> None:

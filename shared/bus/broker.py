@@ -17,7 +17,7 @@ QUORUM = {"x-queue-type": "quorum", "x-delivery-limit": 1_000_000_000}
 
 EVENTS = Exchange(topology.EXCHANGE, type="topic", durable=True, arguments={"alternate-exchange": topology.UNROUTED})
 UNROUTED = Exchange(topology.UNROUTED, type="fanout", durable=True)
-UNROUTED_QUEUE = Queue(topology.UNROUTED, UNROUTED, durable=True, queue_arguments={"x-max-length": 10_000})
+UNROUTED_QUEUE = Queue(topology.UNROUTED_QUEUE, UNROUTED, durable=True, queue_arguments={**QUORUM, "x-max-length": 10_000})
 
 
 class Broker:
@@ -88,6 +88,7 @@ def declare_for(connection: Connection, receivers: Iterable[str], publishers: It
         UNROUTED(channel).declare()
         EVENTS(channel).declare()
         UNROUTED_QUEUE(channel).declare()
+        channel.queue_delete(topology.UNROUTED)  # of an Answerline before 0.2: it went away with the node that had it
         for name in publishers:
             replay_requests(name)(channel).declare()
         for name in receivers:

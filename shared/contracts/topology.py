@@ -5,6 +5,7 @@ from shared.contracts import SCHEMAS
 
 EXCHANGE = "answerline.events"
 UNROUTED = "answerline.unrouted"
+UNROUTED_QUEUE = "answerline.unrouted.events"
 
 SUBSCRIPTIONS: dict[str, tuple[str, ...]] = {
     "routing": (
@@ -73,12 +74,12 @@ def replay_queue(publisher: str) -> str:
 
 def command_queue(service: str) -> str:
     """Whichever process of the service is quickest takes what comes here."""
-    return f"answerline.{service}.commands"
+    return f"answerline.{service}.requests"
 
 
 def shard_queue(service: str, shard: int) -> str:
     """Commands for the one process that holds this shard."""
-    return f"answerline.{service}.{shard}.commands"
+    return f"answerline.{service}.{shard}.requests"
 
 
 def publishers_of(receiver: str) -> list[str]:

@@ -32,16 +32,25 @@ def upgrade(database: Database, migrations: Path, revision: str = "head") -> Non
             _run(config, connection, revision)
 
 
+def upgrade_within(connection: Connection, migrations: Path, revision: str = "head") -> None:
+    """As `upgrade`, as a part of the caller's transaction."""
+    _run(_config(migrations), connection, revision)
+
+
+def knows(migrations: Path, revision: str) -> bool:
+    """Whether the revision is one of ours."""
+    return revision in {script.revision for script in ScriptDirectory.from_config(_config(migrations)).walk_revisions()}
+
+
 def standing(database: Database, migrations: Path) -> Literal["empty", "behind", "current", "newer"]:
     """Where its tables stand, beside the revisions that we have."""
-    known = ScriptDirectory.from_config(_config(migrations))
     with database.reading() as connection:
         revision = MigrationContext.configure(connection).get_current_revision()
     if revision is None:
         return "empty"
-    if revision == known.get_current_head():
+    if revision == ScriptDirectory.from_config(_config(migrations)).get_current_head():
         return "current"
-    return "behind" if revision in {script.revision for script in known.walk_revisions()} else "newer"
+    return "behind" if knows(migrations, revision) else "newer"
 
 
 def is_current(database: Database, migrations: Path) -> bool:

@@ -139,7 +139,8 @@ class CommandServer(_Link, ProviderCollector):
     def queues(self) -> list[Queue]:
         name = self.container.service_name
         names = [topology.command_queue(name)] + ([topology.shard_queue(name, self.ours.shard)] if self.ours.shards > 1 else [])
-        return [Queue(one, durable=True, expires=UNUSED_SECONDS) for one in names]
+        # Not durable: of a cluster's node that is down the others would refuse the name; so it is made anew on one of them. Requests are repeated anyhow.
+        return [Queue(one, durable=False, expires=UNUSED_SECONDS) for one in names]
 
     def finish(self) -> None:
         """Take no more requests; those taken are still answered."""
@@ -187,7 +188,9 @@ class CommandServer(_Link, ProviderCollector):
                 self.answer(request, error=_describe(exc_info[1]))
             return result, None
 
-        self.container.spawn_worker(provider, (), request["arguments"], context_data={trace.KEY: request.get(trace.KEY)}, handle_result=done)
+        self.container.spawn_worker(
+            provider, (), request["arguments"], context_data={trace.KEY: request.get(trace.KEY)}, handle_result=done
+        )
 
     def answer(self, request: dict[str, Any], **answer: Any) -> None:
         try:

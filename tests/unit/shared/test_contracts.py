@@ -76,7 +76,7 @@ def test_publishers_and_receivers_find_each_other() -> None:
 
 def test_queue_names_are_explicit_and_apart() -> None:
     names = [make("routing") for make in (topology.inbox_queue, topology.replay_queue, topology.command_queue)]
-    assert names == ["answerline.routing.inbox", "answerline.routing.replay", "answerline.routing.commands"]
+    assert names == ["answerline.routing.inbox", "answerline.routing.replay", "answerline.routing.requests"]
 
 
 def test_asyncapi_describes_every_event() -> None:

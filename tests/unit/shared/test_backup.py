@@ -1,0 +1,171 @@
+"""Backup and restore of one service's database of either kind: what comes back, and what is refused."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from sqlalchemy import inspect, text
+
+import services.im
+from shared import backup as archives
+from shared.config import Settings
+from shared.db import migrate
+from shared.db.engine import Database
+from shared.db.lease import Lease
+from tests.unit.conftest import MakeUrl
+
+IM = [services.im.definition]
+SEALING = "s" * 43
+TRICKY = ("", "tab\tline\nreturn\rback\\slash \\N \\. '\" 中文 \x7f", None)
+
+
+@dataclass
+class Place:
+    settings: Settings
+
+    def open(self) -> Database:
+        return Database(self.settings.database_of("im"))
+
+    def content(self) -> dict[str, list[tuple[Any, ...]]]:
+        with closing(self.open()) as database, database.reading() as connection:
+            tables = [table for table in inspect(connection).get_table_names() if table != "alembic_version"]
+            return {table: sorted(map(repr, connection.execute(text(f'select * from "{table}"')))) for table in tables}  # type: ignore[type-var]
+
+    def run(self, *statements: str, **values: Any) -> None:
+        with closing(self.open()) as database, database.transaction() as connection:
+            for statement in statements:
+                connection.execute(text(statement), values)
+
+    def backup(self) -> bytes:
+        out = io.BytesIO()
+        archives.backup(self.settings, IM, out, lambda _: None)
+        return out.getvalue()
+
+    def restore(self, archive: bytes, **more: Any) -> archives.Summary:
+        return archives.restore(self.settings, IM, io.BytesIO(archive), lambda _: None, **more)
+
+
+@pytest.fixture
+def make_place(make_url: MakeUrl, tmp_path: Path) -> Callable[[str], Place]:
+    def make(name: str, upgraded: bool = True) -> Place:
+        settings = Settings(database_url=make_url(name), data=tmp_path / name, secret_key=SEALING)
+        with closing(Database(settings.database_url)) as database:
+            if upgraded:
+                migrate.upgrade(database, IM[0].migrations)
+            elif database.sqlite:
+                (tmp_path / name).mkdir()
+        return Place(settings)
+
+    return make
+
+
+@pytest.fixture
+def place(make_place: Callable[[str], Place]) -> Place:
+    made = make_place("from")
+    for number, words in enumerate(TRICKY):
+        made.run(
+            "insert into set_aside (id, type, subject, body, state, attempts, next_try_at, cause, at)"
+            " values (:id, 't', 's', :words, 'dead', 1, :at, coalesce(:words, '-'), 0.1)",
+            id=f"{number}", words=words or "", at=1e300 / 3,
+        )  # fmt: skip
+        made.run(
+            "insert into outbox (id, type, subject, body, written_at, published_at) values (:id, 't', 's', :body, 1, :at)",
+            id=f"00000000-0000-0000-0000-00000000000{number}", body=orjson.dumps({"text": words}).decode(), at=None if number else 0.1 + 0.2,
+        )  # fmt: skip
+    return made
+
+
+def test_everything_comes_back_as_it_was(place: Place, make_place: Callable[..., Place]) -> None:
+    before, archive = place.content(), place.backup()
+    empty = make_place("to", upgraded=False)
+    summary = empty.restore(archive)
+    assert empty.content() == before
+    assert before["outbox"]
+    assert summary.rows == sum(map(len, before.values())) == archives.check(io.BytesIO(archive)).rows
+
+
+def test_what_is_there_now_gives_way_and_numbers_go_on(place: Place) -> None:
+    before, archive = place.content(), place.backup()
+    place.run("delete from set_aside", "update outbox set subject = 'later'", "create table of_a_newer_revision (n integer)")
+    place.restore(archive)
+    assert place.content() == before
+    one_more = "insert into outbox (id, type, subject, body, written_at) values ('00000000-0000-0000-0000-000000000009', 't', 's', '{}', 1)"
+    place.run(one_more)
+    assert len(place.content()["outbox"]) == len(before["outbox"]) + 1
+
+
+def test_each_byte_counts(place: Place) -> None:
+    """Whatever is changed or cut off: it is told, and nothing is restored."""
+    archive = place.backup()
+    place.run("update outbox set subject = 'now'")
+    before = place.content()
+    with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
+        members = [(member, tar.extractfile(member).read()) for member in tar]  # type: ignore[union-attr]
+    spoilt = [archive[:-12000], b"", b"no archive", archive[:700]]
+    for number, (member, data) in enumerate(members):
+        if member.name == "manifest.json":
+            spoilt.append(_packed(members[:number]))
+        elif member.size > 150:
+            spoilt.append(_packed([*members[:number], (member, data[:-30] + bytes([data[-30] ^ 1]) + data[-29:]), *members[number + 1 :]]))
+            spoilt.append(_packed([*members[:number], *members[number + 1 :]]))
+    assert len(spoilt) > 6
+    for one in spoilt:
+        with pytest.raises((archives.Damaged, archives.Unsuitable)):
+            archives.check(io.BytesIO(one))
+        with pytest.raises((archives.Damaged, archives.Unsuitable)):
+            place.restore(one)
+    assert place.content() == before
+
+
+def _packed(members: list[tuple[tarfile.TarInfo, bytes]]) -> bytes:
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w|") as tar:
+        for member, data in members:
+            entry = tarfile.TarInfo(member.name)
+            entry.size = len(data)
+            tar.addfile(entry, io.BytesIO(data))
+    return out.getvalue()
+
+
+def test_a_running_service_is_not_restored_under_its_feet(place: Place) -> None:
+    archive = place.backup()
+    with closing(place.open()) as database:
+        lease = Lease(database, "im:active")
+        assert lease.acquire()
+        with pytest.raises(archives.Unsuitable, match="im is running: stop all services first"):
+            place.restore(archive)
+        lease.release()
+
+
+def test_secrets_sealed_with_a_key_that_is_not_here_are_noticed(place: Place) -> None:
+    archive = place.backup()
+    assert SEALING.encode() not in archive
+    before = place.content()
+    other = Place(replace(place.settings, secret_key="o" * 43))
+    with pytest.raises(archives.Unsuitable, match="ANSWERLINE_SECRET_KEY"):
+        other.restore(archive)
+    Place(replace(place.settings, secret_key=f"{'o' * 43} {SEALING}")).restore(archive)
+    other.restore(archive, another_key=True)
+    assert place.content() == before
+
+
+def test_an_archive_of_the_other_kind_or_of_a_newer_answerline_is_refused(place: Place, tmp_path: Path) -> None:
+    archive = place.backup()
+    kind = "postgresql" if "sqlite" in place.settings.database_url else "sqlite"
+    elsewhere = {"sqlite": f"sqlite:///{tmp_path}/x.sqlite3", "postgresql": "postgresql://nobody@127.0.0.1:1/x"}[kind]
+    with pytest.raises(archives.Unsuitable, match=f"the databases here are {kind}"):
+        Place(replace(place.settings, database_url=elsewhere)).restore(archive)
+    with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
+        members = [(member, tar.extractfile(member).read()) for member in tar]  # type: ignore[union-attr]
+    newer = [(member, data.replace(b"im_0001", b"im_9999")) for member, data in members]
+    assert newer != members
+    with pytest.raises(archives.Unsuitable, match="newer Answerline"):
+        place.restore(_packed(newer))

@@ -1,0 +1,90 @@
+"""What deploy/kubernetes must say of every service. Whether it is what Kubernetes takes: `make check-kubernetes`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from shared.config import Settings
+from shared.runtime.definition import installed
+
+FOLDER = Path(__file__).parents[2] / "deploy" / "kubernetes"
+KUSTOMIZATION = yaml.safe_load((FOLDER / "kustomization.yaml").read_text())
+ALL = [one for path in FOLDER.glob("*.yaml") for one in yaml.safe_load_all(path.read_text())]
+POD = {"Deployment": ("template",), "Job": ("template",), "CronJob": ("jobTemplate", "spec", "template")}
+
+
+def named(kind: str, name: str) -> Any:
+    (found,) = [one for one in ALL if one["kind"] == kind and one["metadata"].get("name") == name]
+    return found["spec"]
+
+
+def pods() -> dict[str, Any]:
+    found = {}
+    for one in ALL:
+        if one["kind"] in POD:
+            spec = one["spec"]
+            for step in POD[one["kind"]]:
+                spec = spec[step]
+            found[one["metadata"].get("name") or one["metadata"]["generateName"].rstrip("-")] = spec["spec"]
+    return found
+
+
+def test_everything_is_applied_but_a_restore() -> None:
+    assert {*KUSTOMIZATION["resources"]} == {path.name for path in FOLDER.glob("*.yaml")} - {"kustomization.yaml", "restore.yaml"}
+
+
+@pytest.mark.parametrize("service", sorted(installed()))
+def test_a_service_lives_through_a_node_that_goes(service: str) -> None:
+    deployment = named("Deployment", service)
+    (container,) = deployment["template"]["spec"]["containers"]
+    assert container["args"] == ["service", service]
+    assert {probe: container[probe]["httpGet"]["path"] for probe in ("startupProbe", "livenessProbe", "readinessProbe")} == {
+        "startupProbe": "/livez",
+        "livenessProbe": "/livez",
+        "readinessProbe": "/readyz",
+    }
+    assert deployment["template"]["spec"]["terminationGracePeriodSeconds"] > 25
+    labels = {"app.kubernetes.io/name": service}
+    assert deployment["selector"]["matchLabels"] == named("PodDisruptionBudget", service)["selector"]["matchLabels"] == labels
+    assert labels.items() <= deployment["template"]["metadata"]["labels"].items()
+    scaled = [
+        one["spec"].get("minReplicas") or one["spec"].get("minReplicaCount")
+        for one in ALL
+        if one["kind"] in ("HorizontalPodAutoscaler", "ScaledObject") and one["spec"]["scaleTargetRef"]["name"] == service
+    ]
+    assert [deployment["replicas"]] == [2] if "replicas" in deployment else scaled == [2], "two, and one hand on the number"
+
+
+@pytest.mark.parametrize("service", sorted(installed()))
+def test_secrets_are_files_of_its_own_and_the_jobs_see_all(service: str) -> None:
+    spec = pods()[service]
+    assert [one["secret"]["secretName"] for one in spec["volumes"] if "secret" in one] == [f"answerline-{service}"]
+    for job in ("migrate", "backup", "restore"):
+        (volume,) = [one for one in pods()[job]["volumes"] if one["name"] == service]
+        assert volume["secret"]["secretName"] == f"answerline-{service}"
+        (container,) = pods()[job]["containers"]
+        assert {"name": service, "mountPath": f"/run/secrets/{service}", "readOnly": True} in container["volumeMounts"]
+
+
+@pytest.mark.parametrize("name", sorted(pods()))
+def test_every_pod_is_locked_and_bounded(name: str) -> None:
+    spec = pods()[name]
+    assert spec["securityContext"]["runAsNonRoot"] is True
+    assert spec["automountServiceAccountToken"] is False
+    for container in spec["containers"]:
+        assert container["securityContext"] == {
+            "allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]},
+        }  # fmt: skip
+        assert container["resources"]["limits"]["memory"]
+        assert container["resources"]["requests"].keys() == {"cpu", "memory"}
+        known = {f"ANSWERLINE_{field.upper()}{end}" for field in Settings.__dataclass_fields__ for end in ("", "_FILE")} | {
+            "ANSWERLINE_SERVICE"
+        }
+        assert {one["name"] for one in container.get("env", ())} <= known
+        assert not any("value" in one and one["name"].endswith(("_URL", "_KEY")) for one in container.get("env", ())), (
+            "a secret in the open"
+        )
