@@ -182,7 +182,9 @@ class CommandServer(_Link, ProviderCollector):
                 self.answer(request, error=_describe(exc_info[1]))
             return result, None
 
-        self.container.spawn_worker(provider, (), request["arguments"], context_data={trace.KEY: request.get(trace.KEY)}, handle_result=done)
+        self.container.spawn_worker(
+            provider, (), request["arguments"], context_data={trace.KEY: request.get(trace.KEY)}, handle_result=done
+        )
 
     def answer(self, request: dict[str, Any], **answer: Any) -> None:
         try:
