@@ -47,7 +47,7 @@ class Broker:
 
 def _read_ahead(connection: Connection) -> None:
     """The library asks the system for seven bytes, then for the rest, of each of the three frames of a message; what comes beyond it keeps."""
-    transport = getattr(getattr(connection, "connection", None), "transport", None)
+    transport: Any = getattr(getattr(connection, "connection", None), "transport", None)
     if type(transport) is TCPTransport:
         receive = transport.sock.recv
         transport._quick_recv = lambda wanted: receive(max(wanted, READ_BYTES))
@@ -56,7 +56,7 @@ def _read_ahead(connection: Connection) -> None:
 @contextmanager
 def in_one_go(connection: Connection) -> Iterator[None]:
     """What is published within leaves in large pieces, not in one for each message; all of it has left at the end of the block."""
-    transport = getattr(getattr(connection, "connection", None), "transport", None)
+    transport: Any = getattr(getattr(connection, "connection", None), "transport", None)
     if type(transport) is not TCPTransport:
         yield
         return

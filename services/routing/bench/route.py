@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import statistics
 import time
 from collections import deque
@@ -26,6 +27,7 @@ from shared.ids import new_id
 TALK_SECONDS = 0.2
 PATIENCE_SECONDS = 240.0
 FLOW, BACKLOG = "flow", "backlog"
+ID = re.compile(r"[0-9a-f]{8}-[0-9a-f-]{27}")
 HEARD = ("offer_made", "contact_assigned", "contact_completed", "contact_wrapped_up")
 
 
@@ -198,7 +200,8 @@ class Driver:
     def _answered(self, message: Any) -> None:
         answer = orjson.loads(message.body)
         if "error" in answer:
-            self.refused[answer["error"]["detail"]] = self.refused.get(answer["error"]["detail"], 0) + 1
+            why = ID.sub("…", answer["error"]["detail"])
+            self.refused[why] = self.refused.get(why, 0) + 1
         self.answers[answer["id"]] = answer
 
     def _send(self, body: bytes, queue: str, **properties: Any) -> None:
