@@ -1,5 +1,6 @@
 """The envelope of every event: CloudEvents 1.0 in structured JSON."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -58,30 +59,26 @@ class Event:
         return told
 
 
-def parse(body: bytes | str) -> Event:
-    """Read an envelope; `data` is not checked here. Raises BadEnvelope."""
+Load = Callable[[str, dict[str, Any]], dict[str, Any]]
+
+
+def parse(body: bytes | str, load: Load | None = None) -> Event:
+    """Read an envelope; `data` is checked and changed by `load(type, data)`, and without it left as it came. Raises BadEnvelope, and
+    what `load` raises."""
     try:
         message = orjson.loads(body)
     except orjson.JSONDecodeError as error:
         raise BadEnvelope(f"not JSON: {error}") from error
     try:
-        event = Event(
-            type=message["type"],
-            subject=message["subject"],
-            data=message["data"],
-            time=clock.from_text(message["time"]),
-            sequence=message["sequence"],
-            id=message["id"],
-            correlation=message.get("correlationid"),
-            cause=message.get("causationid"),
-            trace=message.get("traceparent"),
-        )
+        type_, subject, data, sequence, id = message["type"], message["subject"], message["data"], message["sequence"], message["id"]
+        time = clock.from_text(message["time"])
+        optional = message.get("correlationid"), message.get("causationid"), message.get("traceparent")
     except KeyError as error:
         raise BadEnvelope(f"the envelope lacks {error.args[0]!r}") from error
     except (TypeError, ValueError, AttributeError) as error:
         raise BadEnvelope(f"the envelope cannot be read: {error}") from error
-    if not (type(event.type) is type(event.subject) is type(event.id) is str and type(event.data) is dict and type(event.sequence) is int):
+    if not (type(type_) is type(subject) is type(id) is str and type(data) is dict and type(sequence) is int):
         raise BadEnvelope("the envelope's type, subject and id are text, its data an object, its sequence a whole number")
-    if any("\0" in name or len(name) > LONGEST_NAME for name in (event.type, event.subject, event.id)):
+    if any("\0" in name or len(name) > LONGEST_NAME for name in (type_, subject, id)):
         raise BadEnvelope(f"the envelope's type, subject and id hold no NUL and at most {LONGEST_NAME} characters: databases index them")
-    return event
+    return Event(type_, subject, load(type_, data) if load else data, time, sequence, id, *optional)

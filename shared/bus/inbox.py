@@ -54,9 +54,14 @@ class Delivery:
     id: str
     type: str
     subject: str
-    body: str
+    raw: bytes
     event: Event | None = None
     fault: str = ""
+
+    @property
+    def body(self) -> str:
+        """As a database can keep it."""
+        return self.raw.decode("utf-8", "backslashreplace").replace("\x00", "\\x00")
 
 
 class Inbox:
@@ -299,17 +304,14 @@ def sums(connection: Connection, units: UnitOfWork) -> dict[str, int]:
 
 def _read(body: bytes | str) -> Delivery:
     raw = body.encode() if isinstance(body, str) else bytes(body)
-    text_of = raw.decode("utf-8", "backslashreplace").replace("\x00", "\\x00")
     try:
-        event = parse(raw)
+        event = parse(raw, contracts.load)
     except BadEnvelope as fault:
-        return Delivery(f"malformed-{hashlib.sha256(raw).hexdigest()[:32]}", "", "", text_of, fault=str(fault))
-    try:
-        data = contracts.load(event.type, event.data)
-        loaded = Event(event.type, event.subject, data, event.time, event.sequence, event.id, event.correlation, event.cause, event.trace)
+        return Delivery(f"malformed-{hashlib.sha256(raw).hexdigest()[:32]}", "", "", raw, fault=str(fault))
     except contracts.ContractBroken as fault:
-        return Delivery(event.id, event.type, event.subject, text_of, fault=str(fault))
-    return Delivery(event.id, event.type, event.subject, text_of, loaded)
+        broken = parse(raw)
+        return Delivery(broken.id, broken.type, broken.subject, raw, fault=str(fault))
+    return Delivery(event.id, event.type, event.subject, raw, event)
 
 
 def _cause(error: Exception) -> str:

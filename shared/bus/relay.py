@@ -194,16 +194,17 @@ class Sender:
         self.refused.clear()
         self.nacked.clear()
         properties = {"delivery_mode": PERSISTENT["delivery_mode"]}
-        for _seq, id, body, exchange, key in messages:
-            prepared = channel.prepare_message(
-                body, content_type="application/json", content_encoding="utf-8", properties={**properties, "message_id": id}
-            )
-            self.sent += 1
-            if self.confirms:
-                self.unconfirmed.add(self.sent)
-                channel.basic_publish(prepared, exchange=exchange, routing_key=key, mandatory=True)
-            else:
-                channel.basic_publish(prepared, exchange=exchange, routing_key=key)
+        with brokers.in_one_go(self.connection):
+            for _seq, id, body, exchange, key in messages:
+                prepared = channel.prepare_message(
+                    body, content_type="application/json", content_encoding="utf-8", properties={**properties, "message_id": id}
+                )
+                self.sent += 1
+                if self.confirms:
+                    self.unconfirmed.add(self.sent)
+                    channel.basic_publish(prepared, exchange=exchange, routing_key=key, mandatory=True)
+                else:
+                    channel.basic_publish(prepared, exchange=exchange, routing_key=key)
         deadline = clock.monotonic() + CONFIRM_SECONDS
         while self.unconfirmed:
             self.connection.drain_events(timeout=max(deadline - clock.monotonic(), 0.001))

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import structlog
 from sqlalchemy import Connection, text
-from sqlalchemy.exc import DBAPIError
 
 from shared.db.engine import Database
 
@@ -59,16 +58,20 @@ class Lease:
         if self._connection is None:
             connection = self.database.engine.connect().execution_options(isolation_level="AUTOCOMMIT")
             key = zlib.crc32(f"answerline lease {self.name}".encode())
-            if not connection.scalar(text("select pg_try_advisory_lock(:key)"), {"key": key}):
-                if connection.scalar(END_OF_FROZEN, {"key": key, "seconds": FROZEN_SECONDS}):
-                    log.warning("the holder of a lease stands still: its connection was ended", lease=self.name)
-                connection.close()
-                return False
+            try:
+                if not connection.scalar(text("select pg_try_advisory_lock(:key)"), {"key": key}):
+                    if connection.scalar(END_OF_FROZEN, {"key": key, "seconds": FROZEN_SECONDS}):
+                        log.warning("the holder of a lease stands still: its connection was ended", lease=self.name)
+                    connection.close()
+                    return False
+            except BaseException:  # a time-out in between too: the pool must not have a connection that may hold the lock
+                _end(connection)
+                raise
             self._connection = connection
             return True
         try:
             self._connection.scalar(text("select 1"))
-        except DBAPIError:
+        except BaseException:  # a connection that was cut short in the middle of a question cannot be asked again
             self._forget()
             raise
         return True
@@ -95,8 +98,7 @@ class Lease:
     def _forget(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
-            connection.invalidate()
-            connection.close()
+            _end(connection)
 
 
 class Presence:
@@ -114,12 +116,16 @@ class Presence:
                 self._connection = self.database.engine.connect().execution_options(isolation_level="AUTOCOMMIT")
                 self._connection.execute(text("select pg_advisory_lock_shared(:key)"), {"key": self._key})
             return int(self._connection.scalar(PRESENT, {"key": self._key}) or 1)
-        except DBAPIError:
+        except BaseException:
             self.leave()
             raise
 
     def leave(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
-            connection.invalidate()
-            connection.close()
+            _end(connection)
+
+
+def _end(connection: Connection) -> None:
+    connection.invalidate()
+    connection.close()

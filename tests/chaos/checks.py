@@ -182,6 +182,7 @@ def balance(system: Chaos, extra: Collection[str] = ()) -> Books:
         books, announced = _balance(system, extra), sum(system.count(service, "outbox") for service in SERVICES)
         if books.announced == announced:
             return books
+        wait_for_rest(system, extra, 30)
 
 
 def _balance(system: Chaos, extra: Collection[str]) -> Books:

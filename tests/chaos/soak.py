@@ -17,6 +17,9 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from kombu import Connection
+
+from shared.contracts import topology
 from tests.chaos import checks
 from tests.chaos.harness import Chaos
 from tests.chaos.load import DOOR, Call, Floor, Pbx, call
@@ -25,6 +28,7 @@ from tests.system import SERVICES, Client
 
 BURST_LINES = 4000
 LINES_A_POST = 20
+POSTERS = 4
 CALLS_AT_ONCE = 40
 SAMPLE_SECONDS = 10.0
 TOLD_EVERY = 6
@@ -40,27 +44,30 @@ class Steady(Pbx):
 
     def __init__(self, clients: Sequence[Client], seed: int, source: str, rate: float | None = None, lines: int = 0) -> None:
         super().__init__(clients, seed, source, threads=0)
-        self.rate, self.most = rate, lines
-        self.hire(self._steady, random.Random(seed))
+        self.rate, self.most = rate and rate / POSTERS, lines // POSTERS
+        for number in range(POSTERS):
+            self.hire(self._steady, random.Random(seed * 100 + number), number)
 
-    def _steady(self, random: random.Random) -> None:
+    def _steady(self, random: random.Random, number: int) -> None:
         began, told = time.monotonic(), 0
         under_way: list[tuple[Call, list[str]]] = []
         for serial in range(10**9):
             over = self.finishing.is_set() or (self.most and told >= self.most)
             while not over and len(under_way) < CALLS_AT_ONCE:
-                one = call(random, f"{self.source}-{serial}-{len(self.calls)}", self._began + serial)
+                one = call(random, f"{self.source}-{number}-{serial}-{len(under_way)}", self._began + serial)
                 under_way.append((one, one.lines[:]))
-                self.calls.append(one)
+                with self._lock:
+                    self.calls.append(one)
             lines = self._next(random, under_way, LINES_A_POST)
             if not lines:
                 return
             under_way = [one for one in under_way if one[1]]
             receipt = self.insist(self.clients, "POST", DOOR, "\n".join(lines), source=self.source)
             assert receipt["accepted"] == len(lines), receipt
-            self.posts += 1
             told += len(lines)
-            self.acknowledged.update(lines)
+            with self._lock:
+                self.posts += 1
+                self.acknowledged.update(lines)
             if self.rate:
                 self.finishing.wait(max(began + told / self.rate - time.monotonic(), 0.0))
 
@@ -69,8 +76,8 @@ def backlog(system: Chaos) -> int:
     """Lines not yet correlated, and events not yet published, or published and not yet applied by somebody."""
     waiting = system.count("gateway", "intake where processed_at is null")
     waiting += sum(system.count(service, "outbox where published_at is null") for service in SERVICES)
-    assert system.broker
-    return waiting + sum(number for name, number in system.broker.queues().items() if name.endswith(".inbox"))
+    with Connection(system.broker_url, connect_timeout=5) as connection, connection.channel() as channel:
+        return waiting + sum(channel.queue_declare(topology.inbox_queue(name), passive=True).message_count for name in SERVICES)
 
 
 def memory(pid: int) -> float:

@@ -191,7 +191,7 @@ class Trial:
     def ask_what_happens(self) -> None:
         """What a client is told just now."""
         client = self.clients[0]
-        for method, path, body in (("POST", "/v1/contacts", {"queue": "floor", "call": "x"}), ("GET", "/v1/agents/floor-0", None)):
+        for method, path, body in (("POST", "/v1/contacts", {"queue": "probed", "call": "x"}), ("GET", "/v1/agents/floor-0", None)):
             try:
                 answer = client.request(method, path, body)
             except OSError as error:
@@ -392,9 +392,8 @@ def malformed(random: random.Random, name: str) -> bytes:
         case 1:
             return name.encode() + random.randbytes(50)
         case 2:
-            return orjson.dumps(
-                {key: value for key, value in good.items() if key != random.choice(("id", "type", "time", "data", "sequence"))}
-            )
+            lacking = random.choice(("id", "type", "time", "data", "sequence"))
+            return orjson.dumps({key: value for key, value in good.items() if key != lacking})
         case 3:
             return orjson.dumps({**good, "time": name})
         case _:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import statistics
 import time
 from collections import deque
@@ -26,6 +27,7 @@ from shared.ids import new_id
 TALK_SECONDS = 0.2
 PATIENCE_SECONDS = 240.0
 FLOW, BACKLOG = "flow", "backlog"
+ID = re.compile(r"[0-9a-f]{8}-[0-9a-f-]{27}")
 HEARD = ("offer_made", "contact_assigned", "contact_completed", "contact_wrapped_up")
 
 
@@ -35,12 +37,13 @@ HEARD = ("offer_made", "contact_assigned", "contact_completed", "contact_wrapped
 @click.option("--rate", default=100, show_default=True, help="Contacts a second, sustained.")
 @click.option("--seconds", default=30, show_default=True, help="How long.")
 @click.option("--burst", default=500, show_default=True, help="Contacts a second of the burst.")
+@click.option("--talk", default=TALK_SECONDS, show_default=True, help="Seconds that each contact lasts with its agent.")
 @click.option("--burst-seconds", default=60, show_default=True, help="How long the burst lasts; 0 leaves it out.")
 @click.option("--json", "as_json", is_flag=True)
-def route(agents: int, waiting: int, rate: int, seconds: int, burst: int, burst_seconds: int, as_json: bool) -> None:
+def route(agents: int, waiting: int, rate: int, seconds: int, burst: int, talk: float, burst_seconds: int, as_json: bool) -> None:
     """Arrival, offer, accept, end and wrap-up over RabbitMQ and PostgreSQL, as the gateway and agents' programs would do it."""
     settings = real_servers()
-    with running(settings) as (_process, broker, _database), Driver(broker) as driver:
+    with running(settings) as (_process, broker, _database), Driver(broker, talk) as driver:
         driver.open_the_centre(agents, waiting)
         figures: dict[str, Any] = {"agents": agents, "waiting": waiting, "sustained": driver.play(rate, seconds)}
         if burst_seconds:
@@ -51,7 +54,8 @@ def route(agents: int, waiting: int, rate: int, seconds: int, burst: int, burst_
 class Driver:
     """The gateway's and the agents' part, in one loop: events in, commands by RPC, offers and the rest heard as they are announced."""
 
-    def __init__(self, broker: Broker) -> None:
+    def __init__(self, broker: Broker, talk: float = TALK_SECONDS) -> None:
+        self.talk = talk
         self.hearing, self.sending = broker.connect(), broker.connect()
         self.channel = self.sending.channel()
         self.replies = f"answerline.bench.{new_id()}"
@@ -159,7 +163,7 @@ class Driver:
                 self.decided_after.append(clock.from_text(data["at"]) - clock.now() + self.offered_after[-1])
                 self._command("accept_offer", {"offer_id": data["offer"], "agent_id": data["agent"]})
             case "routing.contact_assigned.v1":
-                self.due.append((now + TALK_SECONDS, lambda: self._tell("ended", contact, FLOW, 2, outcome="completed", ended_by="caller")))
+                self.due.append((now + self.talk, lambda: self._tell("ended", contact, FLOW, 2, outcome="completed", ended_by="caller")))
             case "routing.contact_completed.v1":
                 self._command("set_agent_state", {"agent_id": data["agent"], "state": "available", "disposition": "done"})
             case "routing.contact_wrapped_up.v1":
@@ -196,7 +200,8 @@ class Driver:
     def _answered(self, message: Any) -> None:
         answer = orjson.loads(message.body)
         if "error" in answer:
-            self.refused[answer["error"]["detail"]] = self.refused.get(answer["error"]["detail"], 0) + 1
+            why = ID.sub("…", answer["error"]["detail"])
+            self.refused[why] = self.refused.get(why, 0) + 1
         self.answers[answer["id"]] = answer
 
     def _send(self, body: bytes, queue: str, **properties: Any) -> None:

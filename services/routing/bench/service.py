@@ -22,7 +22,7 @@ from shared.db import migrate
 from shared.db.engine import Database
 
 SCHEMA = "answerline_bench"
-READY_SECONDS = 30.0
+READY_SECONDS = 120.0
 USED = ("routing", *topology.receivers_of("routing"))
 """Whose queues are made: routing's own, and of those who hear it, for whom nobody is there."""
 
@@ -92,9 +92,9 @@ def _free_port() -> int:
 
 def wait_for_consumer(broker: Broker) -> None:
     deadline = time.monotonic() + READY_SECONDS
-    with broker.connect() as connection:
+    with broker.connect() as connection, connection.channel() as channel:
         while time.monotonic() < deadline:
-            if inbox("routing")(connection.channel()).queue_declare(passive=True).consumer_count:
+            if inbox("routing")(channel).queue_declare(passive=True).consumer_count:
                 return
             time.sleep(0.05)
     raise SettingError("the routing service did not start to consume; run `answerline service routing` to see why")

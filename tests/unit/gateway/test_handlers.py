@@ -22,6 +22,7 @@ from shared.bus.inbox import Inbox, sums
 from shared.bus.outbox import UnitOfWork
 from shared.errors import NotFound
 from shared.ids import new_id
+from shared.observability import trace
 from tests.unit.conftest import MakeUnits, SetClock
 from tests.unit.gateway.telephony_samples import TRUTH, ami_lines, posts, queue_log_lines
 
@@ -105,6 +106,19 @@ def test_a_receipt_counts_what_was_new_known_of_no_concern_and_unreadable(gatewa
         (4, "a queue_log line is epoch|callid|queue|agent|EVENT|data…".replace("…", "")),
         (6, "the line is not valid UTF-8"),
     ]
+
+
+def test_what_comes_of_a_post_belongs_to_its_trace(gateway: Gateway) -> None:
+    for number, line in enumerate((LINE, END)):
+        trace.begin(trace_of(number + 1))
+        gateway.post(line)
+    trace.adopt(None)
+    gateway.correlate()
+    assert {row["traceparent"] for row in gateway.rows()} == {trace_of(2)}, "the last that told something new of the contact"
+
+
+def trace_of(number: int) -> str:
+    return f"00-{number:032x}-{1:016x}-01"
 
 
 def test_what_cannot_be_read_is_kept_for_inspection(gateway: Gateway) -> None:

@@ -190,6 +190,30 @@ def test_a_holder_that_stands_still_is_relieved(make_url: MakeUrl, monkeypatch: 
         second.release()
 
 
+def test_a_lease_outlives_a_time_out_in_the_middle_of_asking_for_it(make_url: MakeUrl, monkeypatch: pytest.MonkeyPatch) -> None:
+    url = make_url("unit")
+    with closing(Database(url)) as one, closing(Database(url)) as two:
+        if one.sqlite:
+            return  # a file is not asked
+        first, second = Lease(one, "gateway:active"), Lease(two, "gateway:active")
+        assert first.acquire()
+        held = first._connection
+        assert held is not None
+
+        def cut_short(_question: Any) -> None:
+            held.exec_driver_sql("select 1")
+            held.invalidate()
+            raise TimeoutError
+
+        monkeypatch.setattr(held, "scalar", cut_short)
+        with pytest.raises(TimeoutError):
+            first.acquire()
+        monkeypatch.undo()
+        eventually(first.acquire)
+        assert not second.acquire()
+        first.release()
+
+
 def test_a_full_disk_is_told_from_a_database_that_is_away() -> None:
     assert issubclass(psycopg2.errors.DiskFull, psycopg2.OperationalError), "so it is an outage, and tried again"
     told = {why_out(OperationalError("x", None, cause)) for cause in (sqlite3.OperationalError("database or disk is full"), _disk_full())}

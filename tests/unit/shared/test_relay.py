@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
 
 import orjson
 import pytest
+from amqp.transport import TCPTransport
 from kombu import Connection
 from kombu.transport import memory
 from sqlalchemy import select
@@ -198,6 +200,43 @@ class Confirming:
     def _tell(self, what: str, *told: Any) -> None:
         for hear in self.events[what]:
             hear(*told)
+
+
+def line() -> tuple[SimpleNamespace, Any, socket.socket]:
+    """A connection over TCP as far as bytes are concerned, and its other end."""
+    ours, theirs = socket.socketpair()
+    transport = TCPTransport("nowhere:1")
+    transport.sock = ours
+    transport._setup_transport()
+    return SimpleNamespace(connection=SimpleNamespace(transport=transport)), transport, theirs
+
+
+def test_what_is_published_in_one_go_leaves_in_order_and_in_few_pieces() -> None:
+    connection, transport, theirs = line()
+    buffer = bytearray(b"one")
+    with brokers.in_one_go(connection):  # type: ignore[arg-type]
+        transport.write(memoryview(buffer))
+        buffer[:] = b"two"
+        transport.write(memoryview(buffer))
+        theirs.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            theirs.recv(100)
+        transport.write(b"3" * brokers.WRITE_BYTES)
+        assert theirs.recv(6) == b"onetwo", "a large piece does not wait for the end"
+    transport.write(b"end")
+    theirs.setblocking(True)
+    left = b""
+    while not left.endswith(b"end"):
+        left += theirs.recv(2**20)
+    assert left == b"3" * brokers.WRITE_BYTES + b"end"
+
+
+def test_reading_ahead_loses_nothing() -> None:
+    connection, transport, theirs = line()
+    brokers._read_ahead(connection)  # type: ignore[arg-type]
+    told = bytes(range(256)) * 100
+    theirs.sendall(told)
+    assert b"".join(transport._read(size) for size in (1, 7, 8191, 8193, len(told) - 16392)) == told
 
 
 def send(broker: Confirming, *ids: str, sender: Sender | None = None) -> list[int]:
