@@ -16,6 +16,7 @@ from sqlalchemy import (
     Table,
     Text,
     and_,
+    case,
     delete,
     exists,
     func,
@@ -81,6 +82,8 @@ Index("escalation_due", escalation.c.next_at, postgresql_where=_due, sqlite_wher
 _open = escalation.c.closed_at.is_(None)
 Index("escalation_of_agent", escalation.c.agent, postgresql_where=_open, sqlite_where=_open)
 _held = escalation.c.state.in_(("claimed", "answered"))
+_keeps_busy = or_(escalation.c.next_at.is_not(None), escalation.c.contact_ended_at.is_(None))
+"""Nobody closes a room for certain: one that outlives its contact and waits for nothing takes nobody's time."""
 Index("escalation_of_expert", escalation.c.claimed_by, postgresql_where=_held, sqlite_where=_held)
 
 message = Table(
@@ -278,11 +281,12 @@ def listing(
 
 def asked_by(connection: Connection, agent: str, since: float) -> tuple[int, int]:
     """How many questions of this agent are open, and how many were asked since then, open or not; none is added by another transaction
-    until this one is over. One that nobody took counts as open no longer than that."""
+    until this one is over. One that nobody took, or that outlived its contact and waits for nothing, counts as open no longer than that."""
     if connection.dialect.name == "postgresql":  # SQLite has one writer anyway
         connection.execute(text("select pg_advisory_xact_lock(hashtext('im questions of'), hashtext(:agent))"), {"agent": agent})
     theirs, fresh = select(func.count()).where(escalation.c.agent == agent), escalation.c.opened_at > since
-    still = theirs.where(escalation.c.closed_at.is_(None), or_(escalation.c.state != "unanswered", fresh))
+    busy = and_(_keeps_busy, escalation.c.state != "unanswered")
+    still = theirs.where(escalation.c.closed_at.is_(None), or_(busy, fresh))
     return connection.scalar(still) or 0, connection.scalar(theirs.where(fresh)) or 0
 
 
@@ -332,8 +336,10 @@ def put_expert(connection: Connection, row: Row) -> None:
     bulk.insert(connection, expert, [row], columns=columns, key=("id",), update=[name for name in columns if name != "id"])
 
 
-def get_expert(connection: Connection, id: str) -> Row | None:
-    row = connection.execute(select(expert).where(expert.c.id == id)).mappings().first()
+def get_expert(connection: Connection, id: str, lock: bool = False) -> Row | None:
+    """`lock`: nobody else changes them until this transaction is over."""
+    query = select(expert).where(expert.c.id == id)
+    row = connection.execute(query.with_for_update() if lock else query).mappings().first()
     return {str(name): value for name, value in row.items()} if row else None
 
 
@@ -344,7 +350,7 @@ def experts_page(connection: Connection, after: str, limit: int) -> list[Row]:
 
 def experts(connection: Connection, now: float) -> list[Expert]:
     """Everybody who is active, with presence and the rooms that they are busy with."""
-    held = select(escalation.c.claimed_by, func.count()).where(escalation.c.state.in_(("claimed", "answered")))
+    held = select(escalation.c.claimed_by, func.count()).where(_held, _keeps_busy)
     rooms = {row[0]: row[1] for row in connection.execute(held.group_by(escalation.c.claimed_by))}
     query = select(expert, presence.c.state.label("seen"), presence.c.until)
     query = query.select_from(expert.outerjoin(presence, presence.c.person == expert.c.id)).where(expert.c.active)
@@ -373,11 +379,10 @@ def note_presence(connection: Connection, person: str, state: str, now: float, u
 def renew_presence(connection: Connection, people: Sequence[str], now: float, until: float) -> None:
     """They are still there; who was offline is available, who is away stays so."""
     rows = [{"person": person, "state": "available", "since": now, "until": until} for person in sorted(set(people))]
-    known = {row.person: row for row in connection.execute(select(presence).where(presence.c.person.in_([row["person"] for row in rows])))}
-    for row in rows:
-        if (old := known.get(row["person"])) and seen(old.state, old.until, now) != "offline":
-            row |= {"state": old.state, "since": old.since}
-    bulk.insert(connection, presence, rows, key=("person",), update=("state", "until", "since"))
+    into = (postgresql if connection.dialect.name == "postgresql" else sqlite).insert(presence).values(rows)
+    stays = and_(presence.c.until > now, presence.c.state != "offline")  # looked at when it is written: who has just gone away stays so
+    kept = {name: case((stays, presence.c[name]), else_=into.excluded[name]) for name in ("state", "since")}
+    connection.execute(into.on_conflict_do_update(index_elements=["person"], set_={**kept, "until": into.excluded.until}))
 
 
 def presence_of(connection: Connection, people: Iterable[str], now: float) -> dict[str, Presence]:
@@ -431,6 +436,8 @@ def ladder_names(connection: Connection) -> list[str]:
 
 
 def put_ladder(connection: Connection, name: str, document: str, who: str, now: float) -> Row:
+    if connection.dialect.name == "postgresql":  # two at once would make the same version
+        connection.execute(text("select pg_advisory_xact_lock(hashtext('im ladder'), hashtext(:name))"), {"name": name})
     newest = ladder_document(connection, name)
     if newest and newest["document"] == document:
         return newest
@@ -443,7 +450,7 @@ def put_ladder(connection: Connection, name: str, document: str, who: str, now: 
 # ---- cards
 
 
-CARD = ("contact", "queue", "channel", "customer", "agent", "waited_seconds", "assigned_at", "sequence")
+CARD = ("contact", "queue", "channel", "customer", "agent", "waited_seconds", "assigned_at", "ended_at", "sequence")
 
 
 def put_cards(connection: Connection, rows: Sequence[Row]) -> None:
