@@ -28,7 +28,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 
-from services.im.domain.escalation import Asked, Credit, Escalation, Member
+from services.im.domain.escalation import Asked, Escalation, Member
 from services.im.domain.experts import Expert, Presence, Record
 from shared.db import bulk
 from shared.db.types import Document, Id, Moment
@@ -206,9 +206,9 @@ def save_all(connection: Connection, several: Sequence[Escalation]) -> None:
             bulk.Insert(escalation, rows, ESCALATION_COLUMNS, ("id",), CHANGING),
             bulk.Insert(message, [{"escalation": one.id, **asdict(written)} for one in several for written in one.written]),
             bulk.Insert(ladder_step, [{"escalation": one.id, **done} for one in several for done in one.steps_done]),
+            bulk.Insert(record, _added(several), key=("expert", "topic"), add=COUNTED),
         ],
     )
-    add_to_records(connection, ((one.topic, credit) for one in several for credit in one.credits))
     for one in several:
         one.written, one.steps_done, one.credits = [], [], []
 
@@ -407,16 +407,15 @@ def total(records: Iterable[Record]) -> Record:
 COUNTED = ("asked", "accepted", "answered", "log_seconds")
 
 
-def add_to_records(connection: Connection, credits: Iterable[tuple[str, Credit]]) -> None:
-    """(topic, what is added). In the order of their keys, so that two who add to the same do not wait for each other."""
-    sums: dict[tuple[str, str], list[float]] = {}
-    for topic, (expert, *counts) in credits:
-        sums[expert, topic] = [old + new for old, new in zip(sums.get((expert, topic), (0, 0, 0, 0)), counts, strict=True)]
-    rows = [{"expert": who, "topic": topic, **dict(zip(COUNTED, sums[who, topic], strict=True))} for who, topic in sorted(sums)]
-    if rows:
-        into = (postgresql if connection.dialect.name == "postgresql" else sqlite).insert(record).values(rows)
-        added = {name: record.c[name] + into.excluded[name] for name in COUNTED}
-        connection.execute(into.on_conflict_do_update(index_elements=["expert", "topic"], set_=added))
+def _added(several: Sequence[Escalation]) -> list[Row]:
+    """What these add to records, each record once."""
+    sums: dict[tuple[str, str], Row] = {}
+    for one in several:
+        for credit in one.credits:
+            row = sums.setdefault((credit.expert, one.topic), {"expert": credit.expert, "topic": one.topic, **dict.fromkeys(COUNTED, 0)})
+            for name in COUNTED:
+                row[name] += getattr(credit, name)
+    return list(sums.values())
 
 
 # ---- ladders

@@ -199,6 +199,21 @@ def test_two_processes_that_wake_at_once_do_each_step_once(house: House) -> None
     assert Counter(row.escalation for row in house.rows(store.ladder_step)) == dict.fromkeys(ids, 2)
 
 
+def test_a_question_that_another_process_holds_keeps_no_other_waiting(house: House) -> None:
+    held, other = house.ask()["id"], house.ask()["id"]
+    house.at.forward(8)
+    with house.units.database.transaction() as connection:
+        store.lock(connection, held)
+        with house.units.database.reading() as reading:
+            armed = handlers.arm(reading)  # what a step needs is read while all of SQLite is locked
+        assert set(armed.ids) == {held, other}
+        if not house.units.database.sqlite:
+            assert handlers.climb_due(house.units, armed) == [0.0]
+            assert [len(house.get(id)["steps"]) for id in (held, other)] == [1, 2]
+    climb(house.units)
+    assert [len(house.get(id)["steps"]) for id in (held, other)] == [2, 2]
+
+
 def test_who_is_not_heard_of_is_not_asked(house: House) -> None:
     house.at.forward(handlers.PRESENT_SECONDS + 1)
     handlers.heartbeat(house.units, ["eve"])
