@@ -30,7 +30,7 @@ PRESENT_SECONDS = 45.0
 """Who is not heard of for so long is offline."""
 CODE_ALPHABET = "23456789ABCDEFGHJKMNPQRSTUVWXYZ"
 CODE_LENGTH = 6
-DUE_AT_ONCE = 50
+DUE_AT_ONCE = 20
 ARMED_AHEAD = 0.1
 ERASE_AT_ONCE = 500
 LATELY_SECONDS = 60.0
@@ -43,10 +43,13 @@ LANGUAGES: tuple[experts.Language, ...] = ("en", "zh")
 # ---- asking
 
 
-def open_escalation(units: UnitOfWork, asked: Mapping[str, Any]) -> Row:
-    """An agent asks. `asked`: contact, agent, topic, question, urgency, language, site; the card says the rest."""
+def open_escalation(units: UnitOfWork, asked: Mapping[str, Any], id: str = "") -> Row:
+    """An agent asks. `asked`: contact, agent, topic, question, urgency, language, site; the card says the rest. Asked again with the same
+    `id` it is the question that it is."""
     with units() as work, _refusals():
         card = store.get_card(work.connection, asked["contact"])
+        if (known := store.find(work.connection, id)) and known.contact == asked["contact"]:
+            return shown(known, card)
         if card is None or card["agent"] != asked["agent"]:
             raise errors.NotFound(f"{asked['agent']} has no contact {asked['contact']}")
         ladder = ladder_for(work.connection, asked["topic"])
@@ -60,16 +63,20 @@ def open_escalation(units: UnitOfWork, asked: Mapping[str, Any]) -> Row:
                 f"{asked['agent']} has {ladder.open_per_agent} questions open already: accept, refuse or close one of them first"
             )
         facts = {name: asked[name] for name in ("contact", "agent", "topic", "question", "urgency", "language", "site")}
-        facts |= {name: card[name] for name in ("queue", "channel", "customer")}
-        one = Escalation.open(ladder, clock.now(), id=new_id(), code=_code(), **facts)
+        facts |= {name: card[name] for name in ("queue", "channel", "customer")} | {"contact_ended_at": card["ended_at"]}
+        one = Escalation.open(ladder, clock.now(), id=id or new_id(), code=_code(work.connection), **facts)
         store.count_escalation(work.connection, one.contact)
         _climb_while_due(one, ladder, clock.now(), lambda: _known(work.connection, [one.topic]))
         finish(work, one)
         return shown(one, card)
 
 
-def _code() -> str:
-    return "".join(secrets.choice(CODE_ALPHABET) for _ in range(CODE_LENGTH))
+def _code(connection: Connection) -> str:
+    """One that no other question has, however old."""
+    while True:
+        code = "".join(secrets.choice(CODE_ALPHABET) for _ in range(CODE_LENGTH))
+        if store.id_of_code(connection, code) is None:
+            return code
 
 
 def ladder_for(connection: Connection, topic: str, version: int | None = None) -> Ladder:
@@ -262,9 +269,16 @@ def receive(work: Work, events: Sequence[Event]) -> None:
         match event.type:
             case "routing.contact_assigned.v1" if data.get("agent"):
                 row = {name: data.get(name) or "" for name in ("contact", "queue", "channel", "customer", "agent")}
-                row |= {"waited_seconds": data.get("waited_seconds"), "assigned_at": data["at"], "sequence": event.sequence}
+                row |= {
+                    "waited_seconds": data.get("waited_seconds"),
+                    "assigned_at": data["at"],
+                    "ended_at": None,
+                    "sequence": event.sequence,
+                }
                 store.put_cards(work.connection, [row])
-                for one in store.of_contact(work.connection, data["contact"], alive_only=True):
+                card = store.get_card(work.connection, data["contact"])
+                is_news = card is not None and card["sequence"] == event.sequence
+                for one in store.of_contact(work.connection, data["contact"], alive_only=True) if is_news else ():
                     if one.contact_ended_at is None:
                         one.follow(data["agent"], data["queue"], clock.now())
                         finish(work, one)
@@ -375,7 +389,7 @@ def shown(one: Escalation, card: Mapping[str, Any] | None) -> Row:
 
 def put_expert(units: UnitOfWork, id: str, profile: Mapping[str, Any]) -> Row:
     with units() as work:
-        known = store.get_expert(work.connection, id) or {}
+        known = store.get_expert(work.connection, id, lock=True) or {}
         row = {**_EXPERT, **known, **profile, "id": id, "changed_at": clock.now()}
         store.put_expert(work.connection, row)
         return _expert(row, store.presence_of(work.connection, [id], clock.now()).get(id, "offline"))
@@ -388,7 +402,7 @@ _EXPERT: Row = {
 
 def know_person(work: Work, data: Mapping[str, Any], sequence: int) -> None:
     """What the directory says of an expert holds here too; with the role expert somebody is a new one, of whom no topic is known yet."""
-    known = store.get_expert(work.connection, data["person"])
+    known = store.get_expert(work.connection, data["person"], lock=True)
     if (known is None and "expert" not in data["roles"]) or (known and known["sequence"] >= sequence):
         return
     told = {name: data[name] for name in ("name", "site", "team", "active")}

@@ -79,8 +79,8 @@ class ImService:
     # Questions
 
     @rpc
-    def open_escalation(self, asked: dict[str, Any]) -> dict[str, Any]:
-        return handlers.open_escalation(self.core.units, asked)
+    def open_escalation(self, asked: dict[str, Any], id: str) -> dict[str, Any]:
+        return handlers.open_escalation(self.core.units, asked, id)
 
     @rpc
     def get_escalation(self, id: str, person: str = "") -> dict[str, Any]:
@@ -114,7 +114,7 @@ class ImService:
 
     @rpc
     def hand_over(self, id: str, expert: str, to: str) -> dict[str, Any]:
-        return self.core.change(id, lambda one, _ladder, now: one.hand_over(expert, to, now))
+        return self.core.change(id, lambda one, ladder, now: one.hand_over(expert, to, ladder, now))
 
     @rpc
     def accept(self, id: str, agent: str, hold_seconds: float | None = None, in_contact: bool | None = None) -> dict[str, Any]:

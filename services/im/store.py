@@ -16,6 +16,7 @@ from sqlalchemy import (
     Table,
     Text,
     and_,
+    case,
     delete,
     exists,
     func,
@@ -27,7 +28,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 
-from services.im.domain.escalation import Asked, Credit, Escalation, Member
+from services.im.domain.escalation import Asked, Escalation, Member
 from services.im.domain.experts import Expert, Presence, Record
 from shared.db import bulk
 from shared.db.types import Document, Id, Moment
@@ -81,6 +82,8 @@ Index("escalation_due", escalation.c.next_at, postgresql_where=_due, sqlite_wher
 _open = escalation.c.closed_at.is_(None)
 Index("escalation_of_agent", escalation.c.agent, postgresql_where=_open, sqlite_where=_open)
 _held = escalation.c.state.in_(("claimed", "answered"))
+_keeps_busy = or_(escalation.c.next_at.is_not(None), escalation.c.contact_ended_at.is_(None))
+"""Nobody closes a room for certain: one that outlives its contact and waits for nothing takes nobody's time."""
 Index("escalation_of_expert", escalation.c.claimed_by, postgresql_where=_held, sqlite_where=_held)
 
 message = Table(
@@ -203,9 +206,9 @@ def save_all(connection: Connection, several: Sequence[Escalation]) -> None:
             bulk.Insert(escalation, rows, ESCALATION_COLUMNS, ("id",), CHANGING),
             bulk.Insert(message, [{"escalation": one.id, **asdict(written)} for one in several for written in one.written]),
             bulk.Insert(ladder_step, [{"escalation": one.id, **done} for one in several for done in one.steps_done]),
+            bulk.Insert(record, _added(several), key=("expert", "topic"), add=COUNTED),
         ],
     )
-    add_to_records(connection, ((one.topic, credit) for one in several for credit in one.credits))
     for one in several:
         one.written, one.steps_done, one.credits = [], [], []
 
@@ -278,11 +281,12 @@ def listing(
 
 def asked_by(connection: Connection, agent: str, since: float) -> tuple[int, int]:
     """How many questions of this agent are open, and how many were asked since then, open or not; none is added by another transaction
-    until this one is over. One that nobody took counts as open no longer than that."""
+    until this one is over. One that nobody took, or that outlived its contact and waits for nothing, counts as open no longer than that."""
     if connection.dialect.name == "postgresql":  # SQLite has one writer anyway
         connection.execute(text("select pg_advisory_xact_lock(hashtext('im questions of'), hashtext(:agent))"), {"agent": agent})
     theirs, fresh = select(func.count()).where(escalation.c.agent == agent), escalation.c.opened_at > since
-    still = theirs.where(escalation.c.closed_at.is_(None), or_(escalation.c.state != "unanswered", fresh))
+    busy = and_(_keeps_busy, escalation.c.state != "unanswered")
+    still = theirs.where(escalation.c.closed_at.is_(None), or_(busy, fresh))
     return connection.scalar(still) or 0, connection.scalar(theirs.where(fresh)) or 0
 
 
@@ -332,8 +336,10 @@ def put_expert(connection: Connection, row: Row) -> None:
     bulk.insert(connection, expert, [row], columns=columns, key=("id",), update=[name for name in columns if name != "id"])
 
 
-def get_expert(connection: Connection, id: str) -> Row | None:
-    row = connection.execute(select(expert).where(expert.c.id == id)).mappings().first()
+def get_expert(connection: Connection, id: str, lock: bool = False) -> Row | None:
+    """`lock`: nobody else changes them until this transaction is over."""
+    query = select(expert).where(expert.c.id == id)
+    row = connection.execute(query.with_for_update() if lock else query).mappings().first()
     return {str(name): value for name, value in row.items()} if row else None
 
 
@@ -344,7 +350,7 @@ def experts_page(connection: Connection, after: str, limit: int) -> list[Row]:
 
 def experts(connection: Connection, now: float) -> list[Expert]:
     """Everybody who is active, with presence and the rooms that they are busy with."""
-    held = select(escalation.c.claimed_by, func.count()).where(escalation.c.state.in_(("claimed", "answered")))
+    held = select(escalation.c.claimed_by, func.count()).where(_held, _keeps_busy)
     rooms = {row[0]: row[1] for row in connection.execute(held.group_by(escalation.c.claimed_by))}
     query = select(expert, presence.c.state.label("seen"), presence.c.until)
     query = query.select_from(expert.outerjoin(presence, presence.c.person == expert.c.id)).where(expert.c.active)
@@ -373,11 +379,10 @@ def note_presence(connection: Connection, person: str, state: str, now: float, u
 def renew_presence(connection: Connection, people: Sequence[str], now: float, until: float) -> None:
     """They are still there; who was offline is available, who is away stays so."""
     rows = [{"person": person, "state": "available", "since": now, "until": until} for person in sorted(set(people))]
-    known = {row.person: row for row in connection.execute(select(presence).where(presence.c.person.in_([row["person"] for row in rows])))}
-    for row in rows:
-        if (old := known.get(row["person"])) and seen(old.state, old.until, now) != "offline":
-            row |= {"state": old.state, "since": old.since}
-    bulk.insert(connection, presence, rows, key=("person",), update=("state", "until", "since"))
+    into = (postgresql if connection.dialect.name == "postgresql" else sqlite).insert(presence).values(rows)
+    stays = and_(presence.c.until > now, presence.c.state != "offline")  # looked at when it is written: who has just gone away stays so
+    kept = {name: case((stays, presence.c[name]), else_=into.excluded[name]) for name in ("state", "since")}
+    connection.execute(into.on_conflict_do_update(index_elements=["person"], set_={**kept, "until": into.excluded.until}))
 
 
 def presence_of(connection: Connection, people: Iterable[str], now: float) -> dict[str, Presence]:
@@ -402,16 +407,15 @@ def total(records: Iterable[Record]) -> Record:
 COUNTED = ("asked", "accepted", "answered", "log_seconds")
 
 
-def add_to_records(connection: Connection, credits: Iterable[tuple[str, Credit]]) -> None:
-    """(topic, what is added). In the order of their keys, so that two who add to the same do not wait for each other."""
-    sums: dict[tuple[str, str], list[float]] = {}
-    for topic, (expert, *counts) in credits:
-        sums[expert, topic] = [old + new for old, new in zip(sums.get((expert, topic), (0, 0, 0, 0)), counts, strict=True)]
-    rows = [{"expert": who, "topic": topic, **dict(zip(COUNTED, sums[who, topic], strict=True))} for who, topic in sorted(sums)]
-    if rows:
-        into = (postgresql if connection.dialect.name == "postgresql" else sqlite).insert(record).values(rows)
-        added = {name: record.c[name] + into.excluded[name] for name in COUNTED}
-        connection.execute(into.on_conflict_do_update(index_elements=["expert", "topic"], set_=added))
+def _added(several: Sequence[Escalation]) -> list[Row]:
+    """What these add to records, each record once."""
+    sums: dict[tuple[str, str], Row] = {}
+    for one in several:
+        for credit in one.credits:
+            row = sums.setdefault((credit.expert, one.topic), {"expert": credit.expert, "topic": one.topic, **dict.fromkeys(COUNTED, 0)})
+            for name in COUNTED:
+                row[name] += getattr(credit, name)
+    return list(sums.values())
 
 
 # ---- ladders
@@ -431,6 +435,8 @@ def ladder_names(connection: Connection) -> list[str]:
 
 
 def put_ladder(connection: Connection, name: str, document: str, who: str, now: float) -> Row:
+    if connection.dialect.name == "postgresql":  # two at once would make the same version
+        connection.execute(text("select pg_advisory_xact_lock(hashtext('im ladder'), hashtext(:name))"), {"name": name})
     newest = ladder_document(connection, name)
     if newest and newest["document"] == document:
         return newest
@@ -443,7 +449,7 @@ def put_ladder(connection: Connection, name: str, document: str, who: str, now: 
 # ---- cards
 
 
-CARD = ("contact", "queue", "channel", "customer", "agent", "waited_seconds", "assigned_at", "sequence")
+CARD = ("contact", "queue", "channel", "customer", "agent", "waited_seconds", "assigned_at", "ended_at", "sequence")
 
 
 def put_cards(connection: Connection, rows: Sequence[Row]) -> None:

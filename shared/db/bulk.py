@@ -26,6 +26,7 @@ def insert(
     update: Sequence[str] = (),
     newer: str | None = None,
     returning: Sequence[str] = (),
+    add: Sequence[str] = (),
 ) -> list[Any]:
     """Insert rows (all with the same columns) and return `returning` of those written.
 
@@ -37,14 +38,15 @@ def insert(
         return []
     columns = tuple(columns or rows[0])
     rows = _sorted(rows, key)
-    statement = _statement(table, columns, tuple(key), tuple(update), newer, tuple(returning), connection.dialect.name)
+    statement = _statement(table, columns, tuple(key), tuple(update), newer, tuple(add), tuple(returning), connection.dialect.name)
     result = connection.execute(statement, {"rows": orjson.dumps(rows, default=str).decode()})
     return list(result) if returning else []
 
 
 @dataclass(frozen=True)
 class Insert:
-    """An insertion to be done later, with others; the fields are those of `insert`."""
+    """An insertion to be done later, with others; the fields are those of `insert`. On a conflict the columns in `add` become the sum of what
+    stands there and what comes."""
 
     table: Table
     rows: Sequence[Row]
@@ -52,6 +54,7 @@ class Insert:
     key: tuple[str, ...] = ()
     update: tuple[str, ...] = ()
     newer: str | None = None
+    add: tuple[str, ...] = ()
 
 
 def insert_all(connection: Connection, inserts: Sequence[Insert]) -> None:
@@ -59,11 +62,11 @@ def insert_all(connection: Connection, inserts: Sequence[Insert]) -> None:
     inserts = [one for one in inserts if one.rows]
     if connection.dialect.name != "postgresql":
         for one in inserts:
-            insert(connection, one.table, one.rows, columns=one.columns, key=one.key, update=one.update, newer=one.newer)
+            insert(connection, one.table, one.rows, columns=one.columns, key=one.key, update=one.update, newer=one.newer, add=one.add)
         return
     if not inserts:
         return
-    shapes = tuple((one.table, one.columns or tuple(one.rows[0]), one.key, one.update, one.newer) for one in inserts)
+    shapes = tuple((one.table, one.columns or tuple(one.rows[0]), one.key, one.update, one.newer, one.add) for one in inserts)
     parameters = {f"rows{number}": orjson.dumps(_sorted(one.rows, one.key), default=str).decode() for number, one in enumerate(inserts)}
     connection.execute(_statements(shapes), parameters)
 
@@ -77,7 +80,7 @@ def _sorted(rows: Sequence[Row], key: Sequence[str]) -> Sequence[Row]:
     return sorted(rows, key=lambda row: tuple(str(row[name]) for name in key)) if key else rows
 
 
-Shape = tuple[Table, tuple[str, ...], tuple[str, ...], tuple[str, ...], str | None]
+Shape = tuple[Table, tuple[str, ...], tuple[str, ...], tuple[str, ...], str | None, tuple[str, ...]]
 
 
 @lru_cache(maxsize=1024)
@@ -92,10 +95,11 @@ def _statement(
     key: tuple[str, ...],
     update: tuple[str, ...],
     newer: str | None,
+    add: tuple[str, ...],
     returning: tuple[str, ...],
     dialect: str,
 ) -> TextClause:
-    return text(_sql(table, columns, key, update, newer, returning, dialect, "rows"))
+    return text(_sql(table, columns, key, update, newer, add, returning, dialect, "rows"))
 
 
 def _sql(
@@ -104,6 +108,7 @@ def _sql(
     key: tuple[str, ...],
     update: tuple[str, ...],
     newer: str | None,
+    add: tuple[str, ...],
     returning: tuple[str, ...],
     dialect: str,
     parameter: str,
@@ -116,8 +121,8 @@ def _sql(
         source = f"select {', '.join(_sqlite_value(table, name) for name in columns)} from json_each(:{parameter}) where true"
     sql = f"insert into {table.name} ({names}) {source}"
     if key:
-        change = ", ".join(f"{name} = excluded.{name}" for name in update)
-        sql += f" on conflict ({', '.join(key)}) do " + (f"update set {change}" if update else "nothing")
+        changes = [f"{name} = excluded.{name}" for name in update] + [f"{name} = {table.name}.{name} + excluded.{name}" for name in add]
+        sql += f" on conflict ({', '.join(key)}) do " + (f"update set {', '.join(changes)}" if changes else "nothing")
         if newer and update:
             sql += f" where excluded.{newer} > {table.name}.{newer}"
     if returning:

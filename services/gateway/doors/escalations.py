@@ -24,7 +24,7 @@ class EscalationDoors(Doors):
     def post_escalation(self, request: Request) -> dict[str, Any]:
         """Ask inside, in the middle of a contact: the best experts are asked at once, more after seconds, until somebody has it."""
         body = {name: value for name, value in request.body.items() if name != "person"}
-        return self.im.open_escalation(asked={**body, "agent": acting(request)})
+        return self.im.open_escalation(asked={**body, "agent": acting(request)}, id=request.new_id())
 
     @endpoint("GET", "/v1/escalations", query=schemas.Escalations, answer=schemas.EscalationPage, roles=HELPING, tag="experts")
     def get_escalations(self, request: Request) -> dict[str, Any]:

@@ -211,6 +211,7 @@ class Escalation:
         self.claims += 1
         self.next_at = None if late else now + ladder.claim_seconds
         self._join(expert, "expert", now)
+        self._member(expert).role = "expert"
         self._count(self._asked(expert))
         self._tell("escalation_claimed", expert=expert, seconds=round(now - self.opened_at, 3), step=self._step_of(expert), late=late)
 
@@ -240,14 +241,17 @@ class Escalation:
             raise Conflict(f"The room has {MOST_MEMBERS} members already.")
         self._join(expert, "agent" if expert == self.agent else "expert", now)
 
-    def hand_over(self, expert: str, to: str, now: float) -> None:
-        """The one who has claimed it gives it to another, who joins."""
+    def hand_over(self, expert: str, to: str, ladder: Ladder, now: float) -> None:
+        """The one who has claimed it gives it to another, who joins, and has as long to say something."""
         if self.claimed_by != expert or self.state not in ("claimed", "answered"):
             raise Conflict(f"{expert} has not claimed it.")
         if to in (self.agent, expert):
             raise Conflict("It can be handed over to another expert only.")
         self.claimed_by, self.claimed_at = to, now
+        if self.next_at is not None:
+            self.next_at = now + ladder.claim_seconds
         self._join(to, "expert", now)
+        self._member(to).role = "expert"
         self._tell("escalation_handed_over", expert=expert, to=to)
 
     # The room
@@ -390,7 +394,7 @@ class Escalation:
 
     def _leave(self, person: str, now: float) -> None:
         for member in self.members:
-            if member.person == person:
+            if member.person == person and person != self.agent:  # an expert to whom the contact has come stays
                 member.left_at = now
 
     def _asked(self, expert: str) -> Asked:

@@ -16,12 +16,13 @@ from marshmallow import RAISE, Schema, fields
 from services.gateway import handlers, store
 from services.gateway.handlers import Taken
 from services.gateway.scopes import Scopes
+from services.gateway.sealing import Sealer
 from services.gateway.service import GatewayService
 from services.routing.service import RoutingService
 from shared.bus.outbox import UnitOfWork
 from shared.config import Settings
 from shared.contracts.fields import Document
-from shared.http.endpoint import Principal, Router, endpoints_of
+from shared.http.endpoint import Principal, Router, Scope, endpoints_of
 from shared.http.wsgi import Application
 from shared.runtime.waiting import Switchboard
 from tests.unit.conftest import MakeUnits, SetClock
@@ -304,7 +305,14 @@ def test_the_directory_is_written_read_and_listed(make_units: MakeUnits, at: Set
 def test_a_customer_is_forgotten_by_an_administrator_of_the_whole_organisation(make_units: MakeUnits, at: SetClock) -> None:
     gateway = Gateway(make_units(store.metadata))
     gateway("PUT", "/v1/customers/c1", {"numbers": ["+49 30 1234567"]})
+    gateway.service.core.sealer = Sealer(["k" * 32])
     status, told = gateway("POST", "/v1/customers/c1/erase")
     assert (status, told["customer"], told["numbers"], told["contacts"]) == (200, "c1", 1, 0)
     assert gateway("GET", "/v1/customers/c1")[0] == 404
     assert gateway("POST", "/v1/customers/c1/erase")[0] == 200
+    scope = Scope(sites=frozenset(["berlin"]), teams=frozenset())
+    gateway.application = Application(
+        Router(gateway.service), lambda _: Principal("Eve's key", frozenset(["admin"]), scope=scope), lambda *_: None
+    )
+    status, problem = gateway("POST", "/v1/customers/c1/erase")
+    assert (status, "the whole organisation" in problem["detail"]) == (403, True)

@@ -128,10 +128,23 @@ class TestTheClaim:
 
     def test_handed_over_another_has_it(self) -> None:
         one = claimed()
-        one.hand_over("bob", "sue", 1010)
-        assert (one.claimed_by, "sue" in one.people) == ("sue", True)
+        one.hand_over("bob", "sue", LADDER, 1010)
+        assert (one.claimed_by, "sue" in one.people, one.next_at) == ("sue", True, 1040)
         with pytest.raises(Conflict, match="bob has not claimed it"):
             one.release("bob", LADDER, 1011)
+
+    def test_whoever_had_the_contact_before_may_know_the_answer(self) -> None:
+        one = asked("bob")
+        one.follow("otto", "support", 1002)
+        one.claim("anna", LADDER, 1003)
+        assert one.post("anna", "It has been asked before: 3.2.", 1004, "answer").role == "expert"
+
+    def test_an_expert_to_whom_the_contact_comes_stays_in_the_room_as_its_agent(self) -> None:
+        one = claimed()
+        one.follow("bob", "support", 1004)
+        one.release("bob", LADDER, 1033, "silence")
+        assert "bob" in one.people
+        one.close("bob", 1034)
 
 
 class TestTheRoom:

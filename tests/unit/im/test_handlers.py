@@ -199,6 +199,21 @@ def test_two_processes_that_wake_at_once_do_each_step_once(house: House) -> None
     assert Counter(row.escalation for row in house.rows(store.ladder_step)) == dict.fromkeys(ids, 2)
 
 
+def test_a_question_that_another_process_holds_keeps_no_other_waiting(house: House) -> None:
+    held, other = house.ask()["id"], house.ask()["id"]
+    house.at.forward(8)
+    with house.units.database.transaction() as connection:
+        store.lock(connection, held)
+        with house.units.database.reading() as reading:
+            armed = handlers.arm(reading)  # what a step needs is read while all of SQLite is locked
+        assert set(armed.ids) == {held, other}
+        if not house.units.database.sqlite:
+            assert handlers.climb_due(house.units, armed) == [0.0]
+            assert [len(house.get(id)["steps"]) for id in (held, other)] == [1, 2]
+    climb(house.units)
+    assert [len(house.get(id)["steps"]) for id in (held, other)] == [2, 2]
+
+
 def test_who_is_not_heard_of_is_not_asked(house: House) -> None:
     house.at.forward(handlers.PRESENT_SECONDS + 1)
     handlers.heartbeat(house.units, ["eve"])
@@ -460,3 +475,80 @@ def test_questions_about_others_stay(house: House) -> None:
     house.contact = mine
     forget(house)
     assert (house.get(id)["question"], house.get(id)["customer"]) == ("Which firmware has IPv6?", "k2")
+
+
+# ---- what an attack found
+
+
+def test_a_code_that_another_question_has_is_not_given_again(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    letters = iter("AAAAAA" + "AAAAAA" + "BBBBBB")
+    monkeypatch.setattr(handlers.secrets, "choice", lambda _alphabet: next(letters))
+    assert [house.ask()["code"], house.ask()["code"]] == ["AAAAAA", "BBBBBB"]
+
+
+def test_asked_again_with_the_same_id_it_is_the_same_question(house: House) -> None:
+    asked = {"contact": house.contact, "agent": "anna", "topic": "router", "question": "?", "urgency": "normal", "language": "", "site": ""}
+    id = new_id()
+    assert [handlers.open_escalation(house.units, asked, id)["id"] for _ in range(2)] == [id, id]
+    assert len(house.rows(store.escalation)) == 1
+
+
+def test_a_word_that_comes_late_does_not_lead_the_room_back(house: House) -> None:
+    house.assign("otto", house.contact, sequence=3)
+    id = house.ask(agent="otto")["id"]
+    house.assign("anna", house.contact, sequence=2)
+    assert house.get(id)["agent"] == "otto"
+
+
+def test_an_answer_to_a_question_asked_after_the_call_did_not_reach_the_customer_in_it(house: House) -> None:
+    house.hear("contact_completed", house.contact, 2, agent="anna")
+    id = house.ask()["id"]
+    handlers.claim(house.units, id, "bob")
+    house.post(id, "bob", "3.2", "answer")
+    assert house.get(id)["in_contact"] is False
+
+
+def test_rooms_that_nobody_closes_keep_neither_expert_nor_agent_busy_for_ever(house: House) -> None:
+    for _ in range(2):
+        house.contact = house.assign("anna")
+        id = house.ask()["id"]
+        handlers.claim(house.units, id, "bob")
+        house.post(id, "bob", "3.2", "answer")
+    with pytest.raises(Conflict, match="2 questions open"):
+        house.ask()
+    for row in house.rows(store.escalation):
+        house.hear("contact_completed", row.contact, 2, agent="anna")
+    house.contact = house.assign("anna")
+    house.at.forward(handlers.LATELY_SECONDS)
+    handlers.set_presence(house.units, "bob", "available")
+    step = house.get(house.ask()["id"])["steps"][0]["choice"]
+    assert [(one["expert"], one["rooms"]) for one in step["chosen"]] == [("bob", 0)]
+
+
+def test_who_goes_away_while_a_heartbeat_is_written_is_away(house: House) -> None:
+    handlers.heartbeat(house.units, ["eve"])
+    with house.units.database.reading() as connection:
+        since = connection.scalar(select(store.presence.c.since).where(store.presence.c.person == "eve"))
+    house.at.forward(10)
+    handlers.heartbeat(house.units, ["eve", "eve", "new"])
+    assert [(row.person, row.state, row.since) for row in house.rows(store.presence) if row.person in ("eve", "new")] == [
+        ("eve", "available", since),
+        ("new", "available", house.at()),
+    ]
+
+
+def test_two_who_change_a_ladder_at_once_make_two_versions(house: House) -> None:
+    documents = [LADDER.replace("keep_days: 30", f"keep_days: {days}") for days in (31, 32, 33, 34)]
+    with ThreadPoolExecutor() as pool:
+        made = list(pool.map(lambda document: handlers.put_ladder(house.units, "router", document, "test")["version"], documents))
+    assert sorted(made) == [2, 3, 4, 5]
+
+
+def test_many_steps_at_once_add_to_the_same_records(house: House) -> None:
+    for agent in ("anna", "otto", "tom"):
+        house.contact = house.assign(agent)
+        house.ask(agent=agent)
+    house.forward(8)
+    house.forward(12)
+    found = {row.expert: row.asked for row in house.rows(store.record)}
+    assert found == {"bob": 3, "eve": 3}

@@ -95,6 +95,12 @@ def test_a_known_key_is_left_alone(db: Database) -> None:
     assert texts(db) == {1: "old", 2: "new"}
 
 
+def test_a_known_key_is_added_to_in_the_columns_named(db: Database) -> None:
+    for number in (1, 2):
+        put(db, [row(1, "old", at=1.5), row(1 + number, "new", at=4.0)], key=KEY, add=["at"])
+    assert {one["number"]: (one["text"], one["at"]) for one in stored(db)} == {1: ("old", 3.0), 2: ("new", 4.0), 3: ("new", 4.0)}
+
+
 def test_a_known_key_is_overwritten_in_the_columns_named(db: Database) -> None:
     put(db, [row(1, "old", at=1.0)])
     put(db, [row(1, "new", at=2.0)], key=KEY, update=["text"])
