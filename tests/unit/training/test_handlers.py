@@ -181,6 +181,10 @@ def test_a_permit_is_for_who_learns_the_channel_and_can_be_withdrawn(house: Hous
     with pytest.raises(Conflict, match="not learning voice"):
         permit(house)
     learn(house)
+    with pytest.raises(Conflict, match="themselves"):
+        handlers.give_permit(
+            house.units, "ann", {"channel": "voice", "supervisor": "lee", "contacts_a_day": 1, "until": house.at() + DAY}, "ann"
+        )
     permit(house, queues=["easy"])
     assert house.told("practice_permitted")[0]["queues"] == ["easy"]
     handlers.withdraw_permit(house.units, "ann", "voice")
