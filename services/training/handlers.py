@@ -226,6 +226,8 @@ def give_permit(units: UnitOfWork, person: str, told: Mapping[str, Any], by: str
     """Leave to practise; one given before for the channel is replaced."""
     with units() as work, refusals():
         require_active(require_person(work.connection, person, scope, lock=True))
+        if by == person:
+            raise errors.Conflict("nobody gives themselves leave to practise")
         _open_learning(work.connection, person, told["channel"])
         limits, now = policy(work.connection), clock.now()
         certificate.check_permit(told, person, now, limits.permit_days, limits.permit_contacts)

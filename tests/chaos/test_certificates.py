@@ -12,8 +12,8 @@ from tests.chaos.synthetic import Say
 from tests.e2e.test_training import School, in_seconds
 from tests.system import eventually
 
-LASTS = 3.0
-ROUNDS_AFTER = 3
+LASTS = 2.0
+ROUNDS_AFTER = 2
 
 
 @pytest.fixture

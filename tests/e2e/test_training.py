@@ -12,7 +12,7 @@ from shared.contracts import topology, write
 from tests.e2e.centre import Centre
 from tests.system import Answer, System, eventually
 
-SOON = 3.0
+SOON = 1.5
 
 
 class School(Centre):

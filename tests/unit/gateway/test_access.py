@@ -16,6 +16,7 @@ from sqlalchemy import MetaData, insert
 
 from services.gateway import handlers, keys, people, recordings, store
 from services.gateway.contract import ABOUT
+from services.gateway.doors import training
 from services.gateway.keys import ROLES
 from services.gateway.scopes import PLACED
 from services.gateway.service import GatewayService
@@ -28,7 +29,7 @@ from shared.bus.outbox import UnitOfWork
 from shared.bus.tables import BusTables
 from shared.db.engine import Database
 from shared.errors import NotFound
-from shared.http.endpoint import Endpoint, endpoints_of
+from shared.http.endpoint import Endpoint, Principal, Scope, endpoints_of
 from tests.unit.gateway import access_table
 from tests.unit.gateway.access_table import REACH, collection_of
 from tests.unit.gateway.door import Answer, Doors
@@ -373,6 +374,23 @@ def test_lists_and_reports_are_asked_for_within_the_scope(
         assert told[-1].get("scope", told[-1].get("filters", {}).get("scope")) == scope
         assert house.ask(route, door, house.keys[role]).status == 200
         assert "scope" not in told[-1] and "scope" not in told[-1].get("filters", {})
+
+
+@pytest.mark.parametrize(
+    ("principal", "seen"),
+    [
+        (Principal("Ann", frozenset({"agent"}), "ann", "ann"), {"sites": [], "teams": [], "agent": "ann"}),
+        (Principal("Ann", frozenset({"expert", "evaluator"}), "ann", "ann", Scope(frozenset({"berlin"}))), {"sites": [], "teams": [], "agent": "ann"}),
+        (Principal("Lee", frozenset({"agent", "supervisor"}), "lee", "lee", Scope(teams=frozenset({"t1"}))), {"sites": [], "teams": ["t1"], "agent": None}),
+        (Principal("desktop", frozenset({"agent"}), "k1", scope=Scope(frozenset({"berlin"}))), {"sites": ["berlin"], "teams": [], "agent": None}),
+        (Principal("desktop", frozenset({"agent"}), "k2"), None),
+    ],
+)  # fmt: skip
+def test_of_learners_who_does_not_lead_sees_themselves_and_a_key_all_of_its_scope(
+    principal: Principal, seen: dict[str, Any] | None
+) -> None:
+    """A key is no person: a desktop's server speaks for everybody whom its scope names."""
+    assert training.seen_by(principal) == ({} if seen is None else {"scope": seen})
 
 
 # ---- what a scope may make

@@ -34,32 +34,52 @@ DEFINITIONS: list[tuple[str, str, dict[str, Any]]] = [
 
 class House:
     def __init__(self, units: UnitOfWork, at: SetClock) -> None:
+        """Written in one go: it stands before each test."""
         self.units, self.at, self.number = units, at, 0
-        for kind, name, document in DEFINITIONS:
-            handlers.put_definition(units, kind, name, document, "test")
-        for id, role in {"ann": "agent", "bea": "agent", "cem": "agent", "lee": "supervisor", "tom": "trainer"}.items():
-            self.person(id, role)
+        written = [
+            {"kind": kind, "name": name, "version": 1, "document": document, "created_at": at(), "created_by": "test"}
+            for kind, name, document in DEFINITIONS
+        ]
+        people = {"ann": "agent", "bea": "agent", "cem": "agent", "lee": "supervisor", "tom": "trainer"}
+        with units() as work:
+            store.add(work.connection, store.definition, *written)
+            handlers.receive(work, [self.changed(id, role) for id, role in people.items()])
+
+    def event(self, type: str, subject: str, /, **data: Any) -> Event:
+        self.number += 1
+        return Event(type, subject, data, self.at(), self.number)
 
     def hear(self, type: str, subject: str, /, **data: Any) -> None:
-        self.number += 1
+        event = self.event(type, subject, **data)
         with self.units() as work:
-            handlers.receive(work, [Event(type, subject, data, self.at(), self.number)])
+            handlers.receive(work, [event])
 
-    def person(self, id: str, *roles: str, active: bool = True, site: str = "berlin", team: str = "t1") -> None:
+    def changed(self, id: str, *roles: str, active: bool = True, site: str = "berlin", team: str = "t1") -> Event:
         told = {"name": id.title(), "site": site, "team": team, "roles": list(roles), "language": "", "active": active}
-        self.hear("gateway.person_changed.v1", id, person=id, **told)
+        return self.event("gateway.person_changed.v1", id, person=id, **told)
+
+    def person(self, id: str, *roles: str, **more: Any) -> None:
+        with self.units() as work:
+            handlers.receive(work, [self.changed(id, *roles, **more)])
 
     def evaluate(
         self, who: str, channel: str = "voice", score: float = 0.9, practice: bool = False, marks: Mapping[str, float] = {}, **more: Any
     ) -> str:
+        event = self.evaluated(who, channel, score, practice, marks, **more)
+        with self.units() as work:
+            handlers.receive(work, [event])
+        return event.subject
+
+    def evaluated(
+        self, who: str, channel: str = "voice", score: float = 0.9, practice: bool = False, marks: Mapping[str, float] = {}, **more: Any
+    ) -> Event:
         id = f"e{self.number}"
         told = {
             "evaluation": id, "stage": "submitted", "contact": f"c{self.number}", "agent": who, "queue": "sales", "channel": channel, "contact_at": self.at(),
             "practice": practice, "counts": True, "scorecard": "service", "scorecard_kind": "internal", "kind": "human", "evaluator": "lee", "score": score,
             "marks": [{"criterion": name, "value": value} for name, value in marks.items()],
         }  # fmt: skip
-        self.hear("qa.evaluation_submitted.v1", id, **(told | more))
-        return id
+        return self.event("qa.evaluation_submitted.v1", id, **(told | more))
 
     def serve(self, who: str, channel: str = "voice") -> None:
         self.hear("routing.contact_completed.v1", f"c{self.number}", agent=who, channel=channel, at=self.at())

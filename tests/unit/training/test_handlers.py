@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import random
 from typing import Any
 
 import pytest
 
 from services.training import classes, documents, handlers, planning, store
 from shared import clock
+from shared.bus.envelope import Event
 from shared.errors import Conflict, Invalid, NotFound
 from tests.unit.conftest import MakeUnits, SetClock
 from tests.unit.training.house import BANK, DAY, House
@@ -179,6 +181,10 @@ def test_a_permit_is_for_who_learns_the_channel_and_can_be_withdrawn(house: Hous
     with pytest.raises(Conflict, match="not learning voice"):
         permit(house)
     learn(house)
+    with pytest.raises(Conflict, match="themselves"):
+        handlers.give_permit(
+            house.units, "ann", {"channel": "voice", "supervisor": "lee", "contacts_a_day": 1, "until": house.at() + DAY}, "ann"
+        )
     permit(house, queues=["easy"])
     assert house.told("practice_permitted")[0]["queues"] == ["easy"]
     handlers.withdraw_permit(house.units, "ann", "voice")
@@ -401,6 +407,58 @@ def test_imported_certificates_reach_routing_and_need_no_directory(house: House,
         "expires_at": None,
         "note": "",
     }
+
+
+# ---- whatever comes late or twice
+
+
+def test_in_whatever_order_and_however_often_events_come_the_end_is_the_same(house: House, at: SetClock) -> None:
+    told: list[Event] = []
+    for site in ("hk", "berlin"):
+        told += [house.changed("ann", "agent", site=site, team=site), house.changed("new", "agent", site=site)]
+    told.append(house.changed("bea", "agent", active=False))
+    told += [house.event("routing.contact_completed.v1", f"c{n}", agent="cem", channel="voice", at=at() + n * DAY / 2) for n in range(4)]
+    for score, counts in ((0.2, True), (0.9, True), (0.9, False)):
+        told.append(house.evaluated("ann", evaluation="e", contact="c1", score=score, counts=counts))
+    for action in ("wrong", "right"):
+        gap = {
+            "finding": "f",
+            "evaluation": "e",
+            "agent": "ann",
+            "scorecard": "service",
+            "criterion": "listens",
+            "cause": "knowledge",
+            "module": None,
+        }
+        told.append(
+            house.event(
+                "qa.gap_found.v1", "f", **gap, check=None, action=action, at=at(), due_at=at() + (10 if action == "right" else 1) * DAY
+            )
+        )
+    again = [one for one in told if one.type != "routing.contact_completed.v1"]  # the inbox knows these by their ids
+    ends = []
+    for seed in range(4):
+        with house.units() as work:
+            for table in (store.practice_day, store.evaluation, store.lesson):
+                work.connection.execute(table.delete())
+            store.put_people(
+                work.connection, [{**row, "heard": 1} for row in store.people(work.connection, active=False) if row["id"] != "new"]
+            )
+        chance, come = random.Random(seed), [*told, *again[:: seed + 1]]
+        if seed:
+            chance.shuffle(come)
+        while come:
+            batch = [come.pop(0) for _ in range(min(len(come), chance.randint(1, 5)))]
+            with house.units() as work:
+                handlers.receive(work, batch)
+        people = [
+            {name: row[name] for name in ("id", "site", "team", "active", "heard")} for row in house.look(store.people, None, None, False)
+        ]
+        ends.append((people, *(house.rows(table) for table in (store.practice_day, store.evaluation, store.lesson))))
+    assert all(end == ends[0] for end in ends)
+    people, days, (evaluation,), (lesson,) = ends[0]
+    assert [(row["id"], row["site"], row["active"]) for row in people][:2] == [("ann", "berlin", True), ("bea", "berlin", False)]
+    assert (sum(row.contacts for row in days), evaluation.counts, lesson.due_at) == (4, False, at() + 10 * DAY)
 
 
 # ---- who sees whom, and what is written down
