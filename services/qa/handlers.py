@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -85,7 +85,7 @@ def _required(row: Row | None, what: str, id: str) -> Row:
 def install_ready(units: UnitOfWork) -> None:
     """The scorecards that come with the product, where there are none of their names."""
     for name, document in scorecards.ready().items():
-        with units() as work:
+        with suppress(errors.Conflict), units() as work:  # another process that starts now has just done it
             if store.newest(work.connection, store.scorecard, name) is None:
                 _save_card(work.connection, name, document, "comes with Answerline", "answerline")
 

@@ -261,12 +261,12 @@ class QaService:
         return studies.close_calibration(self.core.units, id, by)
 
     @rpc
-    def get_calibration(self, id: str) -> Told:
-        return self.core.look(studies.get_calibration, id)
+    def get_calibration(self, id: str, viewer: Told) -> Told:
+        return self.core.look(studies.get_calibration, id, _viewer(viewer))
 
     @rpc
-    def list_calibrations(self, after: str = "", limit: int = 100) -> Told:
-        return self.core.look(studies.list_calibrations, after, limit)
+    def list_calibrations(self, viewer: Told, after: str = "", limit: int = 100) -> Told:
+        return self.core.look(studies.list_calibrations, after, limit, _viewer(viewer))
 
     @rpc
     def ask_analysis(self, told: Told, by: str) -> Told:

@@ -251,13 +251,13 @@ class QualityDoors(Doors):
 
     @endpoint("GET", "/v1/calibrations", query=Page, answer=schemas.CalibrationPage, roles=EVALUATING, tag="quality")
     def get_calibrations(self, request: Request) -> dict[str, Any]:
-        """Calibrations, the newest first."""
-        return self.qa.list_calibrations(after=request.query["cursor"], limit=request.query["limit"])
+        """Calibrations, the newest first: those in which one takes part, and for leads those of contacts that they see."""
+        return self.qa.list_calibrations(after=request.query["cursor"], limit=request.query["limit"], viewer=viewer(self, request))
 
     @endpoint("GET", "/v1/calibrations/{id}", answer=schemas.Calibration, roles=EVALUATING, tag="quality")
     def get_calibration(self, request: Request) -> dict[str, Any]:
         """Who has submitted how many, and after the close Krippendorff's alpha of each criterion, each evaluator against the others, and drift."""
-        return self.qa.get_calibration(id=request.parameters["id"])
+        return self.qa.get_calibration(id=request.parameters["id"], viewer=viewer(self, request))
 
     @endpoint("POST", "/v1/calibrations/{id}/close", takes=(), answer=schemas.Calibration, roles=OPERATING, tag="quality")
     def post_close_calibration(self, request: Request) -> dict[str, Any]:
@@ -273,7 +273,7 @@ class QualityDoors(Doors):
 
     @endpoint("GET", "/v1/analyses", query=schemas.Analyses, answer=schemas.AnalysisPage, roles=EVALUATING, tag="quality")
     def get_analyses(self, request: Request) -> dict[str, Any]:
-        """Analyses without their results, the newest first; those of gaming to leads alone."""
+        """Analyses without their results, the newest first; those that name people (gaming, calibration) to leads alone."""
         query, seen = request.query, viewer(self, request)
         return self.qa.list_analyses(
             kind=query["kind"], subject=query["scorecard"], after=query["cursor"], limit=query["limit"], viewer=seen
@@ -281,7 +281,8 @@ class QualityDoors(Doors):
 
     @endpoint("GET", "/v1/analyses/{id}", answer=schemas.Analysis, roles=EVALUATING, tag="quality")
     def get_analysis(self, request: Request) -> dict[str, Any]:
-        """How far an analysis is, and what it found; one of gaming to leads alone, and of the queues in their sight."""
+        """How far an analysis is, and what it found; one of gaming to leads alone, and of the queues in their sight; one of a calibration to those
+        who took part, too."""
         return self.qa.get_analysis(id=request.parameters["id"], viewer=viewer(self, request))
 
     @endpoint("GET", "/v1/flags", query=schemas.Flags, answer=schemas.FlagPage, roles=OPERATING, tag="quality")
