@@ -135,8 +135,16 @@ class QaService:
         return handlers.get_contact(self.core.units, contact, _viewer(viewer))
 
     @rpc
-    def put_transcript(self, contact: str, turns: Sequence[Told], language: str = "", silence_seconds: float | None = None) -> Told:
-        return handlers.put_transcript(self.core.units, contact, turns, language, silence_seconds)
+    def put_transcript(
+        self,
+        contact: str,
+        turns: Sequence[Told],
+        language: str = "",
+        silence_seconds: float | None = None,
+        holds: int | None = None,
+        hold_seconds: float | None = None,
+    ) -> Told:
+        return handlers.put_transcript(self.core.units, contact, turns, language, silence_seconds, holds, hold_seconds)
 
     @rpc
     def get_transcript(self, contact: str, viewer: Told) -> Told:

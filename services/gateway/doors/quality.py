@@ -79,7 +79,8 @@ class QualityDoors(Doors):
     )
     def post_evaluation(self, request: Request) -> dict[str, Any]:
         """Begin to evaluate a contact; with `blind` somebody else scores the same, and neither sees the other's."""
-        told = {**request.body, "evaluator": request.body["evaluator"] or request.principal.person}
+        contact = handlers.find_contact(self.core.units, request.body["contact"])
+        told = {**request.body, "contact": contact, "evaluator": request.body["evaluator"] or request.principal.person}
         if told["evaluator"] == request.principal.person:
             told["role"] = role_of(request)
         return self.qa.open_evaluation(told=told, viewer=viewer(self, request))
@@ -149,7 +150,9 @@ class QualityDoors(Doors):
         training assigns the lesson."""
         if not (request.body["evaluation"] or (request.body["contact"] and request.body["scorecard"])):
             raise Invalid("say of which `evaluation`, or of which `contact` by which `scorecard`")
-        return self.qa.open_finding(told=request.body, by=who(request), viewer=viewer(self, request))
+        named = request.body["contact"]
+        told = {**request.body, "contact": handlers.find_contact(self.core.units, named)} if named else request.body
+        return self.qa.open_finding(told=told, by=who(request), viewer=viewer(self, request))
 
     @endpoint("GET", "/v1/findings", query=schemas.Findings, answer=schemas.FindingPage, roles=CONCERNED, tag="quality")
     def get_findings(self, request: Request) -> dict[str, Any]:
@@ -247,7 +250,9 @@ class QualityDoors(Doors):
     )
     def post_calibration(self, request: Request) -> dict[str, Any]:
         """Several evaluators score the same contacts; each finds their drafts under /v1/evaluations, and sees no other's before the close."""
-        return self.qa.open_calibration(told=request.body, by=who(request), viewer=viewer(self, request))
+        contacts = [handlers.find_contact(self.core.units, contact) for contact in request.body["contacts"]]
+        told = {**request.body, "contacts": contacts}
+        return self.qa.open_calibration(told=told, by=who(request), viewer=viewer(self, request))
 
     @endpoint("GET", "/v1/calibrations", query=Page, answer=schemas.CalibrationPage, roles=EVALUATING, tag="quality")
     def get_calibrations(self, request: Request) -> dict[str, Any]:

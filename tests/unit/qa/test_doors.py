@@ -392,3 +392,11 @@ def test_how_evaluators_differ_is_for_those_who_took_part_and_for_leads(centre: 
         assert centre.ask(who, "GET", f"/v1/calibrations/{session}").status == 404
         assert centre.ok(who, "GET", "/v1/calibrations")["items"] == []
     assert centre.ask("olga", "GET", f"/v1/analyses/{analysis}").status == 404
+
+
+def test_a_contact_is_named_by_its_call_too(centre: Centre) -> None:
+    id = centre.doors("POST", "/v1/contacts", {"queue": "support", "source": "pbx1", "call": "7.1"}, "admin").json["contact"]
+    told = {"contact": id, "leg": 1, "queue": "support", "channel": "voice", "customer": "k1", "direction": "inbound", "at": centre.at()}
+    centre.hear("routing.contact_completed.v1", id, told | {"agent": "anna", "talk_seconds": 60.0, "ended_by": "caller"}, 9)
+    assert centre.ok("eve", "POST", "/v1/evaluations", {"contact": "pbx1:7.1", "scorecard": "small"})["contact"] == id
+    assert centre.ask("eve", "POST", "/v1/evaluations", {"contact": "pbx1:none", "scorecard": "small"}).status == 404
