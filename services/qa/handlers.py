@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -85,7 +85,7 @@ def _required(row: Row | None, what: str, id: str) -> Row:
 def install_ready(units: UnitOfWork) -> None:
     """The scorecards that come with the product, where there are none of their names."""
     for name, document in scorecards.ready().items():
-        with units() as work:
+        with suppress(errors.Conflict), units() as work:  # another process that starts now has just done it
             if store.newest(work.connection, store.scorecard, name) is None:
                 _save_card(work.connection, name, document, "comes with Answerline", "answerline")
 
@@ -260,8 +260,16 @@ def _must_not_know(connection: Connection, viewer: Viewer, contact: str) -> bool
     return not connection.scalar(done)
 
 
-def put_transcript(units: UnitOfWork, id: str, turns: Sequence[Row], language: str, silence_seconds: float | None) -> Row:
-    """What was said or written in a contact; in place of what was told before. It is checked anew."""
+def put_transcript(
+    units: UnitOfWork,
+    id: str,
+    turns: Sequence[Row],
+    language: str,
+    silence_seconds: float | None,
+    holds: int | None = None,
+    hold_seconds: float | None = None,
+) -> Row:
+    """What was said or written in a contact, and what was heard of its silence and its holds; in place of what was told before. It is checked anew."""
     with units() as work:
         row = _required(store.contacts(work.connection, [id], lock=True).get(id), "contact", id)
         told = {"contact": id, "language": language, "turns": list(turns), "stored_at": clock.now()}
@@ -273,9 +281,10 @@ def put_transcript(units: UnitOfWork, id: str, turns: Sequence[Row], language: s
             key=("contact",),
             update=("language", "turns", "stored_at"),
         )
-        silence = row["silence_seconds"] if silence_seconds is None else silence_seconds
+        heard = {"silence_seconds": silence_seconds, "holds": holds, "hold_seconds": hold_seconds}
         due = clock.now() if row["ended_at"] is not None else None
-        store.change(work.connection, store.contact, id, turns=len(turns), silence_seconds=silence, check_at=due)
+        known = {name: value for name, value in heard.items() if value is not None}
+        store.change(work.connection, store.contact, id, turns=len(turns), check_at=due, **known)
     return {"contact": id, "turns": len(turns)}
 
 

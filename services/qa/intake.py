@@ -64,6 +64,8 @@ def _contacts(work: Work, events: Sequence[Event]) -> None:
                 completed.add(id)
         elif event.type.startswith("im."):
             row["escalations" if event.type.startswith("im.escalation_opened") else "answered_inside"] += 1
+            if (held := event.data.get("hold_seconds")) is not None:  # the agent's word: so long the customer held on for the answer
+                row |= {"holds": (row["holds"] or 0) + 1, "hold_seconds": (row["hold_seconds"] or 0.0) + held}
         elif event.type == "gateway.recording_available.v1":
             row["recordings"] += event.sequence == 1  # announced again when what is known of it changed
         else:
@@ -148,8 +150,8 @@ def _from_gateway(row: Row, event: Event) -> None:
     row["self_service_failed"] = bool((data.get("facts") or {}).get("self_service_failed", row["self_service_failed"]))
     if leg["number"] == 1 and leg.get("arrived_at") is not None:
         row["arrived_at"] = leg["arrived_at"]
-    if leg.get("hold_seconds") is not None:
-        row["hold_seconds"] = leg["hold_seconds"]
+    if row["waited_seconds"] is None and leg.get("hold_seconds") is not None:  # a PBX calls the wait in its queue the hold time
+        row["waited_seconds"] = leg["hold_seconds"]
 
 
 def _know_staff(connection: Connection, rows: Sequence[Row]) -> None:

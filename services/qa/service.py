@@ -135,8 +135,16 @@ class QaService:
         return handlers.get_contact(self.core.units, contact, _viewer(viewer))
 
     @rpc
-    def put_transcript(self, contact: str, turns: Sequence[Told], language: str = "", silence_seconds: float | None = None) -> Told:
-        return handlers.put_transcript(self.core.units, contact, turns, language, silence_seconds)
+    def put_transcript(
+        self,
+        contact: str,
+        turns: Sequence[Told],
+        language: str = "",
+        silence_seconds: float | None = None,
+        holds: int | None = None,
+        hold_seconds: float | None = None,
+    ) -> Told:
+        return handlers.put_transcript(self.core.units, contact, turns, language, silence_seconds, holds, hold_seconds)
 
     @rpc
     def get_transcript(self, contact: str, viewer: Told) -> Told:
@@ -261,12 +269,12 @@ class QaService:
         return studies.close_calibration(self.core.units, id, by)
 
     @rpc
-    def get_calibration(self, id: str) -> Told:
-        return self.core.look(studies.get_calibration, id)
+    def get_calibration(self, id: str, viewer: Told) -> Told:
+        return self.core.look(studies.get_calibration, id, _viewer(viewer))
 
     @rpc
-    def list_calibrations(self, after: str = "", limit: int = 100) -> Told:
-        return self.core.look(studies.list_calibrations, after, limit)
+    def list_calibrations(self, viewer: Told, after: str = "", limit: int = 100) -> Told:
+        return self.core.look(studies.list_calibrations, after, limit, _viewer(viewer))
 
     @rpc
     def ask_analysis(self, told: Told, by: str) -> Told:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
 
@@ -170,7 +171,7 @@ def to_do(connection: Connection, evaluator: str, after: str, limit: int, viewer
 
 def install_rules(units: UnitOfWork) -> None:
     """The rules that come with the product, where there are none of that name."""
-    with units() as work:
+    with suppress(errors.Conflict), units() as work:  # another process that starts now has just done it
         if store.newest(work.connection, store.ruleset, READY_RULES) is None:
             _save_rules(work.connection, READY_RULES, "library: ['*']\n", "answerline")
 
@@ -188,7 +189,9 @@ def _save_rules(connection: Connection, name: str, document: str, by: str) -> Ro
     row = {
         "name": name, "version": known["version"] + 1 if known else 1, "document": document, "created_at": clock.now(), "created_by": by,
     }  # fmt: skip
-    store.add(connection, store.ruleset, row)
+    columns = bulk.columns_of(store.ruleset)
+    if not bulk.insert(connection, store.ruleset, [row], columns=columns, key=("name", "version"), returning=("name",)):
+        raise errors.Conflict(f"somebody else has just written version {row['version']} of {name}: look at it, and send yours again")
     return row
 
 
@@ -380,7 +383,8 @@ def close_calibration(units: UnitOfWork, id: str, by: str) -> Row:
         done = select(func.count(table.c.evaluator.distinct())).where(table.c.calibration == id, table.c.submitted_at.is_not(None))
         if (work.connection.scalar(done) or 0) < 2:
             raise errors.Conflict("fewer than two evaluators have submitted anything: there is nothing to compare yet")
-        drafts = list(work.connection.scalars(select(table.c.id).where(table.c.calibration == id, table.c.state == "draft")))
+        unfinished = select(table.c.id).where(table.c.calibration == id, table.c.state == "draft").order_by(table.c.id)
+        drafts = list(work.connection.scalars(unfinished.with_for_update()))  # one that is being submitted now stays
         work.connection.execute(store.mark.delete().where(store.mark.c.evaluation.in_(drafts)))
         work.connection.execute(table.delete().where(table.c.id.in_(drafts)))
         asked = {"scorecard": row["scorecard"], "version": row["version"], "session": id, "from": 0.0, "to": clock.now()}
@@ -390,16 +394,28 @@ def close_calibration(units: UnitOfWork, id: str, by: str) -> Row:
         return _shown_calibration(work.connection, row)
 
 
-def get_calibration(connection: Connection, id: str) -> Row:
+def get_calibration(connection: Connection, id: str, viewer: Viewer) -> Row:
     row = store.find(connection, store.calibration, id)
-    if row is None:
+    if row is None or not _sees_calibration(connection, row, viewer):
         raise errors.NotFound(f"there is no calibration {id}")
     return _shown_calibration(connection, row)
 
 
-def list_calibrations(connection: Connection, after: str, limit: int) -> Row:
+def list_calibrations(connection: Connection, after: str, limit: int, viewer: Viewer) -> Row:
     rows = store.page(connection, store.calibration, after, limit)
-    return {"items": [_shown_calibration(connection, row) for row in rows], "next": rows[-1]["id"] if len(rows) == limit else None}
+    seen = [row for row in rows if _sees_calibration(connection, row, viewer)]
+    return {"items": [_shown_calibration(connection, row) for row in seen], "next": rows[-1]["id"] if len(rows) == limit else None}
+
+
+def _sees_calibration(connection: Connection, row: Row, viewer: Viewer) -> bool:
+    """It says how each evaluator differs from the others: for those who take part, and for leads who see one of its contacts."""
+    if viewer.person and viewer.person in (row["leader"], *row["evaluators"]):
+        return True
+    if not viewer.leads or viewer.queues is None:
+        return viewer.leads
+    table = store.contact
+    query = select(func.count()).where(table.c.id.in_(row["contacts"]), table.c.queue.in_(viewer.queues))
+    return bool(connection.scalar(query))
 
 
 def _shown_calibration(connection: Connection, row: Row) -> Row:
@@ -443,7 +459,7 @@ def _ask(work: Work, kind: str, parameters: Mapping[str, Any], by: str) -> Row:
 def get_analysis(connection: Connection, id: str, viewer: Viewer) -> Row:
     """Gaming names people: only to those who may see the flags, and of the queues in their sight."""
     row = store.find(connection, store.analysis, id)
-    if row is None or (row["kind"] == "gaming" and not viewer.leads):
+    if row is None or not (viewer.leads or _is_for_evaluators(connection, row, viewer)):
         raise errors.NotFound(f"there is no analysis {id}")
     if row["kind"] == "gaming" and viewer.queues is not None and row["result"]:
         result = row["result"]
@@ -451,11 +467,19 @@ def get_analysis(connection: Connection, id: str, viewer: Viewer) -> Row:
     return shown(row)
 
 
+def _is_for_evaluators(connection: Connection, row: Row, viewer: Viewer) -> bool:
+    """What names nobody, or the session in which they took part."""
+    if row["kind"] != "calibration":
+        return bool(row["kind"] == "validity")
+    session = store.find(connection, store.calibration, row["parameters"].get("session") or "")
+    return session is not None and _sees_calibration(connection, session, viewer)
+
+
 def list_analyses(connection: Connection, kind: str, subject: str, after: str, limit: int, viewer: Viewer) -> Row:
     table = store.analysis
     wanted = [table.c[name] == value for name, value in (("kind", kind), ("subject", subject)) if value]
     if not viewer.leads:
-        wanted.append(table.c.kind != "gaming")
+        wanted.append(table.c.kind == "validity")
     rows = store.page(connection, table, after, limit, *wanted)
     return {"items": [shown(row, "result") for row in rows], "next": rows[-1]["id"] if len(rows) == limit else None}
 

@@ -79,7 +79,8 @@ class QualityDoors(Doors):
     )
     def post_evaluation(self, request: Request) -> dict[str, Any]:
         """Begin to evaluate a contact; with `blind` somebody else scores the same, and neither sees the other's."""
-        told = {**request.body, "evaluator": request.body["evaluator"] or request.principal.person}
+        contact = handlers.find_contact(self.core.units, request.body["contact"])
+        told = {**request.body, "contact": contact, "evaluator": request.body["evaluator"] or request.principal.person}
         if told["evaluator"] == request.principal.person:
             told["role"] = role_of(request)
         return self.qa.open_evaluation(told=told, viewer=viewer(self, request))
@@ -149,7 +150,9 @@ class QualityDoors(Doors):
         training assigns the lesson."""
         if not (request.body["evaluation"] or (request.body["contact"] and request.body["scorecard"])):
             raise Invalid("say of which `evaluation`, or of which `contact` by which `scorecard`")
-        return self.qa.open_finding(told=request.body, by=who(request), viewer=viewer(self, request))
+        named = request.body["contact"]
+        told = {**request.body, "contact": handlers.find_contact(self.core.units, named)} if named else request.body
+        return self.qa.open_finding(told=told, by=who(request), viewer=viewer(self, request))
 
     @endpoint("GET", "/v1/findings", query=schemas.Findings, answer=schemas.FindingPage, roles=CONCERNED, tag="quality")
     def get_findings(self, request: Request) -> dict[str, Any]:
@@ -247,17 +250,19 @@ class QualityDoors(Doors):
     )
     def post_calibration(self, request: Request) -> dict[str, Any]:
         """Several evaluators score the same contacts; each finds their drafts under /v1/evaluations, and sees no other's before the close."""
-        return self.qa.open_calibration(told=request.body, by=who(request), viewer=viewer(self, request))
+        contacts = [handlers.find_contact(self.core.units, contact) for contact in request.body["contacts"]]
+        told = {**request.body, "contacts": contacts}
+        return self.qa.open_calibration(told=told, by=who(request), viewer=viewer(self, request))
 
     @endpoint("GET", "/v1/calibrations", query=Page, answer=schemas.CalibrationPage, roles=EVALUATING, tag="quality")
     def get_calibrations(self, request: Request) -> dict[str, Any]:
-        """Calibrations, the newest first."""
-        return self.qa.list_calibrations(after=request.query["cursor"], limit=request.query["limit"])
+        """Calibrations, the newest first: those in which one takes part, and for leads those of contacts that they see."""
+        return self.qa.list_calibrations(after=request.query["cursor"], limit=request.query["limit"], viewer=viewer(self, request))
 
     @endpoint("GET", "/v1/calibrations/{id}", answer=schemas.Calibration, roles=EVALUATING, tag="quality")
     def get_calibration(self, request: Request) -> dict[str, Any]:
         """Who has submitted how many, and after the close Krippendorff's alpha of each criterion, each evaluator against the others, and drift."""
-        return self.qa.get_calibration(id=request.parameters["id"])
+        return self.qa.get_calibration(id=request.parameters["id"], viewer=viewer(self, request))
 
     @endpoint("POST", "/v1/calibrations/{id}/close", takes=(), answer=schemas.Calibration, roles=OPERATING, tag="quality")
     def post_close_calibration(self, request: Request) -> dict[str, Any]:
@@ -273,7 +278,7 @@ class QualityDoors(Doors):
 
     @endpoint("GET", "/v1/analyses", query=schemas.Analyses, answer=schemas.AnalysisPage, roles=EVALUATING, tag="quality")
     def get_analyses(self, request: Request) -> dict[str, Any]:
-        """Analyses without their results, the newest first; those of gaming to leads alone."""
+        """Analyses without their results, the newest first; those that name people (gaming, calibration) to leads alone."""
         query, seen = request.query, viewer(self, request)
         return self.qa.list_analyses(
             kind=query["kind"], subject=query["scorecard"], after=query["cursor"], limit=query["limit"], viewer=seen
@@ -281,7 +286,8 @@ class QualityDoors(Doors):
 
     @endpoint("GET", "/v1/analyses/{id}", answer=schemas.Analysis, roles=EVALUATING, tag="quality")
     def get_analysis(self, request: Request) -> dict[str, Any]:
-        """How far an analysis is, and what it found; one of gaming to leads alone, and of the queues in their sight."""
+        """How far an analysis is, and what it found; one of gaming to leads alone, and of the queues in their sight; one of a calibration to those
+        who took part, too."""
         return self.qa.get_analysis(id=request.parameters["id"], viewer=viewer(self, request))
 
     @endpoint("GET", "/v1/flags", query=schemas.Flags, answer=schemas.FlagPage, roles=OPERATING, tag="quality")

@@ -127,6 +127,16 @@ class PutTranscript(Input):
     turns = fields.List(fields.Nested(Turn), required=True, validate=validate.Length(min=1, max=2000))
     language = fields.String(load_default="", validate=TEXT)
     silence_seconds = fields.Float(load_default=None, allow_none=True, validate=validate.Range(min=0, max=1e6))
+    holds = fields.Integer(
+        load_default=None,
+        allow_none=True,
+        strict=True,
+        validate=validate.Range(min=0, max=10_000),
+        metadata={"description": "how often the customer was put on hold"},
+    )
+    hold_seconds = fields.Float(
+        load_default=None, allow_none=True, validate=validate.Range(min=0, max=1e6), metadata={"description": "on hold, together"}
+    )
 
 
 class TranscriptTaken(Data):

@@ -16,11 +16,11 @@ BEGIN, END = "<!-- generated from the routes -->\n", "<!-- end -->\n"
 
 REACH = {
     "agents": "the agent",
-    "analyses": "read by all, changed without a scope",
+    "analyses": "leave out the rest, changed without a scope",
     "audit": "",
     "calendars": "read by all, changed without a scope",
     "certifications": "the person's site and team; a person who does not lead: their own",
-    "calibrations": "read by all, changed without a scope",
+    "calibrations": "leave out the rest, changed without a scope",
     "chats": "",
     "checks": "read by all, changed without a scope",
     "closures": "its queues",

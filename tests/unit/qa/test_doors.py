@@ -51,7 +51,7 @@ class Local:
 
 
 class Centre:
-    """Lea leads, Eve and Otto evaluate, Anna answers, Bert too."""
+    """Lea leads, Eve, Otto and Olga evaluate, Anna answers, Bert too."""
 
     def __init__(self, folder: Path, at: SetClock) -> None:
         self.at = at
@@ -72,7 +72,7 @@ class Centre:
         people.put_site(self.gateway, "cork", {"name": "Cork", "zone": "", "active": True})
         self.tokens = {"telephony": keys.create(self.gateway, "pbx", ["telephony"])["key"]}
         for id, role, site in (
-            ("lea", "supervisor", ""), ("eve", "evaluator", ""), ("otto", "evaluator", ""), ("anna", "agent", ""), ("bert", "agent", ""),
+            ("lea", "supervisor", ""), ("eve", "evaluator", ""), ("otto", "evaluator", ""), ("olga", "evaluator", ""), ("anna", "agent", ""), ("bert", "agent", ""),
             ("carl", "supervisor", "cork"),
         ):  # fmt: skip
             person = {"name": id, "site": site, "team": "", "roles": [role], "language": "", "sites": None, "teams": None, "active": True}
@@ -372,3 +372,31 @@ def test_a_sample_of_another_site_is_not_there(centre: Centre) -> None:
     told = centre.ok("carl", "GET", f"/v1/samples/{id}")
     assert (told["contacts"], told["strata"]) == ([], [])
     assert centre.ok("carl", "GET", "/v1/samples?evaluator=eve")["items"] == []
+
+
+def test_how_evaluators_differ_is_for_those_who_took_part_and_for_leads(centre: Centre) -> None:
+    told = {"title": "January", "scorecard": "small", "contacts": [centre.call()], "evaluators": ["eve", "otto"]}
+    session = centre.ok("lea", "POST", "/v1/calibrations", told)["id"]
+    for who in ("eve", "otto"):
+        (one,) = centre.ok(who, "GET", f"/v1/evaluations?calibration={session}")["items"]
+        marks = [{"criterion": "solved", "answer": "yes"}, {"criterion": "clear", "answer": 4}]
+        centre.ok(who, "PUT", f"/v1/evaluations/{one['id']}", {"marks": marks})
+        centre.play(who, one["contact"])
+        centre.ok(who, "POST", f"/v1/evaluations/{one['id']}/submit", {})
+    analysis = centre.ok("lea", "POST", f"/v1/calibrations/{session}/close")["analysis"]
+    for who in ("eve", "otto", "lea"):
+        assert centre.ok(who, "GET", f"/v1/calibrations/{session}")["id"] == session
+        assert centre.ok(who, "GET", f"/v1/analyses/{analysis}")["id"] == analysis
+        assert [one["id"] for one in centre.ok(who, "GET", "/v1/calibrations")["items"]] == [session]
+    for who in ("olga", "carl"):
+        assert centre.ask(who, "GET", f"/v1/calibrations/{session}").status == 404
+        assert centre.ok(who, "GET", "/v1/calibrations")["items"] == []
+    assert centre.ask("olga", "GET", f"/v1/analyses/{analysis}").status == 404
+
+
+def test_a_contact_is_named_by_its_call_too(centre: Centre) -> None:
+    id = centre.doors("POST", "/v1/contacts", {"queue": "support", "source": "pbx1", "call": "7.1"}, "admin").json["contact"]
+    told = {"contact": id, "leg": 1, "queue": "support", "channel": "voice", "customer": "k1", "direction": "inbound", "at": centre.at()}
+    centre.hear("routing.contact_completed.v1", id, told | {"agent": "anna", "talk_seconds": 60.0, "ended_by": "caller"}, 9)
+    assert centre.ok("eve", "POST", "/v1/evaluations", {"contact": "pbx1:7.1", "scorecard": "small"})["contact"] == id
+    assert centre.ask("eve", "POST", "/v1/evaluations", {"contact": "pbx1:none", "scorecard": "small"}).status == 404

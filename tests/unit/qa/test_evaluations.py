@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
 from services.qa import handlers, store, studies
 from services.qa.handlers import Viewer
 from shared.errors import Conflict, Forbidden, Invalid, NotFound
+from tests.system import eventually
 from tests.unit.qa.house import ANNA, BAD, CARD, EVE, LEAD, OTTO, House, marks
 
 DAY = 86400.0
@@ -356,3 +359,50 @@ def test_what_is_found_about_somebody_who_leads_is_not_for_those_they_lead(house
         assert ([told["id"] for told in listed] == [one["id"]]) is seen
     with pytest.raises(NotFound):
         house.see(one["id"], OTTO)
+
+
+# ---- two at once
+
+
+def test_what_is_submitted_while_its_calibration_closes_is_kept(house: House) -> None:
+    if house.units.database.sqlite:
+        pytest.skip("writes one after the other")
+    told = {"title": "t", "scorecard": "small", "contacts": [house.call(), house.call()], "evaluators": ["eve", "otto"]}
+    session = studies.open_calibration(house.units, told, "lea", LEAD)["id"]
+    *first, last = house.rows(store.evaluation)
+    for row in first:
+        house.submit(row.id, EVE if row.evaluator == "eve" else OTTO)
+    with ThreadPoolExecutor(1) as pool:
+        with house.units() as work:
+            store.change(work.connection, store.evaluation, last.id, state="submitted", submitted_at=house.at())
+            closing = pool.submit(studies.close_calibration, house.units, session, "lea")
+            waiting = text("select count(*) from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()")
+            eventually(lambda: house.look(lambda connection: connection.scalar(waiting)))
+        assert closing.result()["submitted"] == {"eve": 2, "otto": 2}
+    assert len(house.rows(store.evaluation)) == 4
+
+
+def test_of_two_who_begin_the_same_at_once_one_does(house: House) -> None:
+    contact = house.call()
+
+    def begin(viewer: Viewer) -> str:
+        try:
+            return str(house.evaluate(contact, viewer)["state"])
+        except Conflict as refused:
+            return refused.detail.partition(":")[0]
+
+    with ThreadPoolExecutor(2) as pool:
+        told = sorted(pool.map(begin, (EVE, OTTO)))
+    assert told == ["draft", "somebody else evaluates this contact by small"]
+
+
+def test_of_two_who_write_the_same_version_one_does(house: House) -> None:
+    def write(number: int) -> Any:
+        try:
+            return studies.put_rules(house.units, "own", f"library: ['*']\nqueues: [q{number}]\n", "lea")["version"]
+        except Conflict as refused:
+            return refused.detail.partition(" of ")[0]
+
+    with ThreadPoolExecutor(2) as pool:
+        told = list(pool.map(write, range(2)))
+    assert sorted(map(str, told)) in (["1", "2"], ["1", "somebody else has just written version 1"])

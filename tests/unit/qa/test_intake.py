@@ -17,7 +17,7 @@ def test_a_contact_has_its_facts_from_routing_and_the_gateway(house: House) -> N
         "wrapped_up", id, 11, agent="anna", disposition="sold", resolved=True, amount="129.90", currency="EUR", wrap_up_seconds=20.0
     )
     house.hear("im.escalation_opened.v1", new_id(), {"contact": id})
-    house.hear("im.question_answered.v1", new_id(), {"contact": id})
+    house.hear("im.question_answered.v1", new_id(), {"contact": id, "hold_seconds": 25.0})
     for sequence in (1, 2):
         house.hear("gateway.recording_available.v1", "recording", {"contact": id}, sequence)
     row = house.contact(id)
@@ -25,11 +25,22 @@ def test_a_contact_has_its_facts_from_routing_and_the_gateway(house: House) -> N
         name: row[name] for name in ("agent", "outcome", "ended_by", "waited_seconds", "hold_seconds", "thread", "matter", "disposition")
     }
     assert told == {
-        "agent": "anna", "outcome": "completed", "ended_by": "customer", "waited_seconds": 7.0, "hold_seconds": 12.0, "thread": "m-1",
+        "agent": "anna", "outcome": "completed", "ended_by": "customer", "waited_seconds": 7.0, "hold_seconds": 25.0, "thread": "m-1",
         "matter": "m-1", "disposition": "sold",
     }  # fmt: skip
     assert (row["amount"], row["currency"], row["wrap_up_seconds"], row["arrived_at"]) == (129.9, "EUR", 20.0, house.at() - 97)
     assert (row["escalations"], row["answered_inside"], row["recordings"], bool(row["self_service_failed"])) == (1, 1, 1, True)
+
+
+def test_what_a_pbx_calls_hold_time_is_the_wait(house: House) -> None:
+    id = new_id()
+    house.gate("ended", id, leg={"hold_seconds": 12.0})
+    row = house.contact(id)
+    assert (row["waited_seconds"], row["hold_seconds"], row["holds"]) == (12.0, None, None)
+    handlers.put_transcript(house.units, id, [{"speaker": "agent", "text": "Hello."}], "en", 3.0, 2, 40.0)
+    handlers.put_transcript(house.units, id, [{"speaker": "agent", "text": "Hello!"}], "en", None)
+    row = house.contact(id)
+    assert (row["silence_seconds"], row["holds"], row["hold_seconds"]) == (3.0, 2, 40.0)
 
 
 def test_what_comes_late_or_again_changes_nothing(house: House) -> None:

@@ -68,7 +68,7 @@ def test_every_subscription_is_of_a_known_type() -> None:
 
 
 def test_publishers_and_receivers_find_each_other() -> None:
-    assert topology.publishers_of("routing") == ["gateway", "training"]
+    assert topology.publishers_of("routing") == ["gateway", "qa", "training"]
     assert topology.receivers_of("gateway") == ["gateway", "im", "qa", "routing", "training"]
     assert topology.receivers_of("routing") == ["gateway", "im", "qa", "training"]
     assert topology.publishers_of("nobody") == topology.receivers_of("nobody") == []

@@ -202,7 +202,7 @@ def test_a_matter_that_came_a_few_times_is_not_called_hard():
 def test_chance_passes_the_limit_about_as_seldom_as_is_told_though_peers_differ(agents, correlation):
     rng = np.random.default_rng(agents)
     flags, told = 0, 0.0
-    for _ in range(100):
+    for _ in range(min(100, 3000 // agents)):
         n = rng.integers(100, 900, agents)
         rates = rng.beta(0.05 * (1 / correlation - 1), 0.95 * (1 / correlation - 1), agents) if correlation else 0.05
         cases = rng.binomial(n, rates)
