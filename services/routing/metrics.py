@@ -45,6 +45,11 @@ class RoutingMetrics(StateCollector):
             "What a figure of the last day would be more (or less) under the policy's shadow, both simulated.",
             labels=["policy", "figure"],
         )
+        compared = GaugeMetricFamily(
+            "answerline_routing_shadow_contacts",
+            "Contacts in the last comparison of the policy's shadow with it; 0 where it failed, and then there is no gap.",
+            labels=["policy"],
+        )
         open_legs = select(store.leg.c.queue, store.leg.c.outcome, func.count()).where(
             store.leg.c.outcome.in_(("waiting", "talking")), store.leg.c.kind != "callback"
         )
@@ -57,13 +62,15 @@ class RoutingMetrics(StateCollector):
             for kind, name in ERRORS.items():
                 if row[name] is not None:
                     error.add_metric([row["queue"], kind], row[name])
-        for policy, figures in shadow_store.gaps(connection).items():
+        for policy, (contacts, figures) in shadow_store.gaps(connection).items():
+            compared.add_metric([policy], contacts)
             for figure, value in figures.items():
                 gap.add_metric([policy, figure], value)
         yield contacts
         yield agents
         yield error
         yield gap
+        yield compared
         yield from self._recent(connection)
 
     def _recent(self, connection: Connection) -> Iterator[Metric]:

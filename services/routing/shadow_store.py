@@ -73,10 +73,14 @@ def note(connection: Connection, row: Row, compared: Row, now: float) -> None:
     connection.execute(update(shadow).where(*same).values(compared=compared, compared_at=now))
 
 
-def gaps(connection: Connection) -> dict[str, dict[str, float]]:
-    """By policy, what each figure would be more (or less) under its shadow."""
+def gaps(connection: Connection) -> dict[str, tuple[int, dict[str, float]]]:
+    """By policy how many contacts were compared, and what each figure would be more (or less) under its shadow."""
     found = fetch(connection, select(shadow.c.name, shadow.c.compared).where(shadow.c.compared_at.is_not(None)))
-    return {row["name"]: {figure: one["gap"] for figure, one in (row["compared"] or {}).get("figures", {}).items()} for row in found}
+    compared = {row["name"]: row["compared"] or {} for row in found}
+    return {
+        name: (one.get("contacts", 0), {figure: told["gap"] for figure, told in one.get("figures", {}).items()})
+        for name, one in compared.items()
+    }
 
 
 def _first(connection: Connection, name: str) -> Row | None:

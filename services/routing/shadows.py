@@ -28,13 +28,14 @@ class Shadows:
         self._output: IO[bytes] | None = None
         self._row: dict[str, Any] = {}
         self._began = 0.0
-        self._looked = 0.0
+        self._rests_until = 0.0  # monotonic
 
     def step(self) -> None:
-        """Look after the comparison that is on, or begin the next; returns at once."""
+        """Look after the comparison that is on, or begin the next; returns at once. Between two it rests at least as long as the last one
+        took: however many contacts a day has, shadows have half a core at most, at low priority."""
         if self._process is None:
-            if clock.now() >= self._looked + 1.0:
-                self._looked = clock.now()
+            if clock.monotonic() >= self._rests_until:
+                self._rests_until = clock.monotonic() + 1.0
                 self._begin()
             return
         if self._process.poll() is None:
@@ -57,20 +58,30 @@ class Shadows:
             document.write(row["document"].encode())
             document.seek(0)
             environment = {**os.environ, DATABASE: self.database, ZONE: self.zone, "OMP_NUM_THREADS": "1"}
-            self._process = subprocess.Popen(command, stdin=document, stdout=self._output, stderr=subprocess.DEVNULL, env=environment)
+            try:
+                self._process = subprocess.Popen(command, stdin=document, stdout=self._output, stderr=subprocess.DEVNULL, env=environment)
+            except OSError as error:  # no memory or no process left: the next try is in some minutes
+                self._output.close()
+                self._note(None, str(error))
 
     def _end(self) -> None:
         assert self._process is not None and self._output is not None
-        ended, output = self._process.returncode, self._output
+        ended, output, took = self._process.returncode, self._output, clock.monotonic() - self._began
         self._process = self._output = None
+        self._rests_until = clock.monotonic() + took
         output.seek(0)
         told = output.read()
         output.close()
-        if ended == 0:
-            compared = json.loads(told)
-        else:
+        try:
+            compared = json.loads(told) if ended == 0 else None
+        except ValueError:
+            compared = None
+        self._note(compared, f"exit {ended}")
+
+    def _note(self, compared: dict[str, Any] | None, why: str) -> None:
+        if compared is None:
             compared = {"contacts": 0, "figures": {}, "problem": "the comparison failed; `answerline replay` says why"}
-            log.error("shadow not compared", policy=self._row["name"], exit=ended)
+            log.error("shadow not compared", policy=self._row["name"], why=why)
         with self.units.database.transaction() as connection:
             shadow_store.note(connection, self._row, compared, clock.now())
 

@@ -30,15 +30,18 @@ def pooled(case: Case, abandon_rate: float, target: float = 20.0) -> dict[str, f
         return {}
     at = np.array([call.at for call in case.calls])
     work = np.array([call.service + call.wrap_up for call in case.calls])
-    first = math.floor(at[0] / INTERVAL)
-    slot = np.floor(at / INTERVAL).astype(int) - first
-    heads = np.zeros(int(slot[-1]) + 1)
-    for shift in case.shifts:
-        edges = (np.arange(len(heads) + 1) + first) * INTERVAL
-        heads += np.maximum(np.minimum(edges[1:], shift.until) - np.maximum(edges[:-1], shift.since), 0.0) / INTERVAL
+    slots, slot = np.unique(np.floor(at / INTERVAL), return_inverse=True)  # those with calls: a record may have gaps of years
+    since = np.array([shift.since for shift in case.shifts])
+    until = np.array([shift.until for shift in case.shifts])
+    heads = np.array(
+        [
+            np.maximum(np.minimum(until, (one + 1) * INTERVAL) - np.maximum(since, one * INTERVAL), 0.0).sum() / INTERVAL
+            for one in slots.tolist()
+        ]
+    )
     overall = float(work.mean()) or 1.0
     level = abandoned = waited = 0.0
-    for number in np.unique(slot).tolist():
+    for number in range(len(slots)):
         mine = slot == number
         calls, seconds = int(mine.sum()), float(work[mine].mean()) or overall
         share, lost, wait = _between(float(heads[number]), calls / INTERVAL, 1.0 / seconds, abandon_rate, target)

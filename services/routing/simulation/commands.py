@@ -85,6 +85,7 @@ def simulate(
             other.name: figures.compare([one.figures for one in first], [one.figures for one in found[other.name]]) for other in tried[1:]
         },
     }
+    told["why"] = {other.name: figures.why(case, first[0].as_run(), found[other.name][0].as_run()) for other in tried[1:]}
     if "recorded" in found:
         told["flow"] = _flow(figures, case, record, found["recorded"])
     if as_json:
@@ -185,6 +186,8 @@ def _print(told: Mapping[str, Any], ours: str) -> None:
         click.echo(
             f"{ours} against {other}: better on {', '.join(better) or 'nothing'}" + (f"; WORSE on {', '.join(worse)}" if worse else "")
         )
+        if len(better) < len(verdicts) and (why := told.get("why", {}).get(other)):
+            click.echo(f"  because, of seed {told['seeds'][0]}: {_because(why)}")
     if flow := told.get("flow"):
         click.echo("\nthe recorded strategy, by hour: mean wait and share that gave up, as recorded and as simulated")
         hours = [["hour", "calls", "wait s", "simulated", "gave up", "simulated"]]
@@ -208,6 +211,16 @@ def _print(told: Mapping[str, Any], ours: str) -> None:
             (f"{one['cpu_seconds']:.1f} s of one core ({name})" for name, one in told["policies"].items()),
             key=lambda text: float(text.split()[0]),
         )
+    )
+
+
+def _because(why: Mapping[str, Any]) -> str:
+    waits = ", ".join(f"{difference:+.1f} s if worth {value}" for value, difference in why["mean_wait_by_value_s"].items())
+    here, there, longest = why["answered_here_alone"], why["answered_there_alone"], why["longest_wait"]
+    return (
+        f"mean wait {waits}; {here['calls']} answered here alone, after {here['mean_wait_s']:.0f} s, {there['calls']} there alone, after "
+        f"{there['mean_wait_s']:.0f} s; the longest wait here, {longest['here_s']:.0f} s of a call of type {longest['type']} at "
+        f"{longest['arrived']}, was {longest['there_s']:.0f} s there, and in {longest['nobody_there_s']:.0f} s of it nobody with the skill was there"
     )
 
 
@@ -260,10 +273,13 @@ def replay(
     document = _text(path)
     policies.compile(document, path.stem, 0)
     fixed = log.scenario_of(settings.zone)
+    first, last = _moment(since, fixed.zone), _moment(until, fixed.zone)
+    if first >= last:
+        raise Invalid(f"--from {since} is not before --to {until}")
     database = Database(settings.database_of("routing"))
     try:
         with database.reading() as connection:
-            found = log.read(connection, _moment(since, fixed.zone), _moment(until, fixed.zone), fixed)
+            found = log.read(connection, first, last, fixed)
     finally:
         database.close()
     if name not in (None, DEFAULT.name) and name not in {queue.policy for queue in found.record.queues}:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from typing import Any
 
 import numpy as np
 from scipy.stats import t as student
@@ -108,6 +109,32 @@ def compare(ours: Sequence[Mapping[str, float]], theirs: Sequence[Mapping[str, f
         good = (mean > 0) == (name in HIGHER_IS_BETTER)
         found[name] = {"difference": mean, "half": half, "verdict": ("better" if good else "worse") if sure and mean else "same"}
     return found
+
+
+def why(case: Case, here: Run, there: Run) -> dict[str, Any]:
+    """What lies behind a difference between two runs of one case: who waits longer and who less, by value; who was answered in one of them
+    alone, and after how long; and whether the longest wait of the first could have been another."""
+    values = np.array([call.value for call in case.calls])
+    longest = int(here.waited.argmax())
+
+    def alone(one: Run, other: Run) -> dict[str, float]:
+        mine = one.answered & ~other.answered
+        return {"calls": int(mine.sum()), "mean_wait_s": float(one.waited[mine].mean()) if mine.any() else 0.0}
+
+    return {
+        "mean_wait_by_value_s": {
+            f"{value:g}": float((here.waited - there.waited)[values == value].mean()) for value in sorted(set(values.tolist()), reverse=True)
+        },
+        "answered_here_alone": alone(here, there),
+        "answered_there_alone": alone(there, here),
+        "longest_wait": {
+            "type": case.calls[longest].queue,
+            "arrived": datetime.fromtimestamp(case.calls[longest].at, case.zone).strftime("%Y-%m-%d %H:%M"),
+            "here_s": float(here.waited[longest]),
+            "there_s": float(there.waited[longest]),
+            "nobody_there_s": float((here.waited - staffed(case, here.waited))[longest]),
+        },
+    }
 
 
 def by_hour(case: Case, waited: np.ndarray, answered: np.ndarray) -> list[dict[str, float]]:

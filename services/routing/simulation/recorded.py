@@ -20,6 +20,7 @@ COLUMNS = ("arrival", "type", "wait_s", "outcome", "service_s", "agent")
 MAY_BE_ABSENT = ("customer", "priority")
 OUTCOMES = ("answered", "abandoned")
 LONGEST_SECONDS = 604_800
+YEARS = (1971, 2101)
 
 
 def read_calls(path: Path, zone: ZoneInfo) -> Record:
@@ -55,8 +56,14 @@ def _call(row: Mapping[str, str], zone: ZoneInfo) -> dict[str, Any] | None:
         "answered": answered,
         "service": _seconds("service_s", row["service_s"]) if answered else 0.0,
         "agent": row["agent"] if answered else "",
-        "priority": int(row.get("priority") or 0),
+        "priority": _priority(row.get("priority") or "0"),
     }
+
+
+def _priority(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or len(text) > 3:
+        raise ValueError(f"priority must be a whole number from 0 to 999, not {text!r}")
+    return int(text)
 
 
 def read_agents(path: Path, zone: ZoneInfo) -> tuple[list[Worker], list[Shift]]:
@@ -107,7 +114,8 @@ def _rows(path: Path, columns: Iterable[str], read: Any) -> Iterator[Any]:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)
             if missing := [name for name in columns if name not in (reader.fieldnames or ())]:
-                raise Invalid(f"{path}: there is no column {', '.join(missing)}; the first line names them")
+                found = ", ".join(name for name in reader.fieldnames or () if name)[:200] or "nothing"
+                raise Invalid(f"{path}: there is no column {', '.join(missing)}; the first line names them, parted by commas, and says: {found}")
             for row in reader:
                 try:
                     known = read({name: (value or "").strip() for name, value in row.items() if name is not None})
@@ -115,17 +123,27 @@ def _rows(path: Path, columns: Iterable[str], read: Any) -> Iterator[Any]:
                     raise Invalid(f"{path}, line {reader.line_num}: {error}") from error
                 if known is not None:
                     yield known
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except UnicodeDecodeError as error:
+        raise Invalid(f"{path} is not in UTF-8: byte {error.start + 1} means nothing there; save it as CSV in UTF-8") from error
+    except (OSError, csv.Error) as error:
         raise Invalid(f"{path}: {error}") from error
 
 
 def _moment(text: str, zone: ZoneInfo) -> float:
-    moment = datetime.fromisoformat(text)
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise ValueError(f"{text!r} is no time: write 2026-11-21T09:00:00") from error
+    if not YEARS[0] <= moment.year < YEARS[1]:
+        raise ValueError(f"{text!r} is not between {YEARS[0]} and {YEARS[1]}")
     return (moment if moment.tzinfo else moment.replace(tzinfo=zone)).timestamp()
 
 
 def _seconds(name: str, text: str) -> float:
-    seconds = float(text or 0)
+    try:
+        seconds = float(text or 0)
+    except ValueError:
+        seconds = -1.0
     if not 0 <= seconds <= LONGEST_SECONDS:
         raise ValueError(f"{name} must be a number of seconds from 0 to {LONGEST_SECONDS} (a week), not {text!r}")
     return seconds

@@ -6,12 +6,13 @@ import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 from zoneinfo import ZoneInfo
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from sqlalchemy import Connection, insert
+from sqlalchemy import Connection, MetaData, insert
 
 from services.routing import policy_store, shadow_store, store
 from services.routing.domain.desk import Desk
@@ -154,7 +155,7 @@ def test_a_shadow_is_kept_compared_and_ended(database: Database) -> None:
         shadow_store.note(connection, row, compared, DAY)
         assert shadow_store.due(connection, DAY + 10) is None
         assert shadow_store.due(connection, DAY + shadow_store.EVERY_SECONDS) is not None
-        assert shadow_store.gaps(connection) == {"sales": {"abandoned": -1.0}}
+        assert shadow_store.gaps(connection) == {"sales": (5, {"abandoned": -1.0})}
         assert put_shadow(connection, desk, "sales", VIP, "ben")["contacts"] == 5  # the same document again
         put_shadow(connection, desk, "sales", VIP + "\nbound_seconds: 60", "ben")
         shadow_store.note(connection, row, compared, DAY)  # of the one that was replaced meanwhile
@@ -168,8 +169,6 @@ def test_the_comparison_is_made_by_another_process(database: Database, tmp_path:
     with database.transaction() as connection:
         fill(connection, 20)
         shadow_store.put(connection, "sales", VIP, "ann", DAY)
-    from sqlalchemy import MetaData
-
     shadows = Shadows(UnitOfWork(database, BusTables(MetaData())), f"sqlite:///{tmp_path / 'routing.sqlite3'}", "UTC")
     deadline = time.monotonic() + 110
     told: dict = {}
@@ -181,6 +180,61 @@ def test_the_comparison_is_made_by_another_process(database: Database, tmp_path:
     shadows.close()
     # those contacts are older than a day: there is nothing to compare yet, and it says so
     assert told["problem"].startswith("no contact of that time")
+
+
+class Comparison:
+    """A process that prints this and ends so, or cannot be started; it takes ten seconds."""
+
+    def __init__(self, now: list[float], told: bytes, returncode: int) -> None:
+        self.now, self.told, self.returncode, self.begun, self.killed = now, told, returncode, 0, 0
+
+    def __call__(self, _command: list[str], *, stdout: IO[bytes], **_options: object) -> Comparison:
+        if self.returncode < 0:
+            raise OSError("no memory")
+        self.begun += 1
+        stdout.write(self.told)
+        return self
+
+    def poll(self) -> int:
+        self.now[0] += 10.0
+        return self.returncode
+
+
+@pytest.mark.parametrize(
+    ("told", "ended", "problem"),
+    [
+        (b'{"contacts": 3, "figures": {}}', 0, None),
+        (b"Traceback", 1, "the comparison failed"),
+        (b"no JSON", 0, "the comparison failed"),
+        (b"", -1, "the comparison failed"),
+    ],
+)
+def test_a_comparison_that_fails_says_so_and_none_takes_more_than_half_the_time(
+    database: Database, monkeypatch: pytest.MonkeyPatch, told: bytes, ended: int, problem: str | None
+) -> None:
+    now = [1000.0]
+    monkeypatch.setattr("services.routing.shadows.clock.monotonic", lambda: now[0])
+    process = Comparison(now, told, ended)
+    monkeypatch.setattr("services.routing.shadows.subprocess.Popen", process)
+    with database.transaction() as connection:
+        for name in ("care", "sales"):
+            shadow_store.put(connection, name, VIP, "ann", DAY)
+    shadows = Shadows(UnitOfWork(database, BusTables(MetaData())), "sqlite://", "UTC")
+    shadows.step()
+    if process.begun:
+        shadows.step()
+        for _ in range(3):
+            shadows.step()  # rests
+        assert process.begun == 1
+    with database.reading() as connection:
+        care = shadow_store.get(connection, "care")
+        assert (care["problem"] or "").startswith(problem or "") and bool(care["problem"]) == bool(problem)
+        assert shadow_store.get(connection, "sales")["compared_at"] is None
+    now[0] += 11.0
+    shadows.step()
+    shadows.step()
+    with database.reading() as connection:
+        assert shadow_store.get(connection, "sales")["compared_at"] is not None
 
 
 def test_the_replay_command(database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -196,5 +250,9 @@ def test_the_replay_command(database: Database, tmp_path: Path, monkeypatch: pyt
     assert segments["vip"]["wait_s"]["changed"] < segments["everyone"]["wait_s"]["changed"] / 2
     assert told["another_agent"] > 0
     assert set(told["policies"]) == {"changed", "in force"}
+    with pytest.raises(Invalid, match="--from 2026-09-22 is not before --to 2026-09-21"):
+        CliRunner().invoke(
+            commands.replay, ["--from", "2026-09-22", "--to", "2026-09-21", *options[4:]], catch_exceptions=False
+        )
     with pytest.raises(Invalid, match="no queue goes by a policy nothing"):
         CliRunner().invoke(commands.replay, [*options, "--as", "nothing"], catch_exceptions=False)

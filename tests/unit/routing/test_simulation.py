@@ -158,6 +158,21 @@ def test_figures_of_a_few_calls() -> None:
     assert found["skill_fit"] == 1.0
 
 
+def test_why_two_runs_differ() -> None:
+    calls = [Call("c1", 0.0, "line", 99.0, 50.0, value=3.0), Call("c2", 1.0, "line", 99.0, 50.0), Call("c3", 2.0, "other", 10.0, 50.0)]
+    case = small(calls, [Shift("ann", 0.0, 30.0), Shift("ann", 40.0, 99.0)])
+    here = Run(np.array([0.0, 59.0, 10.0]), np.array([0, 0, NOBODY]), np.array([True, True, False]), np.zeros(2), np.zeros(2))
+    there = replace(here, waited=np.array([20.0, 60.0, 5.0]), answered=np.array([True, False, True]))
+    found = figures.why(case, here, there)
+    assert found["mean_wait_by_value_s"] == {"3": -20.0, "1": 2.0}
+    assert (found["answered_here_alone"], found["answered_there_alone"]) == (
+        {"calls": 1, "mean_wait_s": 59.0}, {"calls": 1, "mean_wait_s": 5.0},
+    )  # fmt: skip
+    assert found["longest_wait"] == {
+        "type": "line", "arrived": "1970-01-01 00:00", "here_s": 59.0, "there_s": 60.0, "nobody_there_s": pytest.approx(10.0),
+    }  # fmt: skip
+
+
 def test_idle_agents_while_somebody_waits_are_counted() -> None:
     case = small([Call("c1", 10.0, "line", 25.0, 50.0)], [Shift("ann", 0.0, 100.0)])
 
@@ -391,7 +406,11 @@ def test_agents_go_to_a_file_and_back(calls: Path, tmp_path: Path) -> None:
     [
         ("arrival,type\n", "no column wait_s"),
         ("arrival,type,wait_s,outcome,service_s,agent\n2026-03-02T09:00:00,sales,-1,answered,5,ann\n", "line 2: wait_s must be"),
-        ("arrival,type,wait_s,outcome,service_s,agent\nyesterday,sales,1,answered,5,ann\n", "line 2: Invalid isoformat"),
+        ("arrival,type,wait_s,outcome,service_s,agent\nyesterday,sales,1,answered,5,ann\n", "line 2: 'yesterday' is no time"),
+        ("arrival;type;wait_s;outcome;service_s;agent\n", "no column arrival.* says: arrival;type"),
+        ("arrival,type,wait_s,outcome,service_s,agent\n9999-01-01T00:00:00,sales,1,answered,5,ann\n", "line 2: '9999.*' is not between"),
+        ("arrival,type,wait_s,outcome,service_s,agent\n2026-03-02T09:00:00,sales,long,answered,5,ann\n", "line 2: wait_s must be"),
+        ("arrival,type,wait_s,outcome,service_s,agent,priority\n2026-03-02T09:00:00,sales,1,answered,5,ann,high\n", "line 2: priority must be"),
         ("arrival,type,wait_s,outcome,service_s,agent\n2026-03-02T09:00:00,sales,1,phantom,5,ann\n", "no call was answered"),
     ],
 )
@@ -399,6 +418,18 @@ def test_a_record_that_is_none_is_refused(text: str, what: str, tmp_path: Path) 
     (tmp_path / "calls.csv").write_text(text)
     with pytest.raises(Invalid, match=what):
         recorded.read_calls(tmp_path / "calls.csv", UTC)
+
+
+def test_a_record_in_another_encoding_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "calls.csv").write_bytes(b"arrival,type,wait_s,outcome,service_s,agent\n2026-03-02T09:00:00,Pr\xe9s,1,answered,5,ann\n")
+    with pytest.raises(Invalid, match="not in UTF-8"):
+        recorded.read_calls(tmp_path / "calls.csv", UTC)
+
+
+def test_a_record_with_a_gap_of_years_is_reckoned_by_the_half_hours_that_have_calls() -> None:
+    calls = [Call("c1", 0.0, "line", 99.0, 50.0), Call("c2", 1.8e9, "line", 99.0, 50.0)]
+    case = small(calls, [Shift("ann", 0.0, 900.0), Shift("ann", 1.8e9, 1.8e9 + 900)])
+    assert bounds.pooled(case, 0.01)["abandoned"] == pytest.approx(2 * 0.5, abs=0.1)  # half an agent: half the time nobody
 
 
 @pytest.mark.parametrize(
