@@ -243,6 +243,12 @@ def test_secrets_that_others_may_read(centre: Path, tmp_path: Path) -> None:
     assert told == [f"chmod 600 {named}", f"chmod 600 {centre / 'admin.key'}"]
 
 
+def test_a_secrets_file_that_is_not_there(centre: Path) -> None:
+    environment = {"ANSWERLINE_DATA": str(centre), "ANSWERLINE_BROKER_URL_FILE": str(centre / "broker-url")}
+    told = CliRunner().invoke(main, ["doctor"], env=environment)
+    assert (told.exit_code, f"ANSWERLINE_BROKER_URL_FILE: {centre / 'broker-url'} cannot be read: No such file" in told.output) == (1, True)
+
+
 def test_a_sealing_key_that_is_gone_is_not_made_anew(centre: Path) -> None:
     (centre / "secret.key").unlink()
     assert "is not there" in found("secrets", look(centre)).detail
