@@ -135,15 +135,17 @@ def test_a_wrong_password_a_missing_host_and_a_queue_that_nobody_reads(broker: A
     assert "refuses user or password" in found("broker", doctor._broker(wrong, [])).detail
     nowhere = Settings(broker_url=f"{broker.url.rpartition('/')[0]}/nowhere")
     assert "'nowhere'" in found("broker", doctor._broker(nowhere, [])).detail
-    url = broker.vhost("doctor")
-    ours = Settings(broker_url=url)
-    assert "has never run" in found("im queue", doctor._broker(ours, [installed()["im"]])).detail
-    with doctor.brokers.Broker(url).connect() as connection:
+    ours = Settings(broker_url=broker.url)
+    with doctor.brokers.Broker(broker.url).connect() as connection, connection.channel() as channel:
+        queue = doctor.brokers.inbox("im")
+        queue(channel).delete()
+        assert "has never run" in found("im queue", doctor._broker(ours, [installed()["im"]])).detail
         doctor.brokers.declare_for(connection, ["im"], ["im"])
         told = found("im queue", doctor._broker(ours, [installed()["im"]]))
         assert (told.state, told.detail) == ("bad", "nobody reads it, and 0 events lie there")
-        with connection.channel() as channel, connection.Consumer([doctor.brokers.inbox("im")], channel=channel, on_message=print):
+        with connection.Consumer([queue], channel=channel, on_message=print):
             assert found("im queue", doctor._broker(ours, [installed()["im"]])).state == "ok"
+        queue(channel).delete()
 
 
 # ---- databases
