@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPException
 
 from tests.e2e.listening import Ear
-from tests.system import System, eventually
+from tests.system import SERVICES, System, eventually
 from tests.unit.gateway import telephony_samples as samples
 
 LOG = samples.queue_log_lines()
@@ -204,3 +204,15 @@ def test_a_wrong_setting_is_one_clear_line(own_system: System) -> None:
 def test_no_key_stands_in_the_logs(own_system: System) -> None:
     for service in ("gateway", "routing"):
         assert own_system.key not in own_system.log(service, 10**7)
+
+
+def test_doctor_looks_at_a_running_system(own_system: System) -> None:
+    system = own_system.up()
+    system.settle()
+    told = system.answerline("doctor", code=None).stdout
+    assert f"ok   API: answers at 127.0.0.1:{system.ports['http']}\n" in told
+    for service in SERVICES:
+        assert f"ok   {service} database: answers, and its tables are up to date\n" in told
+        assert f"ok   {service} sums: received " in told
+        assert not system.deployed or f"ok   {service} queue: is read; " in told
+    assert "source ~settle" not in told

@@ -43,8 +43,9 @@ def settings(system: System, broker: LocalBroker, own: int) -> str:
     told["rule_files"] = [str(DEPLOY / "prometheus" / "rules.yml")]
     del told["alerting"]
     for job in told["scrape_configs"]:
+        job.pop("dns_sd_configs", None)
         if job["job_name"] == "answerline":
-            del job["dns_sd_configs"], job["relabel_configs"]
+            del job["relabel_configs"]
             job["static_configs"] = [{"targets": [f"127.0.0.1:{system.ports[one]}"], "labels": {"service": one}} for one in SERVICES]
         else:
             job["static_configs"] = [{"targets": [f"127.0.0.1:{own if job['job_name'] == 'prometheus' else broker.metrics_port}"]}]

@@ -82,9 +82,9 @@ def test_every_port_of_metrics_is_scraped() -> None:
         job["job_name"]: job for job in yaml.safe_load((ROOT / "deploy" / "prometheus" / "prometheus.yml").read_text())["scrape_configs"]
     }
     assert COMPOSE["x-environment"]["ANSWERLINE_METRICS"] == f"0.0.0.0:{jobs['answerline']['dns_sd_configs'][0]['port']}"
-    assert {target for name in ("rabbitmq", "rabbitmq-queues") for target in jobs[name]["static_configs"][0]["targets"]} == {
-        "rabbitmq:15692"
-    }
+    for name in ("rabbitmq", "rabbitmq-queues"):
+        (found,) = jobs[name]["dns_sd_configs"]
+        assert "rabbitmq" in found["names"] and found["port"] == 15692
 
 
 def test_grafanas_password_is_made_once_and_nobody_else_gets_it(tmp_path: Path) -> None:

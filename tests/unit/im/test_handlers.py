@@ -426,8 +426,13 @@ def test_rooms_are_counted_by_state_when_scraped_and_not_at_all_without_their_da
     house.ask()
     gauges = RoomMetrics(house.units.database)
     try:
-        (rooms,) = gauges.collect()
-        assert {sample.labels["state"]: sample.value for sample in rooms.samples} == {"asking": 1, "claimed": 1}
+        house.at.forward(30)
+        told = {family.name.removeprefix("answerline_im_"): family.samples for family in gauges.collect()}
+        assert {sample.labels["state"]: sample.value for sample in told["rooms"]} == {"asking": 1, "claimed": 1}
+        assert {sample.labels["state"]: sample.value for sample in told["recent_questions"]} == {"asking": 1, "claimed": 1}
+        assert [sample.value for sample in told["oldest_question_seconds"]] == [30.0]
+        assert {sample.labels["until"]: sample.value for sample in told["recent_wait_seconds"]} == {"claimed": 0.0}
+        assert sum(sample.value for sample in told["experts"]) == 3
         monkeypatch.setattr(house.units.database, "reading", _gone)
         assert list(gauges.collect()) == []
     finally:

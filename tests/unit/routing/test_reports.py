@@ -10,6 +10,7 @@ from sqlalchemy import insert
 
 from services.routing import reports, store
 from services.routing.domain.entities import Agent, Queue
+from services.routing.metrics import RoutingMetrics
 from shared.bus.outbox import UnitOfWork
 from shared.errors import NotFound
 from shared.ids import new_id
@@ -300,3 +301,35 @@ def test_who_is_not_signed_in_here_is_shown_as_the_telephony_system_sees_them(ce
     assert centre.live()[name or "a17"] == ("offline", None)
     centre.watch("Ann", "available")
     assert centre.live()[name or "a17"] == ("available", None)
+
+
+# ---- to be measured
+
+
+def test_service_level_and_waits_of_the_last_half_hour_are_measured_as_each_queue_counts(centre: Centre, at: SetClock) -> None:
+    centre.put(Queue("sales", service_level_seconds=30, short_abandon_seconds=5))
+    now = at()
+    for hold in (10.0, 20.0, 90.0):
+        centre.leg("completed", arrived_at=now - 600, hold_seconds=hold, talk_seconds=60.0)
+    centre.leg("abandoned", arrived_at=now - 600, hold_seconds=50.0)
+    centre.leg("abandoned", arrived_at=now - 600, hold_seconds=3.0)
+    centre.leg("waiting", arrived_at=now - 45)
+    centre.leg("waiting", arrived_at=now - 15)
+    centre.leg("completed", arrived_at=now - 7200, hold_seconds=500.0, talk_seconds=60.0)
+    gauges = RoutingMetrics(centre.units.database)
+    try:
+        told = {
+            (family.name.removeprefix("answerline_routing_"), *sample.labels.values()): sample.value
+            for family in gauges.collect()
+            for sample in family.samples
+        }
+    finally:
+        gauges.close()
+    assert (told["service_level", "sales"], told["service_level_of", "sales"]) == (0.5, 4)
+    assert told["longest_wait_seconds", "sales"] == 45
+    assert told["answer_wait_seconds", "sales"] == 40
+    assert told["in_time_seconds", "sales"] == 30
+    assert ("service_level_target", "sales") not in told
+    recent = {outcome: value for (name, *labels), value in told.items() if name == "recent_contacts" for outcome in labels[1:]}
+    assert (recent["offered"], recent["answered"], recent["abandoned"], recent["waiting"]) == (7, 3, 2, 2)
+    assert sum(value for outcome, value in recent.items() if outcome != "offered") == recent["offered"]

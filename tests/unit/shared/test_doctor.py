@@ -135,15 +135,17 @@ def test_a_wrong_password_a_missing_host_and_a_queue_that_nobody_reads(broker: A
     assert "refuses user or password" in found("broker", doctor._broker(wrong, [])).detail
     nowhere = Settings(broker_url=f"{broker.url.rpartition('/')[0]}/nowhere")
     assert "'nowhere'" in found("broker", doctor._broker(nowhere, [])).detail
-    url = broker.vhost("doctor")
-    ours = Settings(broker_url=url)
-    assert "has never run" in found("im queue", doctor._broker(ours, [installed()["im"]])).detail
-    with doctor.brokers.Broker(url).connect() as connection:
+    ours = Settings(broker_url=broker.url)
+    with doctor.brokers.Broker(broker.url).connect() as connection, connection.channel() as channel:
+        queue = doctor.brokers.inbox("im")
+        queue(channel).delete()
+        assert "has never run" in found("im queue", doctor._broker(ours, [installed()["im"]])).detail
         doctor.brokers.declare_for(connection, ["im"], ["im"])
         told = found("im queue", doctor._broker(ours, [installed()["im"]]))
         assert (told.state, told.detail) == ("bad", "nobody reads it, and 0 events lie there")
-        with connection.channel() as channel, connection.Consumer([doctor.brokers.inbox("im")], channel=channel, on_message=print):
+        with connection.Consumer([queue], channel=channel, on_message=print):
             assert found("im queue", doctor._broker(ours, [installed()["im"]])).state == "ok"
+        queue(channel).delete()
 
 
 # ---- databases
@@ -241,6 +243,12 @@ def test_secrets_that_others_may_read(centre: Path, tmp_path: Path) -> None:
     named.chmod(0o604)
     told = [one.mend for one in look(centre, {"ANSWERLINE_BROKER_URL_FILE": str(named)}) if one.what == "secrets" and one.state == "bad"]
     assert told == [f"chmod 600 {named}", f"chmod 600 {centre / 'admin.key'}"]
+
+
+def test_a_secrets_file_that_is_not_there(centre: Path) -> None:
+    environment = {"ANSWERLINE_DATA": str(centre), "ANSWERLINE_BROKER_URL_FILE": str(centre / "broker-url")}
+    told = CliRunner().invoke(main, ["doctor"], env=environment)
+    assert (told.exit_code, f"ANSWERLINE_BROKER_URL_FILE: {centre / 'broker-url'} cannot be read: No such file" in told.output) == (1, True)
 
 
 def test_a_sealing_key_that_is_gone_is_not_made_anew(centre: Path) -> None:
