@@ -37,6 +37,12 @@ def upgrade_within(connection: Connection, migrations: Path, revision: str = "he
     _run(_config(migrations), connection, revision)
 
 
+def revision_of(database: Database) -> str | None:
+    """None: it has no tables yet."""
+    with database.reading() as connection:
+        return MigrationContext.configure(connection).get_current_revision()
+
+
 def knows(migrations: Path, revision: str) -> bool:
     """Whether the revision is one of ours."""
     return revision in {script.revision for script in ScriptDirectory.from_config(_config(migrations)).walk_revisions()}
@@ -45,8 +51,7 @@ def knows(migrations: Path, revision: str) -> bool:
 def is_current(database: Database, migrations: Path) -> bool:
     """Whether the database is at our newest revision, or at one of a newer Answerline, whose migrations ours can work with."""
     known = ScriptDirectory.from_config(_config(migrations))
-    with database.reading() as connection:
-        revision = MigrationContext.configure(connection).get_current_revision()
+    revision = revision_of(database)
     if revision is None:
         return False
     return revision == known.get_current_head() or revision not in {script.revision for script in known.walk_revisions()}
