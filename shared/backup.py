@@ -275,9 +275,9 @@ def backup(settings: Settings, definitions: Sequence[Definition], out: IO[bytes]
         kinds = {database.sqlite for database in services.values()}
         if len(kinds) > 1:
             raise Unsuitable("ANSWERLINE_DATABASE_URL: some services are in SQLite and some in PostgreSQL")
-        for one in definitions:
-            if not migrate.is_current(services[one.name], one.migrations):
-                raise Unsuitable(f"{one.name}'s tables are not of this Answerline's revision: run `answerline migrate` first")
+        for name, database in services.items():
+            if migrate.revision_of(database) is None:
+                raise Unsuitable(f"{name} has no tables yet: run `answerline migrate` first")
         about = {
             "format": FORMAT,
             "made_at": clock.to_text(clock.now()),  # before the snapshots: what was acknowledged by now is in all of them

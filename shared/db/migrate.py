@@ -37,6 +37,12 @@ def upgrade_within(connection: Connection, migrations: Path, revision: str = "he
     _run(_config(migrations), connection, revision)
 
 
+def revision_of(database: Database) -> str | None:
+    """None: it has no tables yet."""
+    with database.reading() as connection:
+        return MigrationContext.configure(connection).get_current_revision()
+
+
 def knows(migrations: Path, revision: str) -> bool:
     """Whether the revision is one of ours."""
     return revision in {script.revision for script in ScriptDirectory.from_config(_config(migrations)).walk_revisions()}
@@ -44,8 +50,7 @@ def knows(migrations: Path, revision: str) -> bool:
 
 def standing(database: Database, migrations: Path) -> Literal["empty", "behind", "current", "newer"]:
     """Where its tables stand, beside the revisions that we have."""
-    with database.reading() as connection:
-        revision = MigrationContext.configure(connection).get_current_revision()
+    revision = revision_of(database)
     if revision is None:
         return "empty"
     if revision == ScriptDirectory.from_config(_config(migrations)).get_current_head():

@@ -3,12 +3,16 @@ dies. `make e2e-ha`. Nothing may be lost, applied twice or left lying. It has a 
 
 from __future__ import annotations
 
+import base64
+import http.client
 import json
 import os
 import subprocess
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -57,12 +61,29 @@ class Cluster(Installation):
     def containers_of(self, service: str) -> list[str]:
         return self.compose("ps", "-q", service).stdout.split()
 
-    def healthy(self) -> bool:
-        return all(one["State"]["Health"]["Status"] == "healthy" for one in self.every() if "Health" in one["State"])
+    @cached_property
+    def password(self) -> str:
+        """Of the one user who may look at the broker."""
+        return self.run_in("rabbitmq", "cat", "/run/secrets/provisioner-password")
+
+    def ask(self, node: str, path: str) -> Any:
+        """What that node's management says; None where it does not answer."""
+        (one,) = [one for one in self.every() if one["Config"]["Labels"]["com.docker.compose.service"] == node]
+        address = one["NetworkSettings"]["Networks"].get(f"{self.project}_core", {}).get("IPAddress")
+        if address and one["State"]["Running"]:
+            with suppress(OSError, http.client.HTTPException):
+                connection = http.client.HTTPConnection(address, 15672, timeout=30)
+                credentials = base64.b64encode(f"provisioner:{self.password}".encode()).decode()
+                connection.request("GET", path, headers={"Authorization": f"Basic {credentials}"})
+                answer = connection.getresponse()
+                return json.loads(answer.read()) if answer.status == 200 else None
+        return None
 
     def running_nodes(self, seen_by: str) -> set[str]:
-        told = self.compose("exec", "-T", seen_by, "rabbitmqctl", "-q", "cluster_status", "--formatter", "json", check=False).stdout
-        return {name.removeprefix("rabbit@") for name in json.loads(told)["running_nodes"]} if told else set()
+        return {one["name"].removeprefix("rabbit@") for one in self.ask(seen_by, "/api/nodes") or () if one["running"]}
+
+    def queues(self, seen_by: str = "rabbitmq") -> dict[str, dict[str, Any]]:
+        return {one["name"]: one for one in self.ask(seen_by, "/api/queues") or ()}
 
 
 @pytest.fixture(scope="module")
@@ -84,14 +105,11 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
 def test_three_nodes_have_every_queue(cluster: Cluster) -> None:
     assert cluster.running_nodes("rabbitmq") == set(NODES)
-    told = cluster.run_in(
-        "rabbitmq", "rabbitmqctl", "-q", "-p", "answerline", "list_queues", "--formatter", "json", "name", "type", "members"
-    )
-    queues = {one["name"]: one for one in json.loads(told)}
+    queues = cluster.queues()
     for service in OURS:
         for name in (topology.inbox_queue(service), topology.replay_queue(service), topology.UNROUTED_QUEUE):
             assert len(queues[name]["members"]) == 3, queues[name]
-    assert not [name for name, one in queues.items() if one["type"] == "classic" and one.get("durable")]
+    assert not [name for name, one in queues.items() if one["type"] == "classic" and one["durable"]], "it would go away with its node"
 
 
 def test_nothing_is_lost_while_nodes_and_processes_die(cluster: Cluster) -> None:
@@ -114,7 +132,7 @@ def test_nothing_is_lost_while_nodes_and_processes_die(cluster: Cluster) -> None
         network = f"{cluster.project}_core"
         docker("network", "disconnect", network, container(cluster, node))
         others = {*NODES} - {node}
-        eventually(lambda: cluster.running_nodes(sorted(others)[0]) == others, PATIENCE, every=2)
+        eventually(lambda: cluster.running_nodes(min(others)) == others, PATIENCE, every=2)
         goes_on(f"{node} cut off")
         docker("network", "connect", "--alias", "broker", "--alias", node, network, container(cluster, node))
         eventually(lambda: cluster.running_nodes(node) == set(NODES), PATIENCE, every=2)
@@ -152,9 +170,7 @@ def container(cluster: Cluster, service: str) -> str:
 
 def leader(cluster: Cluster) -> str:
     """The node that leads the queue of routing's events: the worst to lose."""
-    told = cluster.run_in("rabbitmq", "rabbitmqctl", "-q", "-p", "answerline", "list_queues", "--formatter", "json", "name", "leader")
-    (found,) = [one["leader"] for one in json.loads(told) if one["name"] == topology.inbox_queue("routing")]
-    return str(found).removeprefix("rabbit@")
+    return str(cluster.queues()[topology.inbox_queue("routing")]["leader"]).removeprefix("rabbit@")
 
 
 def applied(cluster: Cluster) -> int:

@@ -310,7 +310,7 @@ def test_a_backup_brings_everything_back_after_all_was_wiped(installed: Installa
     began = time.monotonic()
     installed.pipe("run", "--rm", "-T", "backup", target=online)
     print(f"\nbacked up within {time.monotonic() - began:.1f} s, {online.stat().st_size} bytes")
-    installed.pipe("run", "--rm", "-T", "restore", "restore", "--check", "-", source=online)
+    installed.pipe("run", "--rm", "-T", "backup", "restore", "--check", "-", source=online)
     figures, key = calls(installed), installed.key
     kept = {name: installed.run_in("gateway", "cat", f"/run/secrets/{name}") for name in ("secret-key", "admin-key")}
     installed.compose("stop", *OURS)

@@ -15,6 +15,7 @@ import pytest
 from sqlalchemy import inspect, text
 
 import services.im
+import services.routing
 from shared import backup as archives
 from shared.config import Settings
 from shared.db import migrate
@@ -169,3 +170,20 @@ def test_an_archive_of_the_other_kind_or_of_a_newer_answerline_is_refused(place:
     assert newer != members
     with pytest.raises(archives.Unsuitable, match="newer Answerline"):
         place.restore(_packed(newer))
+
+
+def test_older_tables_are_brought_up_to_date(make_url: MakeUrl, tmp_path: Path) -> None:
+    routing = services.routing.definition
+    settings = Settings(database_url=make_url("older"), data=tmp_path, secret_key=SEALING)
+    with closing(Database(settings.database_url)) as database:
+        migrate.upgrade(database, routing.migrations, "routing_0007")
+        with database.transaction() as connection:
+            connection.execute(text("insert into pool (name, shard) values ('night', 3)"))
+        out = io.BytesIO()
+        archives.backup(settings, [routing], out, lambda _: None)
+        with database.transaction() as connection:
+            connection.execute(text("delete from pool"))
+    archives.restore(settings, [routing], io.BytesIO(out.getvalue()), lambda _: None)
+    with closing(Database(settings.database_url)) as database, database.reading() as connection:
+        assert connection.execute(text("select name, shard from pool")).all() == [("night", 3)]
+        assert migrate.is_current(database, routing.migrations)
