@@ -445,6 +445,27 @@ def test_what_names_nobody_is_for_those_who_lead(house: House) -> None:
 
 
 @pytest.mark.parametrize("kept", [1, 1000])
+def test_what_a_customer_said_goes_to_keys_and_to_no_person(house: House, kept: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A lead asks quality for it, which notes who has looked: they evaluate that contact no more."""
+    monkeypatch.setattr(stream, "KEPT_EVENTS", kept)
+    roles = frozenset(["supervisor"])
+    key, lead = Principal("board", roles), Principal("lea", roles, "lea", "lea")
+    now = [house.listen("gateway.*", principal=principal) for principal in (key, lead)]
+    for _ in range(2):
+        house.number += 1
+        data = {"contact": "c", "answer": "a", "satisfied": 1, "people": [], "at": 1.0}
+        with house.units() as work:
+            house.stream.write(work, [Event("gateway.survey_answered.v1", str(house.number), data, 1.0, house.number)])
+    house.happens("q")
+    house.follow()
+    later = [house.listen("*", 0, principal) for principal in (key, lead)]
+    assert heard(now[0], 2) == [1, 2]
+    assert heard(later[0], 3) == [1, 2, 3]
+    assert heard(later[1], 3) == [3]
+    assert b"satisfied" not in now[1].read()
+
+
+@pytest.mark.parametrize("kept", [1, 1000])
 def test_a_persons_topic_is_all_that_concerns_them(house: House, kept: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stream, "KEPT_EVENTS", kept)
     now = house.listen("person:eve")

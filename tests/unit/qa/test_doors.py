@@ -400,3 +400,16 @@ def test_a_contact_is_named_by_its_call_too(centre: Centre) -> None:
     centre.hear("routing.contact_completed.v1", id, told | {"agent": "anna", "talk_seconds": 60.0, "ended_by": "caller"}, 9)
     assert centre.ok("eve", "POST", "/v1/evaluations", {"contact": "pbx1:7.1", "scorecard": "small"})["contact"] == id
     assert centre.ask("eve", "POST", "/v1/evaluations", {"contact": "pbx1:none", "scorecard": "small"}).status == 404
+
+
+def test_an_agent_reads_why_a_contact_was_theirs_without_how_well_colleagues_do(centre: Centre) -> None:
+    contact = centre.call()
+
+    def decided(**_: Any) -> dict[str, Any]:
+        found = {"chosen": {"agent": "anna", "qa_scores": {"small": 0.9}}, "runners_up": [{"agent": "bert", "qa_scores": {"small": 0.5}}]}
+        return {"contact": contact, "decisions": [{"record": found}]}
+
+    centre.doors.service.routing.get_decisions = decided
+    for who, told in (("lea", True), ("anna", False)):
+        (decision,) = centre.ok(who, "GET", f"/v1/contacts/{contact}/decisions")["decisions"]
+        assert all(("qa_scores" in one) is told for one in (decision["record"]["chosen"], *decision["record"]["runners_up"]))
