@@ -160,6 +160,7 @@ class RelayLoop(DependencyProvider, Loop):
     def run(self) -> None:
         self.asked_at = clock.monotonic()
         if not self.context.lease.acquire():
+            self.context.links.pop(type(self).__name__, None)  # whoever stands by is ready, though it was active once
             time.sleep(RETRY_EVERY)
             return
         self.with_connection(lambda connection: self.context.relay.run(connection, self._proceed))

@@ -7,11 +7,13 @@ publish with confirms in flight, one acknowledgement; no validation, no relay of
 from __future__ import annotations
 
 import json
+import os
 import signal
 import statistics
 import time
 import uuid
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import click
 import orjson
@@ -48,28 +50,48 @@ def pipeline(events: int, batch: int, rounds: int, as_json: bool) -> None:
     for _ in range(rounds):
         ceilings.append(_ceiling(settings, events, batch))
         speeds.append(_service(settings, events))
-    ceiling, speed = statistics.median(ceilings), statistics.median(speeds)
+    ceiling, speed = (statistics.median(one.events_per_second for one in kind) for kind in (ceilings, speeds))
+    bare, own = (statistics.median(one.cpu_microseconds for one in kind) for kind in (ceilings, speeds))
     figures = {
         "events": events,
         "rounds": rounds,
         "events_per_second": round(speed),
         "ceiling_per_second": round(ceiling),
         "ratio": round(speed / ceiling, 3),
-        "events_per_second_of_rounds": [round(one) for one in speeds],
-        "ceiling_per_second_of_rounds": [round(one) for one in ceilings],
+        "cpu_microseconds": round(own, 1),
+        "ceiling_cpu_microseconds": round(bare, 1),
+        "cpu_ratio": round(bare / own, 3) if own else None,
+        "events_per_second_of_rounds": [round(one.events_per_second) for one in speeds],
+        "ceiling_per_second_of_rounds": [round(one.events_per_second) for one in ceilings],
     }
     click.echo(json.dumps(figures) if as_json else "\n".join(f"{name}: {value}" for name, value in figures.items()))
 
 
-def _service(settings: Settings, events: int) -> float:
-    """Events a second of the real service: it is stopped while its queue is filled, and timed from its release to the last confirm."""
+class Speed(NamedTuple):
+    """The process's own work for an event (broker and database not counted) stays as it is on a busy machine."""
+
+    events_per_second: float
+    cpu_microseconds: float
+
+
+def _service(settings: Settings, events: int) -> Speed:
+    """Of the real service: it is stopped while its queue is filled, and timed from its release to the last confirm."""
     with running(settings) as (process, broker, database):
         process.send_signal(signal.SIGSTOP)
         _fill(broker, events)
-        start = time.monotonic()
+        start, spent = time.monotonic(), _cpu_seconds(process.pid)
         process.send_signal(signal.SIGCONT)
         _wait_until_published(database, events, start)
-        return events / (time.monotonic() - start)
+        return Speed(events / (time.monotonic() - start), 1e6 * (_cpu_seconds(process.pid) - spent) / events)
+
+
+def _cpu_seconds(pid: int) -> float:
+    """User and system time of a process; 0 where the system does not tell."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _fill(broker: Broker, events: int) -> None:
@@ -120,8 +142,8 @@ def _wait_until_published(database: Database, events: int, start: float) -> None
     raise SettingError(f"after {PATIENCE_SECONDS:g} s not all events were published; `answerline dlq list` may tell why")
 
 
-def _ceiling(settings: Settings, events: int, batch: int) -> float:
-    """Events a second of the bare chain."""
+def _ceiling(settings: Settings, events: int, batch: int) -> Speed:
+    """Of the bare chain."""
     exchange = Exchange("answerline.ceiling", type="topic", durable=True)
     quorum = {"x-queue-type": "quorum"}
     incoming = Queue("answerline.ceiling.in", exchange, routing_key="in.#", durable=True, queue_arguments=quorum)
@@ -146,7 +168,9 @@ def _ceiling(settings: Settings, events: int, batch: int) -> float:
         for first in range(0, events, 500):
             sender.send([(0, "", _small_body(), incoming.exchange.name, "in.x") for _ in range(first, min(first + 500, events))])
     try:
-        return events / _run_ceiling(settings.broker_url, engine, exchange, incoming, events, batch, properties)
+        spent = time.process_time()
+        took = _run_ceiling(settings.broker_url, engine, exchange, incoming, events, batch, properties)
+        return Speed(events / took, 1e6 * (time.process_time() - spent) / events)
     finally:
         with Connection(settings.broker_url) as broker:
             for queue in (incoming, outgoing):

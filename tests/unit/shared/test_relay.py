@@ -20,6 +20,7 @@ from shared.bus.broker import Broker
 from shared.bus.outbox import UnitOfWork
 from shared.bus.relay import CHECKPOINT_SECONDS, Relay, Sender
 from shared.contracts import topology
+from shared.runtime import loops
 from tests.unit.conftest import SetClock
 
 from .events import event
@@ -288,3 +289,11 @@ def test_a_replay_counts_as_done_only_when_all_of_it_is_confirmed(
     with pytest.raises(ConnectionError, match="not confirm"):
         relay._replay(sender, request)  # type: ignore[arg-type]
     assert not acknowledged
+
+
+def test_whoever_was_active_once_and_stands_by_now_is_ready(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loops, "RETRY_EVERY", 0)
+    loop = loops.RelayLoop()
+    loop.context = SimpleNamespace(lease=SimpleNamespace(acquire=lambda: False), links={"RelayLoop": False, "Consume": True})
+    loop.run()
+    assert loop.context.links == {"Consume": True}
