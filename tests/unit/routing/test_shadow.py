@@ -251,8 +251,6 @@ def test_the_replay_command(database: Database, tmp_path: Path, monkeypatch: pyt
     assert told["another_agent"] > 0
     assert set(told["policies"]) == {"changed", "in force"}
     with pytest.raises(Invalid, match="--from 2026-09-22 is not before --to 2026-09-21"):
-        CliRunner().invoke(
-            commands.replay, ["--from", "2026-09-22", "--to", "2026-09-21", *options[4:]], catch_exceptions=False
-        )
+        CliRunner().invoke(commands.replay, ["--from", "2026-09-22", "--to", "2026-09-21", *options[4:]], catch_exceptions=False)
     with pytest.raises(Invalid, match="no queue goes by a policy nothing"):
         CliRunner().invoke(commands.replay, [*options, "--as", "nothing"], catch_exceptions=False)
