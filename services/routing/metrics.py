@@ -62,8 +62,8 @@ class RoutingMetrics(StateCollector):
             for kind, name in ERRORS.items():
                 if row[name] is not None:
                     error.add_metric([row["queue"], kind], row[name])
-        for policy, (told, figures) in shadow_store.gaps(connection).items():
-            compared.add_metric([policy], told)
+        for policy, (number, figures) in shadow_store.gaps(connection).items():
+            compared.add_metric([policy], number)
             for figure, value in figures.items():
                 gap.add_metric([policy, figure], value)
         yield contacts

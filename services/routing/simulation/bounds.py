@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
 
@@ -85,7 +85,7 @@ def one_line(case: Case, run: Run, target: float = 20.0) -> dict[str, float]:
         anybody = [Worker(worker.id, {}) for worker in case.agents]
         open_to_all = replace(case, agents=anybody, queues=[replace(queue, required_skills={}) for queue in case.queues])
         calls = [call._replace(skills={}) for call in case.calls]
-        found["value_weighted_wait_s"] = clairvoyant(replace(open_to_all, calls=calls), run, target)["value_weighted_wait_s"]
+        found |= clairvoyant(replace(open_to_all, calls=calls), run, target, ("value_weighted_wait_s",))
     return found if values.any() else {}
 
 
@@ -124,7 +124,10 @@ def _play_one_line(case: Case, stay: np.ndarray) -> np.ndarray:
     return answered
 
 
-def clairvoyant(case: Case, run: Run, target: float = 20.0) -> dict[str, float]:
+BOUNDED = ("service_level_20s", "abandoned", "value_weighted_wait_s", "skill_fit")
+
+
+def clairvoyant(case: Case, run: Run, target: float = 20.0, wanted: Sequence[str] = BOUNDED) -> dict[str, float]:
     """Of all ways to give the same agents, at the same moments at which this run had them begin a call, to callers who were there and still
     patient and whose skill they have, the best for each figure by itself, by somebody who knows who will call and when each gives up.
 
@@ -148,19 +151,24 @@ def clairvoyant(case: Case, run: Run, target: float = 20.0) -> dict[str, float]:
         waits = start[moments][None, :] - at[calls][:, None]
         fits = fit[kind[calls]][:, agent[moments]]
         may = (waits >= -1e-6) & (waits <= stay[calls][:, None] + 1e-6) & (fits >= 0.0)
-        patience = np.minimum(stay[calls], 1e6)[:, None]
-        totals["level"] += _best(np.where(may & (waits <= target), 1.0, 0.0))
-        totals["answered"] += _best(np.where(may, 1.0, 0.0))
-        unanswered = float((value[calls] * patience[:, 0]).sum())
-        totals["wait"] += unanswered - _best(np.where(may, value[calls][:, None] * (patience - waits), 0.0))
-        totals["fit"] += _best(np.where(may, 1.0 + fits, 0.0)) - _best(np.where(may, 1.0, 0.0))
+        if "service_level_20s" in wanted:
+            totals["level"] += _best(np.where(may & (waits <= target), 1.0, 0.0))
+        if "abandoned" in wanted or "skill_fit" in wanted:
+            totals["answered"] += (most := _best(np.where(may, 1.0, 0.0)))
+        if "value_weighted_wait_s" in wanted:
+            patience = np.minimum(stay[calls], 1e6)[:, None]
+            unanswered = float((value[calls] * patience[:, 0]).sum())
+            totals["wait"] += unanswered - _best(np.where(may, value[calls][:, None] * (patience - waits), 0.0))
+        if "skill_fit" in wanted:
+            totals["fit"] += _best(np.where(may, 1.0 + fits, 0.0)) - most
     offered = len(case.calls)
-    return {
+    found = {
         "service_level_20s": totals["level"] / offered,
         "abandoned": offered - totals["answered"],
         "value_weighted_wait_s": totals["wait"] / float(value.sum()),
         "skill_fit": totals["fit"] / max(1.0, totals["answered"]),
     }
+    return {name: found[name] for name in wanted}
 
 
 def _fit(skills: Mapping[str, int], asked: tuple[tuple[str, int], ...]) -> float:

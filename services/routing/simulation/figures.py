@@ -123,7 +123,8 @@ def why(case: Case, here: Run, there: Run) -> dict[str, Any]:
 
     return {
         "mean_wait_by_value_s": {
-            f"{value:g}": float((here.waited - there.waited)[values == value].mean()) for value in sorted(set(values.tolist()), reverse=True)
+            f"{value:g}": float((here.waited - there.waited)[values == value].mean())
+            for value in sorted(set(values.tolist()), reverse=True)
         },
         "answered_here_alone": alone(here, there),
         "answered_there_alone": alone(there, here),

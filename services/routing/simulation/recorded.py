@@ -115,7 +115,9 @@ def _rows(path: Path, columns: Iterable[str], read: Any) -> Iterator[Any]:
             reader = csv.DictReader(file)
             if missing := [name for name in columns if name not in (reader.fieldnames or ())]:
                 found = ", ".join(name for name in reader.fieldnames or () if name)[:200] or "nothing"
-                raise Invalid(f"{path}: there is no column {', '.join(missing)}; the first line names them, parted by commas, and says: {found}")
+                raise Invalid(
+                    f"{path}: there is no column {', '.join(missing)}; the first line names them, parted by commas, and says: {found}"
+                )
             for row in reader:
                 try:
                     known = read({name: (value or "").strip() for name, value in row.items() if name is not None})

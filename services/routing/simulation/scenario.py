@@ -224,7 +224,7 @@ def _absence(came: np.ndarray, gone: np.ndarray, began: float, end: float, start
     return leaving if first <= since else first - share * (first - end), min(start, last + share * max(0.0, start - last))
 
 
-def pauses(record: Record, workers: Sequence[Worker], scenario: Scenario) -> Survival:
+def pauses(record: Record, workers: Sequence[Worker]) -> Survival:
     """How long agents are taken up after a call: the product-limit estimate of the pause between two of an agent's calls, seen to its end
     where somebody whom they could have served waited all the while, and censored at the moment at which nobody did any more."""
     kinds = np.array(record.kind, dtype=object)
@@ -290,7 +290,7 @@ def draw(record: Record, scenario: Scenario, agents: Sequence[Worker], shifts: S
             unknown = mine[~queued[mine]]
             priority[unknown] = np.sort(known)[(chance["priority"][unknown] * len(known)).astype(int)]
     stay[~record.answered] = np.maximum(record.waited[~record.answered], 1.0)
-    between = pauses(record, agents, scenario)
+    between = pauses(record, agents)
     longer = float(between.share(np.array(scenario.between_calls_at_most_seconds)))  # those are absences
     wrap_up = between.longer_than(np.full(len(record), -1.0), longer + (1.0 - longer) * chance["between_calls"])  # 0 is one of them
     wrap_up = np.minimum(wrap_up, scenario.between_calls_at_most_seconds) if len(between.times) else np.zeros(len(record))

@@ -19,6 +19,7 @@ from services.routing.domain.desk import Desk
 from services.routing.domain.entities import Agent, Contact, Queue
 from services.routing.domain.errors import RoutingError
 from services.routing.interval_store import agent_span
+from services.routing.metrics import RoutingMetrics
 from services.routing.rulebook import put_shadow
 from services.routing.shadows import Shadows
 from services.routing.simulation import commands, log, shadow
@@ -156,6 +157,12 @@ def test_a_shadow_is_kept_compared_and_ended(database: Database) -> None:
         assert shadow_store.due(connection, DAY + 10) is None
         assert shadow_store.due(connection, DAY + shadow_store.EVERY_SECONDS) is not None
         assert shadow_store.gaps(connection) == {"sales": (5, {"abandoned": -1.0})}
+        told = {metric.name: metric.samples for metric in RoutingMetrics.families(None, connection)}  # type: ignore[arg-type]
+        assert [(one.labels, one.value) for one in told["answerline_routing_shadow_gap"]] == [
+            ({"policy": "sales", "figure": "abandoned"}, -1.0)
+        ]
+        assert [(one.labels, one.value) for one in told["answerline_routing_shadow_contacts"]] == [({"policy": "sales"}, 5)]
+        assert "answerline_routing_contacts" in told
         assert put_shadow(connection, desk, "sales", VIP, "ben")["contacts"] == 5  # the same document again
         put_shadow(connection, desk, "sales", VIP + "\nbound_seconds: 60", "ben")
         shadow_store.note(connection, row, compared, DAY)  # of the one that was replaced meanwhile
@@ -251,8 +258,6 @@ def test_the_replay_command(database: Database, tmp_path: Path, monkeypatch: pyt
     assert told["another_agent"] > 0
     assert set(told["policies"]) == {"changed", "in force"}
     with pytest.raises(Invalid, match="--from 2026-09-22 is not before --to 2026-09-21"):
-        CliRunner().invoke(
-            commands.replay, ["--from", "2026-09-22", "--to", "2026-09-21", *options[4:]], catch_exceptions=False
-        )
+        CliRunner().invoke(commands.replay, ["--from", "2026-09-22", "--to", "2026-09-21", *options[4:]], catch_exceptions=False)
     with pytest.raises(Invalid, match="no queue goes by a policy nothing"):
         CliRunner().invoke(commands.replay, [*options, "--as", "nothing"], catch_exceptions=False)

@@ -351,9 +351,9 @@ def test_pauses_are_those_of_agents_for_whom_somebody_waits() -> None:
     starts = np.cumsum([0.0] + [16.0, 30.0] * 100).tolist()
     crowd = tuple((at, 100.0) for at in np.arange(0.0, starts[-1], 50.0).tolist())
     workers = scenario.staffing(record := served("ann", starts, 10.0, crowd), Scenario(least_calls=1))[0]
-    fit = scenario.pauses(record, workers, Scenario())
+    fit = scenario.pauses(record, workers)
     assert fit.share(np.array([5.9, 6.0, 19.9, 20.0])).round(2).tolist() == [1.0, 0.5, 0.5, 0.0]
-    assert scenario.pauses(served("ann", starts, 10.0), workers, Scenario()).share(np.array(60.0)) == 1.0
+    assert scenario.pauses(served("ann", starts, 10.0), workers).share(np.array(60.0)) == 1.0
     drawn = [call.wrap_up for call in scenario.draw(record, Scenario(), workers, [], 1).calls]
     assert np.mean(drawn) == pytest.approx(13, rel=0.1)
     assert scenario.draw(served("ann", starts, 10.0), Scenario(), workers, [], 1).calls[0].wrap_up == 0.0
@@ -410,7 +410,10 @@ def test_agents_go_to_a_file_and_back(calls: Path, tmp_path: Path) -> None:
         ("arrival;type;wait_s;outcome;service_s;agent\n", "no column arrival.* says: arrival;type"),
         ("arrival,type,wait_s,outcome,service_s,agent\n9999-01-01T00:00:00,sales,1,answered,5,ann\n", "line 2: '9999.*' is not between"),
         ("arrival,type,wait_s,outcome,service_s,agent\n2026-03-02T09:00:00,sales,long,answered,5,ann\n", "line 2: wait_s must be"),
-        ("arrival,type,wait_s,outcome,service_s,agent,priority\n2026-03-02T09:00:00,sales,1,answered,5,ann,high\n", "line 2: priority must be"),
+        (
+            "arrival,type,wait_s,outcome,service_s,agent,priority\n2026-03-02T09:00:00,sales,1,answered,5,ann,high\n",
+            "line 2: priority must be",
+        ),
         ("arrival,type,wait_s,outcome,service_s,agent\n2026-03-02T09:00:00,sales,1,phantom,5,ann\n", "no call was answered"),
     ],
 )
