@@ -1,6 +1,6 @@
 """The broker: connections, and the declaration of exchanges and queues."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -117,13 +117,19 @@ def exists(connection: Connection, queue: Queue) -> bool:
         return True
 
 
-def declare_for(connection: Connection, receivers: Iterable[str], publishers: Iterable[str]) -> list[str]:
+def declare_for(
+    connection: Connection, receivers: Iterable[str], publishers: Iterable[str], still: Callable[[], None] = lambda: None
+) -> list[str]:
     """Declare the exchanges, the receivers' inboxes with their bindings and the publishers' replay queues.
 
     Returns the receivers whose inbox had to be made anew: what was sent to the old one may be lost. They are returned again until
-    `note_told`, which is to be called when a replay is sure.
+    `note_told`, which is to be called when a replay is sure. `still` is called after each step: a cluster takes its time over a hundred bindings.
     """
-    created = [name for name in receivers if not (exists(connection, inbox(name)) and exists(connection, told(name)))]
+    created = []
+    for name in receivers:
+        if not (exists(connection, inbox(name)) and exists(connection, told(name))):
+            created.append(name)
+        still()
     with connection.channel() as channel:
         UNROUTED(channel).declare()
         EVENTS(channel).declare()
@@ -136,6 +142,7 @@ def declare_for(connection: Connection, receivers: Iterable[str], publishers: It
             bound.declare()
             for event_type in topology.SUBSCRIPTIONS[name]:
                 bound.bind_to(exchange=EVENTS, routing_key=event_type)
+                still()
     return created
 
 

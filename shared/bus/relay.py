@@ -41,6 +41,7 @@ class Relay:
         self.receivers = topology.receivers_of(publisher)
         self.beat: Callable[[], None] = lambda: None
         self.published = 0
+        self.still: Callable[[], None] = lambda: None
         self._work = Flag()
         self._position = -1
         self._checkpoint_at = 0.0
@@ -58,7 +59,7 @@ class Relay:
     def run(self, connection: Connection, proceed: Callable[[], bool]) -> None:
         """Relay over this connection while `proceed()`. Raises when the broker or the database goes away."""
         sender = Sender(connection, confirms=not self.broker.in_memory)
-        for receiver in brokers.declare_for(connection, self.receivers, [self.publisher]):
+        for receiver in brokers.declare_for(connection, self.receivers, [self.publisher], self.still):
             log.info("inbox made anew", receiver=receiver)
             sender.send_surely(brokers.control("queue_created"), topology.inbox_queue(receiver))
             brokers.note_told(connection, receiver)

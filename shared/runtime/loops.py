@@ -141,6 +141,10 @@ class Loop(Extension):
         """To be called by the loop itself, again and again: it is not stuck. A broker that is recovering may leave a question
         (the declaration of a queue, say) unanswered for ever, and the library would wait as long."""
         bootstrap.of(self.container).links[type(self).__name__] = True  # not before: what it consumes from is declared now
+        self.still()
+
+    def still(self) -> None:
+        """As `beat`, by a loop that is not in place yet, but goes on."""
         if clock.monotonic() - self.beat_at > 1.0:
             self.watchdog.cancel()
             self.watchdog, self.beat_at = Timeout(STUCK_SECONDS), clock.monotonic()
@@ -154,7 +158,7 @@ class RelayLoop(DependencyProvider, Loop):
     def setup(self) -> None:
         Loop.setup(self)
         self.context = bootstrap.of(self.container)
-        self.context.relay.beat = self.beat
+        self.context.relay.beat, self.context.relay.still = self.beat, self.still
         self.pruned_at = self.asked_at = clock.monotonic()
 
     def run(self) -> None:
@@ -205,7 +209,7 @@ class Consume(Entrypoint, Loop):
     def _consume(self, connection: Connection) -> None:
         name = self.container.service_name
         self.buffer.clear()
-        lost = brokers.declare_for(connection, [name], topology.publishers_of(name))
+        lost = brokers.declare_for(connection, [name], topology.publishers_of(name), self.still)
         if lost or self.context.broker.in_memory:  # what a broken connection had not acknowledged is gone from memory
             self._ask_for_replay(connection)
         with connection.channel() as channel:
