@@ -71,48 +71,47 @@ class RoutingMetrics(StateCollector):
         yield error
         yield gap
         yield compared
-        yield from self._recent(connection)
+        yield from _recent(connection)
 
-    def _recent(self, connection: Connection) -> Iterator[Metric]:
-        recent = GaugeMetricFamily(
-            "answerline_routing_recent_contacts",
-            "Contacts that arrived in the last half hour, by what became of them: offered is all of them, of which others are a part.",
-            labels=["queue", "outcome"],
-        )
-        level = GaugeMetricFamily(
-            "answerline_routing_service_level", "Share of those decided that was answered in time, as the queue counts.", labels=["queue"]
-        )
-        decided = GaugeMetricFamily(
-            "answerline_routing_service_level_of", "How many contacts the service level is a share of.", labels=["queue"]
-        )
-        wanted = GaugeMetricFamily(
-            "answerline_routing_service_level_target",
-            "The share that the queue's policy aims at; none where it names none.",
-            labels=["queue"],
-        )
-        in_time = GaugeMetricFamily(
-            "answerline_routing_in_time_seconds", "Within what time a contact is to be answered: the queue's setting.", labels=["queue"]
-        )
-        waited = GaugeMetricFamily("answerline_routing_answer_wait_seconds", "Mean wait of those answered.", labels=["queue"])
-        longest = GaugeMetricFamily(
-            "answerline_routing_longest_wait_seconds", "For how long the first in line has waited.", labels=["queue"]
-        )
-        definitions = reports.service_levels(connection)
-        rows = [dict(row) for row in connection.execute(reports.recent(clock.now() - RECENT_SECONDS)).mappings()]
-        for row in sorted(rows, key=lambda row: -row["offered"])[:MOST_QUEUES]:
-            queue, definition, tally = row["queue"], definitions.get(row["queue"], ServiceLevel()), reports.tally_of(row)
-            for outcome in ("offered", *OUTCOMES):
-                recent.add_metric([queue, outcome], row[outcome])
-            decided.add_metric([queue], definition.counted(tally))
-            if (share := definition.share(tally)) is not None:
-                level.add_metric([queue], share)
-            if row["answered"]:
-                waited.add_metric([queue], row["hold_seconds"] / row["answered"])
-        now = clock.now()
-        for queue, since in list(connection.execute(reports.longest_waits()))[:MOST_QUEUES]:
-            longest.add_metric([queue], max(now - since, 0.0))
-        for queue, definition in list(definitions.items())[:MOST_QUEUES]:
-            in_time.add_metric([queue], definition.threshold_seconds)
-            if definition.target is not None:
-                wanted.add_metric([queue], definition.target)
-        yield from (recent, level, decided, wanted, in_time, waited, longest)
+
+def _recent(connection: Connection) -> Iterator[Metric]:
+    recent = GaugeMetricFamily(
+        "answerline_routing_recent_contacts",
+        "Contacts that arrived in the last half hour, by what became of them: offered is all of them, of which others are a part.",
+        labels=["queue", "outcome"],
+    )
+    level = GaugeMetricFamily(
+        "answerline_routing_service_level", "Share of those decided that was answered in time, as the queue counts.", labels=["queue"]
+    )
+    decided = GaugeMetricFamily(
+        "answerline_routing_service_level_of", "How many contacts the service level is a share of.", labels=["queue"]
+    )
+    wanted = GaugeMetricFamily(
+        "answerline_routing_service_level_target",
+        "The share that the queue's policy aims at; none where it names none.",
+        labels=["queue"],
+    )
+    in_time = GaugeMetricFamily(
+        "answerline_routing_in_time_seconds", "Within what time a contact is to be answered: the queue's setting.", labels=["queue"]
+    )
+    waited = GaugeMetricFamily("answerline_routing_answer_wait_seconds", "Mean wait of those answered.", labels=["queue"])
+    longest = GaugeMetricFamily("answerline_routing_longest_wait_seconds", "For how long the first in line has waited.", labels=["queue"])
+    definitions = reports.service_levels(connection)
+    rows = [dict(row) for row in connection.execute(reports.recent(clock.now() - RECENT_SECONDS)).mappings()]
+    for row in sorted(rows, key=lambda row: -row["offered"])[:MOST_QUEUES]:
+        queue, definition, tally = row["queue"], definitions.get(row["queue"], ServiceLevel()), reports.tally_of(row)
+        for outcome in ("offered", *OUTCOMES):
+            recent.add_metric([queue, outcome], row[outcome])
+        decided.add_metric([queue], definition.counted(tally))
+        if (share := definition.share(tally)) is not None:
+            level.add_metric([queue], share)
+        if row["answered"]:
+            waited.add_metric([queue], row["hold_seconds"] / row["answered"])
+    now = clock.now()
+    for queue, since in list(connection.execute(reports.longest_waits()))[:MOST_QUEUES]:
+        longest.add_metric([queue], max(now - since, 0.0))
+    for queue, definition in list(definitions.items())[:MOST_QUEUES]:
+        in_time.add_metric([queue], definition.threshold_seconds)
+        if definition.target is not None:
+            wanted.add_metric([queue], definition.target)
+    yield from (recent, level, decided, wanted, in_time, waited, longest)

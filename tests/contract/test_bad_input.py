@@ -323,7 +323,8 @@ def test_an_unknown_path_is_a_404_that_says_where_to_look(system: System) -> Non
 )
 def test_any_id_in_a_path_is_answered_by_a_problem(system: System, value: str) -> None:
     for door in doors(system):
-        if "{" in door.path and door.method in ("GET", "POST", "DELETE"):
+        forgets = door.path.endswith("/erase")  # whoever is unknown to the gateway may be known elsewhere, and is forgotten there
+        if "{" in door.path and door.method in ("GET", "POST", "DELETE") and not forgets:
             refused(system.request(door.method, door.url(value), {} if door.body else None), (door, value))
 
 

@@ -214,5 +214,6 @@ def test_doctor_looks_at_a_running_system(own_system: System) -> None:
     for service in SERVICES:
         assert f"ok   {service} database: answers, and its tables are up to date\n" in told
         assert f"ok   {service} sums: received " in told
-        assert not system.deployed or f"ok   {service} queue: is read; " in told
+        if system.deployed and service in system.services:
+            assert f"ok   {service} queue: is read; " in told
     assert "source ~settle" not in told
