@@ -364,8 +364,9 @@ def test_what_is_found_about_somebody_who_leads_is_not_for_those_they_lead(house
 # ---- two at once
 
 
-@pytest.mark.parametrize("make_house", ["postgresql"], indirect=True)  # SQLite writes one after the other
 def test_what_is_submitted_while_its_calibration_closes_is_kept(house: House) -> None:
+    if house.units.database.sqlite:
+        return  # writes one after the other
     told = {"title": "t", "scorecard": "small", "contacts": [house.call(), house.call()], "evaluators": ["eve", "otto"]}
     session = studies.open_calibration(house.units, told, "lea", LEAD)["id"]
     *first, last = house.rows(store.evaluation)
