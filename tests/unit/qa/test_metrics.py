@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from services.qa import handlers
 from services.qa.metrics import QualityMetrics
-from tests.unit.qa.house import CARD, LEAD, OTTO, House
+from tests.unit.qa.house import CARD, OTTO, House
 
 DAY = 86400.0
 
 
 def figures(house: House) -> dict[str, float]:
-    """"name label" -> value"""
+    """ "name label" -> value"""
     families = house.look(lambda connection: list(QualityMetrics.families(None, connection)))  # type: ignore[arg-type]
     return {
-        " ".join([one.name.removeprefix("answerline_qa_"), *one.labels.values()]): one.value for family in families for one in family.samples
+        " ".join([one.name.removeprefix("answerline_qa_"), *one.labels.values()]): one.value
+        for family in families
+        for one in family.samples
     }
 
 
@@ -24,7 +26,7 @@ def test_the_recent_score_is_of_what_counts_and_each_kind_of_scorecard_apart(hou
     house.submit(house.evaluate(house.call(), scorecard="theirs")["id"], answers={"solved": "yes", "clear": 1})
     blind = house.evaluate(house.call(), blind="otto")
     house.submit(blind["id"])
-    (double,) = house.look(handlers.list_evaluations, {"after": "", "limit": 9, "evaluator": "otto"}, LEAD)["items"]
+    (double,) = handlers.list_evaluations(house.units, {"after": "", "limit": 9, "evaluator": "otto"}, OTTO)["items"]
     house.submit(double["id"], OTTO, {"solved": "yes", "clear": 1})
     told = figures(house)
     assert {name: told[f"recent_evaluations {name}"] for name in ("internal", "customer")} == {"internal": 2, "customer": 1}
