@@ -305,8 +305,8 @@ ESCALATIONS = [
 
 QUALITY = [
     [
-        stat("Evaluations in 7 days", NUMBER, "max(answerline_qa_recent_evaluations)"),
-        stat("Mean score", SHARE, "max(answerline_qa_recent_score)"),
+        stat("Evaluations in 7 days", NUMBER, largest("answerline_qa_recent_evaluations", "kind"), line="{{kind}}"),
+        stat("Mean score", SHARE, largest("answerline_qa_recent_score", "kind"), line="{{kind}}"),
         stat("Customers' satisfaction, 1 to 5", NUMBER, "max(answerline_qa_recent_csat)"),
         stat(
             "Surveys answered",
@@ -320,8 +320,11 @@ QUALITY = [
         Panel(
             "Score and satisfaction",
             SHARE,
-            {"score": "max(answerline_qa_recent_score)", "satisfaction": "(max(answerline_qa_recent_csat) - 1) / 4"},
-            "Ours beside the customers' own (1 to 5 shown as 0 to 100 %).",
+            {
+                "score, {{kind}}": largest("answerline_qa_recent_score", "kind"),
+                "satisfaction": "(max(answerline_qa_recent_csat) - 1) / 4",
+            },
+            "What evaluators say by each kind of scorecard, beside what customers say themselves (1 to 5 shown as 0 to 100 %).",
             most=1,
         ),
         Panel("Surveys of 7 days", NUMBER, {"{{what}}": largest("answerline_qa_recent_surveys", "what")}),

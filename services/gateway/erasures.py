@@ -35,12 +35,12 @@ from services.gateway.stream_log import stream_event
 from shared import clock
 from shared.bus.envelope import Event
 from shared.bus.outbox import UnitOfWork, Work
+from shared.contracts.gateway import STAND_IN, is_stand_in
 from shared.db.types import Document, Id, Moment, Serial
 from shared.errors import Conflict, Invalid
 from shared.ids import new_id
 
 ERASED = "gateway.customer_erased.v1"
-STAND_IN = "erased-"
 PERSONAL = ("caller", "name", "recording")
 """What an observation holds of a person; everything else is of the call."""
 SLICE = 2000
@@ -70,7 +70,7 @@ Index("contact_caller_ref", who_rang, _table=contact)
 
 def erase(units: UnitOfWork, id: str, mark: Callable[[str], str]) -> dict[str, Any]:
     """Forget a customer. Again it finds nothing and tells the others again. Raises Invalid, and Conflict while a contact of theirs is under way."""
-    if not 1 <= len(id) <= store.LONGEST_NAME or id.startswith(("+", STAND_IN)):
+    if not 1 <= len(id) <= store.LONGEST_NAME or id.startswith("+") or is_stand_in(id):
         raise Invalid(f"a customer's id has 1 to {store.LONGEST_NAME} characters and is neither a telephone number nor a stand-in")
     with units() as work:
         connection, moment, stand_in = work.connection, clock.now(), STAND_IN + new_id()

@@ -210,13 +210,17 @@ def get_contact(units: UnitOfWork, id: str, viewer: Viewer) -> Row:
 
 def _note_looks(units: UnitOfWork, viewer: Viewer, *, answer: Sequence[str] = (), marks: Sequence[str] = ()) -> None:
     """Written down before it is shown: of these contacts the viewer learns what the customer said, or what somebody else marked."""
-    seen = [(contact, "answer") for contact in answer] + [(contact, "marks") for contact in marks]
+    if seen := [(contact, "answer") for contact in answer] + [(contact, "marks") for contact in marks]:
+        with units() as work:
+            _note_looks_in(work.connection, viewer, seen)
+
+
+def _note_looks_in(connection: Connection, viewer: Viewer, seen: Sequence[tuple[str, str]]) -> None:
     who = viewer.person or viewer.principal
-    if not seen or not who or viewer.agent:  # an agent sees their own contacts alone, which they never evaluate
+    if not who or viewer.agent:  # an agent sees their own contacts alone, which they never evaluate
         return
-    rows = [{"contact": contact, "person": who, "what": what, "at": clock.now()} for contact, what in seen]
-    with units() as work:
-        bulk.insert(work.connection, store.looked, rows, key=("contact", "person", "what"))
+    rows = [{"contact": contact, "person": who, "what": what, "at": clock.now()} for contact, what in dict.fromkeys(seen)]
+    bulk.insert(connection, store.looked, rows, key=("contact", "person", "what"))
 
 
 SWAYS = {"answer": "what the customer said", "marks": "what somebody else marked"}
@@ -395,7 +399,9 @@ def _changed(units: UnitOfWork, id: str, viewer: Viewer, do: Callable[[Work, Eva
         card = card_of(work.connection, one.scorecard, one.version)
         do(work, one, row, card)
         _keep(work.connection, one, card)
-        return _shown(work.connection, id, viewer)
+        told = _shown(work.connection, id, viewer)
+        _note_looks_in(work.connection, viewer, [(contact, "marks") for contact in _marks_shown([told], viewer)])
+        return told
 
 
 def _keep(connection: Connection, one: Evaluation, card: Scorecard) -> None:
@@ -461,13 +467,14 @@ def submit_evaluation(units: UnitOfWork, id: str, by: str, recordings: int, play
         )
         one.evaluator_role = one.evaluator_role or viewer.role
         _keep(connection, one, card)
-        _after_submission(work, one, row, card)
+        _after_step(work, one, row, card, "submitted")
 
     return _changed(units, id, viewer, do)
 
 
-def _after_submission(work: Work, one: Evaluation, row: Row, card: Scorecard) -> None:
-    announce_evaluation(work, one, row, card, "submitted")
+def _after_step(work: Work, one: Evaluation, row: Row, card: Scorecard, stage: str) -> None:
+    """Tell of it, and of what follows from marks that count from now on."""
+    announce_evaluation(work, one, row, card, stage)
     if one.counts:
         announce_score(work, one, card)
         close_by_evidence(work, agent=one.agent, queue=row["queue"], criteria=[mark.criterion for mark in one.marks])
@@ -503,7 +510,7 @@ def announce_score(work: Work, one: Evaluation, card: Scorecard) -> None:
     table, now = store.evaluation, clock.now()
     query = select(table.c.score, table.c.probability).where(
         table.c.agent == one.agent, table.c.scorecard == one.scorecard, table.c.submitted_at > now - SCORED_DAYS * DAY, table.c.counts,
-        table.c.score.is_not(None), table.c.probability.is_not(None), table.c.purpose == "quality",
+        table.c.score.is_not(None), table.c.probability.is_not(None), table.c.purpose.in_(("quality", "second_opinion")),
     )  # fmt: skip
     drawn = [(row.score, row.probability) for row in work.connection.execute(query)]
     found = sampling.weighted_mean(drawn) if len(drawn) > 1 else None
@@ -527,6 +534,9 @@ def dispute_evaluation(units: UnitOfWork, id: str, by: str, reason: str, viewer:
 
 def ask_second_opinion(units: UnitOfWork, id: str, evaluator: str, viewer: Viewer) -> Row:
     """Another evaluator looks at the contact anew, without seeing the first one's marks."""
+
+    if evaluator == viewer.person:
+        raise errors.Conflict("who asks for a second opinion is shown the first one's marks: name somebody else")
 
     def do(work: Work, one: Evaluation, _row: Row, card: Scorecard) -> None:
         one.ask_second(evaluator)
@@ -559,7 +569,7 @@ def close_evaluation(units: UnitOfWork, id: str, holds: str, reason: str, by: st
             other_row |= {"method": row["method"], "probability": row["probability"]}
             store.change(connection, table, other.id, method=row["method"], probability=row["probability"])
         _keep(connection, other, card)
-        announce_evaluation(work, other, other_row, card, "final")
+        _after_step(work, other, other_row, card, "final")
 
     return _changed(units, id, viewer, do)
 
@@ -608,13 +618,29 @@ def get_evaluation(units: UnitOfWork, id: str, viewer: Viewer) -> Row:
         told = _shown(connection, id, viewer)
         if row["state"] != "draft" and not _must_not_know(connection, viewer, row["contact"]):
             told["customer_said"] = _customer_said(connection, row["contact"])
-    of_another = row["submitted_at"] is not None and row["evaluator"] != viewer.person
-    _note_looks(units, viewer, answer=[row["contact"]] if told["customer_said"] else [], marks=[row["contact"]] if of_another else [])
+    _note_looks(units, viewer, answer=[row["contact"]] if told["customer_said"] else [], marks=_marks_shown([told], viewer))
     return told
 
 
-def list_evaluations(connection: Connection, filters: Mapping[str, Any], viewer: Viewer) -> Row:
-    """The newest first, as far as the viewer may see them, so that a page may be short."""
+def _marks_shown(told: Sequence[Row], viewer: Viewer) -> list[str]:
+    """Of which contacts the viewer is shown what somebody else marked, be it in a draft, or what came of it."""
+    return [
+        one["contact"]
+        for one in told
+        if one["evaluator"] != viewer.person and (one.get("marks") or one.get("note") or one.get("score") is not None or one.get("failed"))
+    ]
+
+
+def list_evaluations(units: UnitOfWork, filters: Mapping[str, Any], viewer: Viewer) -> Row:
+    """The newest first, as far as the viewer may see them, so that a page may be short; others' without their score for somebody who might
+    yet evaluate the contact. Who is shown it is written down."""
+    with units.database.reading() as connection:
+        told = _evaluations(connection, filters, viewer)
+    _note_looks(units, viewer, marks=_marks_shown(told["items"], viewer))
+    return told
+
+
+def _evaluations(connection: Connection, filters: Mapping[str, Any], viewer: Viewer) -> Row:
     table = store.evaluation
     wanted = [
         table.c[name] == filters[name]
@@ -630,6 +656,10 @@ def list_evaluations(connection: Connection, filters: Mapping[str, Any], viewer:
     rows = store.page(connection, table, filters["after"], filters["limit"], *wanted)
     seen = [row for row in rows if _may_see(connection, row, viewer)]
     items = [_told(row, viewer) for row in seen]
+    for one in items:
+        if one["evaluator"] != viewer.person and _must_not_know(connection, viewer, one["contact"]):
+            for name in ("score", "failed", "note"):
+                del one[name]
     return {"items": items, "next": rows[-1]["id"] if len(rows) == filters["limit"] else None}
 
 

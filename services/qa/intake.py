@@ -13,6 +13,7 @@ from services.qa.domain.survey import DAY
 from shared import clock
 from shared.bus.envelope import Event
 from shared.bus.outbox import Work
+from shared.contracts.gateway import is_stand_in
 from shared.db import bulk
 from shared.ids import is_id, new_id
 
@@ -150,8 +151,10 @@ def _from_gateway(row: Row, event: Event) -> None:
     row["self_service_failed"] = bool((data.get("facts") or {}).get("self_service_failed", row["self_service_failed"]))
     if leg["number"] == 1 and leg.get("arrived_at") is not None:
         row["arrived_at"] = leg["arrived_at"]
-    if row["waited_seconds"] is None and leg.get("hold_seconds") is not None:  # a PBX calls the wait in its queue the hold time
-        row["waited_seconds"] = leg["hold_seconds"]
+    if leg.get("hold_seconds") is not None:  # a PBX calls the wait in its queue the hold time
+        is_corrected = event.type == "gateway.contact_corrected.v1" and leg["number"] > row["transfers"]  # the wait is that of the last leg
+        if row["waited_seconds"] is None or is_corrected:
+            row["waited_seconds"] = leg["hold_seconds"]
 
 
 def _know_staff(connection: Connection, rows: Sequence[Row]) -> None:
@@ -219,7 +222,7 @@ def know_permit(connection: Connection, type: str, data: Mapping[str, Any], sequ
 
 def plan_surveys(connection: Connection, rows: Iterable[Row]) -> None:
     """Customers of contacts that have just ended are asked, as far as the rule of the queue goes; nobody too often."""
-    rows = [row for row in rows if row["agent"] and row["customer"] and row["direction"] == "inbound"]
+    rows = [row for row in rows if row["agent"] and row["customer"] and not is_stand_in(row["customer"]) and row["direction"] == "inbound"]
     if not rows:
         return
     now = clock.now()
@@ -255,6 +258,9 @@ def answer_survey(connection: Connection, data: Mapping[str, Any]) -> None:
         row = {**_survey_row(contact or {**store.EMPTY_CONTACT, "id": data["contact"]}), **told}
         bulk.insert(connection, table, [row], columns=bulk.columns_of(table), key=("contact",), update=tuple(told))
         return
-    late = known["sent_at"] is not None and known["answer_until"] is not None and data["at"] > known["answer_until"]
-    if known["answered_at"] is None or (known["answered_at"] <= data["at"] and late <= bool(known["late"])):
+    late, was_late = (
+        known["sent_at"] is not None and known["answer_until"] is not None and data["at"] > known["answer_until"],
+        bool(known["late"]),
+    )
+    if known["answered_at"] is None or late < was_late or (late == was_late and known["answered_at"] <= data["at"]):
         store.change(connection, table, known["id"], **told, late=late, ask_at=None)

@@ -1,12 +1,14 @@
 """Every metric of qa."""
 
 from collections.abc import Iterator
+from typing import get_args
 
 from prometheus_client import Counter
 from prometheus_client.core import GaugeMetricFamily, Metric
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, and_, case, func, select
 
 from services.qa import store
+from services.qa.domain.scorecard import Kind
 from shared import clock
 from shared.observability.metrics import StateCollector
 
@@ -39,23 +41,37 @@ class QualityMetrics(StateCollector):
             open_ones.add_metric([name], connection.scalar(query) or 0)
         yield open_ones
         since = clock.now() - RECENT_SECONDS
-        submitted = evaluation.c.submitted_at > since, evaluation.c.kind == "human"
-        surveyed = store.survey.c.contact_at > since
-        count, score = connection.execute(select(func.count(), func.avg(evaluation.c.score)).where(*submitted)).one()
+        kind = evaluation.c.scorecard_kind
+        recent = select(kind, func.count(), func.avg(evaluation.c.score)).where(evaluation.c.submitted_at > since, evaluation.c.counts)
+        submitted = {row[0]: (row[1], row[2]) for row in connection.execute(recent.group_by(kind))}
+        survey = store.survey
+        heard = and_(survey.c.answered_at.is_not(None), ~survey.c.late)
         asked, answered, csat = connection.execute(
-            select(func.count(store.survey.c.sent_at), func.count(store.survey.c.answered_at), func.avg(store.survey.c.csat)).where(
-                surveyed
+            select(func.count(), func.count(case((heard, survey.c.id))), func.avg(case((heard, survey.c.csat)))).where(
+                survey.c.contact_at > since, survey.c.sent_at.is_not(None)
             )
         ).one()
         evaluations = GaugeMetricFamily(
-            "answerline_qa_recent_evaluations", "Evaluations that people submitted in the last 7 days.", value=count
+            "answerline_qa_recent_evaluations",
+            "Evaluations of the last 7 days that count for their agents, by kind of scorecard (internal, customer).",
+            labels=["kind"],
         )
-        scores = GaugeMetricFamily("answerline_qa_recent_score", "Mean score of these.", labels=[])
-        surveys = GaugeMetricFamily("answerline_qa_recent_surveys", "Surveys about contacts of the last 7 days.", labels=["what"])
-        satisfied = GaugeMetricFamily("answerline_qa_recent_csat", "Mean satisfaction that their customers told, 1 to 5.", labels=[])
+        scores = GaugeMetricFamily("answerline_qa_recent_score", "Mean score of these, 0 to 1, by kind of scorecard.", labels=["kind"])
+        surveys = GaugeMetricFamily(
+            "answerline_qa_recent_surveys",
+            "Surveys about contacts of the last 7 days: whom somebody asked, and who of them answered in time.",
+            labels=["what"],
+        )
+        satisfied = GaugeMetricFamily(
+            "answerline_qa_recent_csat", "Mean satisfaction that those told who were asked and answered in time, 1 to 5.", labels=[]
+        )
+        for name in get_args(Kind):
+            count, score = submitted.get(name, (0, None))
+            evaluations.add_metric([name], count)
+            if score is not None:
+                scores.add_metric([name], float(score))
         for what, number in (("asked", asked), ("answered", answered)):
             surveys.add_metric([what], number)
-        for family, mean in ((scores, score), (satisfied, csat)):
-            if mean is not None:
-                family.add_metric([], float(mean))
+        if csat is not None:
+            satisfied.add_metric([], float(csat))
         yield from (evaluations, scores, surveys, satisfied)

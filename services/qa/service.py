@@ -162,7 +162,7 @@ class QaService:
 
     @rpc
     def list_evaluations(self, filters: Told, viewer: Told) -> Told:
-        return self.core.look(handlers.list_evaluations, filters, _viewer(viewer))
+        return handlers.list_evaluations(self.core.units, filters, _viewer(viewer))
 
     @rpc
     def write_evaluation(self, id: str, told: Told, by: str, viewer: Told) -> Told:
@@ -265,8 +265,8 @@ class QaService:
         return studies.open_calibration(self.core.units, told, by, _viewer(viewer))
 
     @rpc
-    def close_calibration(self, id: str, by: str) -> Told:
-        return studies.close_calibration(self.core.units, id, by)
+    def close_calibration(self, id: str, by: str, viewer: Told) -> Told:
+        return studies.close_calibration(self.core.units, id, by, _viewer(viewer))
 
     @rpc
     def get_calibration(self, id: str, viewer: Told) -> Told:

@@ -371,11 +371,11 @@ def open_calibration(units: UnitOfWork, told: Mapping[str, Any], by: str, viewer
         return _shown_calibration(connection, row)
 
 
-def close_calibration(units: UnitOfWork, id: str, by: str) -> Row:
+def close_calibration(units: UnitOfWork, id: str, by: str, viewer: Viewer) -> Row:
     """Marks become visible to those who took part, and agreement is computed. What was not submitted by now is dropped."""
     with units() as work:
         row = store.find(work.connection, store.calibration, id, lock=True)
-        if row is None:
+        if row is None or not _sees_calibration(work.connection, row, viewer):
             raise errors.NotFound(f"there is no calibration {id}")
         if row["state"] == "closed":
             raise errors.Conflict("it is closed already")
@@ -459,7 +459,7 @@ def _ask(work: Work, kind: str, parameters: Mapping[str, Any], by: str) -> Row:
 def get_analysis(connection: Connection, id: str, viewer: Viewer) -> Row:
     """Gaming names people: only to those who may see the flags, and of the queues in their sight."""
     row = store.find(connection, store.analysis, id)
-    if row is None or not (viewer.leads or _is_for_evaluators(connection, row, viewer)):
+    if row is None or not _sees_analysis(connection, row, viewer):
         raise errors.NotFound(f"there is no analysis {id}")
     if row["kind"] == "gaming" and viewer.queues is not None and row["result"]:
         result = row["result"]
@@ -467,12 +467,12 @@ def get_analysis(connection: Connection, id: str, viewer: Viewer) -> Row:
     return shown(row)
 
 
-def _is_for_evaluators(connection: Connection, row: Row, viewer: Viewer) -> bool:
-    """What names nobody, or the session in which they took part."""
+def _sees_analysis(connection: Connection, row: Row, viewer: Viewer) -> bool:
+    """Validity names nobody. A calibration's is for those who see the session; one over all sessions for leads who see every queue."""
     if row["kind"] != "calibration":
-        return bool(row["kind"] == "validity")
+        return viewer.leads or bool(row["kind"] == "validity")
     session = store.find(connection, store.calibration, row["parameters"].get("session") or "")
-    return session is not None and _sees_calibration(connection, session, viewer)
+    return _sees_calibration(connection, session, viewer) if session else viewer.leads and viewer.queues is None
 
 
 def list_analyses(connection: Connection, kind: str, subject: str, after: str, limit: int, viewer: Viewer) -> Row:
@@ -481,7 +481,8 @@ def list_analyses(connection: Connection, kind: str, subject: str, after: str, l
     if not viewer.leads:
         wanted.append(table.c.kind == "validity")
     rows = store.page(connection, table, after, limit, *wanted)
-    return {"items": [shown(row, "result") for row in rows], "next": rows[-1]["id"] if len(rows) == limit else None}
+    seen = [row for row in rows if _sees_analysis(connection, row, viewer)]
+    return {"items": [shown(row, "result") for row in seen], "next": rows[-1]["id"] if len(rows) == limit else None}
 
 
 def newest_result(connection: Connection, kind: str, subject: str) -> Row | None:

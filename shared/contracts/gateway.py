@@ -17,7 +17,13 @@ OUTCOMES = (
     "lost",
     "void",
 )
+STAND_IN = "erased-"
 AGENT_STATES = ("offline", "available", "paused", "unknown")
+
+
+def is_stand_in(customer: str) -> bool:
+    """Whether it is the id that a forgotten customer left behind (CustomerErased): nobody is to be asked anything by it."""
+    return customer.startswith(STAND_IN)
 
 
 class Leg(Data):

@@ -87,7 +87,8 @@ class QualityDoors(Doors):
 
     @endpoint("GET", "/v1/evaluations", query=schemas.Evaluations, answer=schemas.EvaluationPage, roles=CONCERNED, tag="quality")
     def get_evaluations(self, request: Request) -> dict[str, Any]:
-        """Evaluations, the newest first. An agent sees their own; an evaluator none of a contact that they have yet to submit theirs of."""
+        """Evaluations, the newest first. An agent sees their own; an evaluator none of a contact that they have yet to submit theirs of, and of
+        others' neither score nor note where they might yet evaluate the contact."""
         return self.qa.list_evaluations(filters=paged(request), viewer=viewer(self, request))
 
     @endpoint("GET", "/v1/evaluations/{id}", answer=schemas.Evaluation, roles=CONCERNED, tag="quality")
@@ -267,7 +268,7 @@ class QualityDoors(Doors):
     @endpoint("POST", "/v1/calibrations/{id}/close", takes=(), answer=schemas.Calibration, roles=OPERATING, tag="quality")
     def post_close_calibration(self, request: Request) -> dict[str, Any]:
         """Everybody sees everybody's marks from now on, and agreement is computed."""
-        return self.qa.close_calibration(id=request.parameters["id"], by=who(request))
+        return self.qa.close_calibration(id=request.parameters["id"], by=who(request), viewer=viewer(self, request))
 
     @endpoint("POST", "/v1/analyses", body=schemas.AskAnalysis, answer=schemas.Analysis, status=202, roles=OPERATING, tag="quality")
     def post_analysis(self, request: Request) -> dict[str, Any]:
@@ -278,7 +279,7 @@ class QualityDoors(Doors):
 
     @endpoint("GET", "/v1/analyses", query=schemas.Analyses, answer=schemas.AnalysisPage, roles=EVALUATING, tag="quality")
     def get_analyses(self, request: Request) -> dict[str, Any]:
-        """Analyses without their results, the newest first; those that name people (gaming, calibration) to leads alone."""
+        """Analyses without their results, the newest first; those that name people to leads alone, and of calibrations those whose session they see."""
         query, seen = request.query, viewer(self, request)
         return self.qa.list_analyses(
             kind=query["kind"], subject=query["scorecard"], after=query["cursor"], limit=query["limit"], viewer=seen
@@ -287,7 +288,7 @@ class QualityDoors(Doors):
     @endpoint("GET", "/v1/analyses/{id}", answer=schemas.Analysis, roles=EVALUATING, tag="quality")
     def get_analysis(self, request: Request) -> dict[str, Any]:
         """How far an analysis is, and what it found; one of gaming to leads alone, and of the queues in their sight; one of a calibration to those
-        who took part, too."""
+        who see the calibration."""
         return self.qa.get_analysis(id=request.parameters["id"], viewer=viewer(self, request))
 
     @endpoint("GET", "/v1/flags", query=schemas.Flags, answer=schemas.FlagPage, roles=OPERATING, tag="quality")

@@ -12,7 +12,7 @@ from services.qa import handlers, store, studies
 from services.qa.handlers import Viewer
 from shared.errors import Conflict, Forbidden, Invalid, NotFound
 from tests.system import eventually
-from tests.unit.qa.house import ANNA, BAD, CARD, EVE, LEAD, OTTO, House, marks
+from tests.unit.qa.house import ANNA, BAD, CARD, EVE, GOOD, LEAD, OTTO, House, marks
 
 DAY = 86400.0
 TURNS = [{"speaker": "agent", "text": "Hello.", "start": 0.0, "end": 1.0}]
@@ -114,7 +114,7 @@ def test_an_agent_sees_their_own_once_it_is_submitted(house: House) -> None:
     assert house.see(id, ANNA)["score"] == 1.0
     with pytest.raises(NotFound):
         house.see(id, Viewer("bert", "bert", "agent", leads=False, agent=True))
-    assert house.look(handlers.list_evaluations, {"after": "", "limit": 9}, ANNA)["items"][0]["id"] == id
+    assert handlers.list_evaluations(house.units, {"after": "", "limit": 9}, ANNA)["items"][0]["id"] == id
 
 
 def test_a_scope_leaves_other_queues_out(house: House) -> None:
@@ -124,7 +124,7 @@ def test_a_scope_leaves_other_queues_out(house: House) -> None:
         house.see(id, elsewhere)
     with pytest.raises(NotFound):
         house.evaluate(house.call(), elsewhere)
-    assert house.look(handlers.list_evaluations, {"after": "", "limit": 9}, elsewhere)["items"] == []
+    assert handlers.list_evaluations(house.units, {"after": "", "limit": 9}, elsewhere)["items"] == []
 
 
 @pytest.mark.parametrize(
@@ -330,6 +330,85 @@ def test_who_has_read_the_first_marks_gives_no_second_opinion(house: House) -> N
     handlers.ask_second_opinion(house.units, one["id"], "olga", LEAD)
 
 
+@pytest.mark.parametrize("where", ["draft", "list", "answer"])
+def test_whoever_is_shown_anothers_marks_or_score_scores_that_contact_blind_no_more(house: House, where: str) -> None:
+    mia = Viewer("mia", "mia", "supervisor")
+    if where == "draft":
+        one = house.evaluate(house.call())
+        handlers.write_evaluation(house.units, one["id"], {"marks": marks(**BAD)}, "eve", EVE)
+        assert house.see(one["id"], mia)["marks"]
+        house.submit(one["id"])
+        handlers.dispute_evaluation(house.units, one["id"], "anna", "The customer said that it worked.", ANNA)
+    else:
+        one = disputed(house)
+    if where == "list":
+        (seen,) = handlers.list_evaluations(house.units, {"after": "", "limit": 9}, mia)["items"]
+        assert seen["score"] is not None
+    if where == "answer":
+        handlers.ask_second_opinion(house.units, one["id"], "olga", mia)
+        (second,) = (row.id for row in house.rows(store.evaluation) if row.purpose == "second_opinion")
+        handlers.drop_evaluation(house.units, second, "lea", LEAD)
+    with pytest.raises(Conflict, match="mia has looked at what somebody else marked"):
+        handlers.ask_second_opinion(house.units, one["id"], "mia", LEAD)
+
+
+def test_nobody_asks_themselves_for_a_second_opinion_and_reads_the_first(house: House) -> None:
+    one = disputed(house)
+    with pytest.raises(Conflict, match="name somebody else"):
+        handlers.ask_second_opinion(house.units, one["id"], "mia", Viewer("mia", "mia", "supervisor"))
+
+
+def test_a_list_keeps_the_score_from_those_who_might_evaluate_the_contact(house: House) -> None:
+    one = disputed(house)
+    (seen,) = handlers.list_evaluations(house.units, {"after": "", "limit": 9}, OTTO)["items"]
+    assert not {"score", "failed", "note"} & seen.keys()
+    for viewer in (EVE, ANNA):
+        (seen,) = handlers.list_evaluations(house.units, {"after": "", "limit": 9}, viewer)["items"]
+        assert seen["failed"] == ["customer"]
+    handlers.ask_second_opinion(house.units, one["id"], "otto", LEAD)
+
+
+def test_a_second_opinion_that_holds_counts_in_the_score_and_as_evidence(house: House) -> None:
+    contacts = [house.call() for _ in range(2)]
+    told = {"scorecard": "small", "from": 0.0, "to": 9e9, "size": 2, "risk_size": 0, "seed": 7, "evaluators": ["eve"], "due_days": 7.0}
+    studies.draw_sample(house.units, told, "lea", LEAD, lambda work, *arguments: work(*arguments))
+    plan = {
+        "contact": contacts[0], "scorecard": "small", "criterion": "solved", "cause": "knowledge", "owner": "lea",
+        "action": "Half an hour with Bob on the price list.", "due_at": house.at() + DAY, "check": {"kind": "evaluations", "evaluations": 1, "at_least": 1.0},
+    }  # fmt: skip
+    house.at.forward(-60)
+    finding = handlers.open_finding(house.units, plan, "lea", LEAD)
+    house.at.forward(60)
+    house.done(contacts[0], clear=1, solved="no")
+    one = house.done(contacts[1], clear=1, solved="no")
+    handlers.dispute_evaluation(house.units, one["id"], "anna", "The customer said that it worked.", ANNA)
+    handlers.ask_second_opinion(house.units, one["id"], "otto", LEAD)
+    (second,) = (row.id for row in house.rows(store.evaluation) if row.purpose == "second_opinion")
+    house.submit(second, OTTO, GOOD)
+    before = house.told("agent_scored")[-1]["score"]
+    house.at.forward(60)
+    handlers.close_evaluation(house.units, one["id"], "second", "The recording shows it.", "lea", LEAD)
+    after = house.told("agent_scored")[-1]
+    assert (after["score"] > before, after["evaluations"]) == (True, 2)
+    assert [told["evidence"]["evaluations"][-1] for told in house.told("gap_closed") if told["finding"] == finding["id"]] == [second]
+
+
+def test_what_a_calibration_says_of_evaluators_is_for_those_who_see_it(house: House) -> None:
+    told = {"title": "t", "scorecard": "small", "contacts": [house.call()], "evaluators": ["eve", "otto"]}
+    session = studies.open_calibration(house.units, told, "lea", LEAD)["id"]
+    for row in house.rows(store.evaluation):
+        house.submit(row.id, EVE if row.evaluator == "eve" else OTTO)
+    elsewhere, here = Viewer("max", "max", "supervisor", queues=["sales"]), Viewer("mia", "mia", "supervisor", queues=["support"])
+    with pytest.raises(NotFound):
+        studies.close_calibration(house.units, session, "max", elsewhere)
+    analysis = studies.close_calibration(house.units, session, "mia", here)["analysis"]
+    with pytest.raises(NotFound):
+        house.look(studies.get_analysis, analysis, elsewhere)
+    assert house.look(studies.get_analysis, analysis, here)["id"] == analysis
+    listed = [house.look(studies.list_analyses, "calibration", "", "", 9, viewer)["items"] for viewer in (elsewhere, here, LEAD)]
+    assert [[one["id"] for one in items] for items in listed] == [[], [analysis], [analysis]]
+
+
 @pytest.mark.parametrize("by", ["eve", "otto", "anna"])
 def test_nobody_decides_a_dispute_about_their_own_evaluation(house: House, by: str) -> None:
     one = disputed(house)
@@ -355,7 +434,7 @@ def test_what_is_found_about_somebody_who_leads_is_not_for_those_they_lead(house
     house.person("anna", "supervisor")
     one = house.done()
     for viewer, seen in ((OTTO, False), (EVE, True), (LEAD, True), (ANNA, True)):
-        listed = house.look(handlers.list_evaluations, {"after": "", "limit": 9}, viewer)["items"]
+        listed = handlers.list_evaluations(house.units, {"after": "", "limit": 9}, viewer)["items"]
         assert ([told["id"] for told in listed] == [one["id"]]) is seen
     with pytest.raises(NotFound):
         house.see(one["id"], OTTO)
@@ -375,7 +454,7 @@ def test_what_is_submitted_while_its_calibration_closes_is_kept(house: House) ->
     with ThreadPoolExecutor(1) as pool:
         with house.units() as work:
             store.change(work.connection, store.evaluation, last.id, state="submitted", submitted_at=house.at())
-            closing = pool.submit(studies.close_calibration, house.units, session, "lea")
+            closing = pool.submit(studies.close_calibration, house.units, session, "lea", LEAD)
             waiting = text("select count(*) from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()")
             eventually(lambda: house.look(lambda connection: connection.scalar(waiting)))
         assert closing.result()["submitted"] == {"eve": 2, "otto": 2}

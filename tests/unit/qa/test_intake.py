@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from services.qa import handlers, reports, store
 from shared.bus.envelope import Event
+from shared.contracts.gateway import STAND_IN
 from shared.ids import new_id
 from tests.unit.qa.house import House
 
@@ -41,6 +42,16 @@ def test_what_a_pbx_calls_hold_time_is_the_wait(house: House) -> None:
     handlers.put_transcript(house.units, id, [{"speaker": "agent", "text": "Hello!"}], "en", None)
     row = house.contact(id)
     assert (row["silence_seconds"], row["holds"], row["hold_seconds"]) == (3.0, 2, 40.0)
+
+
+def test_a_corrected_wait_holds(house: House) -> None:
+    id = house.call(waited_seconds=12.0)
+    house.gate("ended", id, 3, leg={"hold_seconds": 12.0})
+    house.gate("corrected", id, 4, leg={"hold_seconds": 21.0})
+    assert house.contact(id)["waited_seconds"] == 21.0
+    house.route("transferred", id, 5, agent="bert", target="billing")
+    house.gate("corrected", id, 6, leg={"hold_seconds": 3.0, "outcome": "transferred"})
+    assert house.contact(id)["waited_seconds"] == 21.0, "the wait is that of the last leg"
 
 
 def test_what_comes_late_or_again_changes_nothing(house: House) -> None:
@@ -264,3 +275,22 @@ def test_an_answer_that_comes_too_late_is_kept_marked_and_in_no_figure(house: Ho
     assert (told[quick].late, told[quick].csat) == (False, 5), "what was said in time stands"
     (group,) = house.look(reports.surveys, {"from": 0.0, "to": 9e9, "by": "queue"})["groups"]
     assert (group["asked"], group["answered"], group["late"], group["satisfaction"]["value"]) == (2, 1, 1, 5.0)
+
+
+def test_an_answer_in_time_stands_even_where_a_late_one_was_told_first(house: House) -> None:
+    handlers.put_survey_rule(house.units, "support", {"enabled": True, "answer_days": 1.0})
+    contact = house.call()
+    house.at.forward(600)
+    handlers.send_due(house.units)
+    in_time = house.at() + 60
+    house.at.forward(2 * DAY)
+    house.answer(contact, satisfied=1)
+    house.answer(contact, satisfied=5, at=in_time)
+    (one,) = house.rows(store.survey)
+    assert (one.csat, one.late) == (5, False)
+
+
+def test_nobody_is_asked_by_the_stand_in_of_who_was_forgotten_while_in_contact(house: House) -> None:
+    handlers.put_survey_rule(house.units, "support", {"enabled": True, "share": 1.0})
+    house.call(customer=STAND_IN + new_id())
+    assert house.rows(store.survey) == []
