@@ -314,14 +314,14 @@ def take_in(units: UnitOfWork, posts: Sequence[Taken]) -> list[Receipt]:
     with units() as work:
         contacts = _welcome(work, [(post.source, post.reading.observations[0], post.arrival) for post in posts if post.arrival])
         answers_of_post = [_known_answers(work, post) for post in posts]
-        for answers in answers_of_post:
-            for key, _, _ in answers:
+        for known in answers_of_post:
+            for key, _, _ in known:
                 row = {"source": key[0], "key": key[1], "observation": {}, "received_at": moment, "processed_at": moment}
                 distinct.setdefault(key, row)
         # all keys in one statement, which writes them in their order: in several, two gateways could wait for each other for ever
         rows = bulk.insert(work.connection, store.intake, list(distinct.values()), key=("source", "key"), returning=("source", "key"))
         new = {(row.source, row.key) for row in rows}
-        answered = [_take_answers(work, answers, new, moment) for answers in answers_of_post]
+        answered = [_take_answers(work, known, new, moment) for known in answers_of_post]
         _keep_refused(work, posts, moment)
     receipts = []
     for post, keys, answers in zip(posts, keys_of_post, answered, strict=True):

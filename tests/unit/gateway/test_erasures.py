@@ -165,7 +165,9 @@ def test_what_arrives_after_the_erasure_is_forgotten_a_day_later(units: UnitOfWo
     id = call(units)
     erasures.erase(units, "c1", mark)
     work_through(units)
-    late = Observation("api", "completed", f"api|{id}|late", AT + 9, call=id, linked=f"{id}-2", queue="sales", caller=NUMBER, name="Li Chan")
+    late = Observation(
+        "api", "completed", f"api|{id}|late", AT + 9, call=id, linked=f"{id}-2", queue="sales", caller=NUMBER, name="Li Chan"
+    )
     handlers.take_in(units, [Taken("pbx1", "contacts", Reading([late]))])
     handlers.correlate(units, "", mark)
     later = Observation("api", "completed", f"api|{id}|later", AT + 9, call=f"{id}-2", caller=NUMBER)  # by a name that it got since
