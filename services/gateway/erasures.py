@@ -46,6 +46,10 @@ PERSONAL = ("caller", "name", "recording")
 SLICE = 2000
 AGAIN_SECONDS = 86400.0
 """Told again after so long: what was under way to somebody else when it was told first has come to rest by then."""
+TOLD_AGAIN = 0.0
+"""Stands for `again_at` from then on."""
+NAMES_OF_CALLS = ("call", "linked", "member_call")
+"""Where an observation names calls."""
 
 erasure = Table(
     "erasure",
@@ -79,22 +83,17 @@ def erase(units: UnitOfWork, id: str, mark: Callable[[str], str]) -> dict[str, A
         rows = _contacts_of(connection, id, refs)
         if under_way := sorted(row.id for row in rows if row.is_open):
             raise Conflict("a contact with this customer is under way: erase when it has ended", contacts=under_way[:10])
-        for row in rows:
-            _forget_person(row, stand_in if row.wishes.get("customer") else "")
-        store.save_contacts(connection, rows)
         ids = [row.id for row in rows]
-        recordings = connection.execute(delete(recording).where(recording.c.contact.in_(ids))).rowcount
-        connection.execute(delete(recorded_call).where(recorded_call.c.contact.in_(ids)))
-        connection.execute(delete(promised_callback).where(promised_callback.c.contact.in_(ids)))
+        recordings = _forget_contacts(connection, rows, stand_in)
+        for some in _slices(ids):
+            connection.execute(delete(promised_callback).where(promised_callback.c.contact.in_(some)))
         connection.execute(delete(customer_number).where(customer_number.c.customer == id))
         connection.execute(delete(customer).where(customer.c.id == id))
         for number in numbers:
             connection.execute(delete(refused).where(refused.c.body.contains(number.removeprefix("+"))))
-        calls = connection.execute(select(call_alias.c.source, call_alias.c.alias).where(call_alias.c.contact.in_(ids))).all()
         job = {
-            "id": new_id(), "customer": id, "stand_in": stand_in, "contacts": ids, "calls": [list(call) for call in calls],
-            "intake_from": 0, "intake_to": connection.scalar(select(func.max(intake.c.seq))) or 0,
-            "stream_from": 0, "stream_to": connection.scalar(select(func.max(stream_event.c.position))) or 0,
+            "id": new_id(), "customer": id, "stand_in": stand_in, "contacts": ids,
+            "intake_from": 0, "stream_from": 0, **_what_to_search(connection, ids),
             "again_at": moment + AGAIN_SECONDS,
         }  # fmt: skip
         connection.execute(insert(erasure).values(**job))
@@ -123,6 +122,34 @@ def _contacts_of(connection: Connection, id: str, refs: Iterable[str]) -> list[C
     return list(store.load_contacts(connection, (row.id for row in found)).values())
 
 
+def _forget_contacts(connection: Connection, rows: Sequence[ContactRow], stand_in: str) -> int:
+    """Returns how many recordings nobody finds any more."""
+    for row in rows:
+        _forget_person(row, stand_in if row.wishes.get("customer") else "")
+    store.save_contacts(connection, rows)
+    recordings = 0
+    for ids in _slices([row.id for row in rows]):
+        recordings += connection.execute(delete(recording).where(recording.c.contact.in_(ids))).rowcount
+        connection.execute(delete(recorded_call).where(recorded_call.c.contact.in_(ids)))
+    return recordings
+
+
+def _what_to_search(connection: Connection, contacts: Sequence[str]) -> dict[str, Any]:
+    """By which calls, and up to where."""
+    calls: list[list[str]] = []
+    for some in _slices(contacts):
+        query = select(call_alias.c.source, call_alias.c.alias).where(call_alias.c.contact.in_(some))
+        calls += [list(row) for row in connection.execute(query)]
+    intake_to = connection.scalar(select(func.max(intake.c.seq))) or 0
+    stream_to = connection.scalar(select(func.max(stream_event.c.position))) or 0
+    return {"calls": calls, "intake_to": intake_to, "stream_to": stream_to}
+
+
+def _slices(ids: Sequence[str]) -> list[Sequence[str]]:
+    """No statement takes any number of variables."""
+    return [ids[start : start + SLICE] for start in range(0, len(ids), SLICE)]
+
+
 def _forget_person(row: ContactRow, stand_in: str) -> None:
     facts = {name: value for name, value in row.wishes.get("facts", {}).items() if name != "caller_ref"}
     row.wishes = {**row.wishes, "facts": facts, **({"customer": stand_in} if stand_in else {})}
@@ -144,36 +171,46 @@ def step(units: UnitOfWork) -> bool:
         if job is None:
             return False
         if job.intake_from < job.intake_to:
-            _search_intake(connection, job)
-            where = {"intake_from": job.intake_from + SLICE}
+            where = {"intake_from": min(job.intake_from + SLICE, job.intake_to)}
+            _search_intake(connection, job, where["intake_from"])
         elif job.stream_from < job.stream_to:
-            _search_stream(connection, job)
-            where = {"stream_from": job.stream_from + SLICE}
+            where = {"stream_from": min(job.stream_from + SLICE, job.stream_to)}
+            _search_stream(connection, job, where["stream_from"])
+        elif job.again_at != TOLD_AGAIN:
+            where = _again(work, job)
         else:
-            _announce(work, job.customer, job.stand_in, job.contacts, clock.now())
             connection.execute(delete(table).where(table.c.id == job.id))
             return True
         connection.execute(update(table).where(table.c.id == job.id).values(**where))
     return True
 
 
-def _search_intake(connection: Connection, job: Any) -> None:
+def _again(work: Work, job: Any) -> dict[str, Any]:
+    """What came of these contacts since is forgotten as well. Returns what is to be searched yet: from where the search ended, up to now."""
+    connection = work.connection
+    sources = {row.source for row in store.load_contacts(connection, job.contacts).values()}
+    store.lock_aliases(connection, sources)
+    _forget_contacts(connection, list(store.load_contacts(connection, job.contacts).values()), job.stand_in)
+    _announce(work, job.customer, job.stand_in, job.contacts, clock.now())
+    searched = {"intake_from": min(job.intake_from, job.intake_to), "stream_from": min(job.stream_from, job.stream_to)}
+    return {**searched, **_what_to_search(connection, job.contacts), "again_at": TOLD_AGAIN}
+
+
+def _search_intake(connection: Connection, job: Any, to: int) -> None:
     calls = {(source, call) for source, call in job.calls}
-    if not calls:
-        return
-    query = select(intake.c.seq, intake.c.observation).where(
-        intake.c.seq > job.intake_from,
-        intake.c.seq <= job.intake_from + SLICE,
-        intake.c.source.in_({source for source, _ in calls}),
-        or_(*(intake.c.observation[name].as_string().in_({call for _, call in calls}) for name in ("call", "linked", "member_call"))),
+    query = select(intake.c.seq, intake.c.source, intake.c.observation).where(
+        intake.c.seq > job.intake_from, intake.c.seq <= to, intake.c.source.in_({source for source, _ in calls})
     )
     for row in connection.execute(query).all():
-        connection.execute(update(intake).where(intake.c.seq == row.seq).values(observation=_impersonal(row.observation)))
+        if any((row.source, row.observation.get(name)) in calls for name in NAMES_OF_CALLS):
+            connection.execute(update(intake).where(intake.c.seq == row.seq).values(observation=_impersonal(row.observation)))
 
 
-def _search_stream(connection: Connection, job: Any) -> None:
+def _search_stream(connection: Connection, job: Any, to: int) -> None:
     """Whatever was announced of these contacts: it tells whose they were, and what was said in them."""
-    table = stream_event
-    searched = table.c.position > job.stream_from, table.c.position <= job.stream_from + SLICE
+    table, contacts = stream_event, set(job.contacts)
     newest = select(func.max(table.c.position)).scalar_subquery()  # stays, so that its position is known
-    connection.execute(delete(table).where(*searched, table.c.contact.in_(job.contacts), table.c.position < newest))
+    searched = table.c.position > job.stream_from, table.c.position <= to, table.c.position < newest
+    rows = connection.execute(select(table.c.position, table.c.contact).where(*searched, table.c.contact.is_not(None))).all()
+    theirs = [row.position for row in rows if row.contact in contacts]
+    connection.execute(delete(table).where(table.c.position.in_(theirs)))

@@ -303,19 +303,25 @@ def take_in(units: UnitOfWork, posts: Sequence[Taken]) -> list[Receipt]:
     for post in posts:
         keys = []
         for observation in post.reading.observations:
-            key = (post.source, hashlib.blake2b(observation.key.encode(), digest_size=16).hexdigest())
+            key = _key(post.source, observation.key)
             keys.append(key)
             if key not in distinct:
                 told = observation.to_dict()
                 if post.trace:
                     told[TRACE] = post.trace
-                distinct[key] = {"source": key[0], "key": key[1], "observation": told, "received_at": moment}
+                distinct[key] = {"source": key[0], "key": key[1], "observation": told, "received_at": moment, "processed_at": None}
         keys_of_post.append(keys)
     with units() as work:
+        contacts = _welcome(work, [(post.source, post.reading.observations[0], post.arrival) for post in posts if post.arrival])
+        answers_of_post = [_known_answers(work, post) for post in posts]
+        for known in answers_of_post:
+            for key, _, _ in known:
+                row = {"source": key[0], "key": key[1], "observation": {}, "received_at": moment, "processed_at": moment}
+                distinct.setdefault(key, row)
+        # all keys in one statement, which writes them in their order: in several, two gateways could wait for each other for ever
         rows = bulk.insert(work.connection, store.intake, list(distinct.values()), key=("source", "key"), returning=("source", "key"))
         new = {(row.source, row.key) for row in rows}
-        contacts = _welcome(work, [(post.source, post.reading.observations[0], post.arrival) for post in posts if post.arrival])
-        answered = [_take_answers(work, post, moment) if post.reading.answers else 0 for post in posts]
+        answered = [_take_answers(work, known, new, moment) for known in answers_of_post]
         _keep_refused(work, posts, moment)
     receipts = []
     for post, keys, answers in zip(posts, keys_of_post, answered, strict=True):
@@ -332,27 +338,34 @@ def _receipt(reading: Reading, accepted: int, contact: str | None) -> Receipt:
     return Receipt(accepted, told - accepted, reading.ignored, rejected, len(reading.rejected), contact)
 
 
-def _take_answers(work: Work, post: Taken, moment: float) -> int:
-    """Announce what customers said; how many of it was new. Of a contact that nobody knows it is refused."""
+Key = tuple[str, str]
+
+
+def _key(source: str, key: str) -> Key:
+    return source, hashlib.blake2b(key.encode(), digest_size=16).hexdigest()
+
+
+def _known_answers(work: Work, post: Taken) -> list[tuple[Key, Answer, str]]:
+    """What customers said, with its key and its contact. Of a contact that nobody knows it is refused."""
     reading, known = post.reading, []
     for answer in reading.answers:
         try:
-            known.append((answer, contact_named(work.connection, answer.contact)))
+            known.append((_key(post.source, answer.key), answer, contact_named(work.connection, answer.contact)))
         except NotFound as unknown:
             reading.rejected.append((answer.number, str(unknown), answer.text))
-    reading.answers = [answer for answer, _ in known]
-    digests = [hashlib.blake2b(answer.key.encode(), digest_size=16).hexdigest() for answer, _ in known]
-    rows = [
-        {"source": post.source, "key": digest, "observation": {}, "received_at": moment, "processed_at": moment}
-        for digest in dict.fromkeys(digests)
-    ]
-    written = bulk.insert(work.connection, store.intake, rows, key=("source", "key"), returning=("key",))
-    new = {row.key for row in written}
-    for (answer, contact), digest in zip(known, digests, strict=True):
-        if digest in new:
-            new.discard(digest)
+    reading.answers = [answer for _, answer, _ in known]
+    return known
+
+
+def _take_answers(work: Work, answers: Iterable[tuple[Key, Answer, str]], new: set[Key], moment: float) -> int:
+    """Announce those that are new, which are no longer then; how many they were."""
+    taken = 0
+    for key, answer, contact in answers:
+        if key in new:
+            new.discard(key)
+            taken += 1
             announce_answer(work, new_id(), contact, answer.told, min(answer.at, moment))
-    return len(written)
+    return taken
 
 
 def announce_answer(work: Work, id: str, contact: str, told: Mapping[str, Any], at: float) -> None:

@@ -134,14 +134,18 @@ def climb_due(units: UnitOfWork, armed: Armed) -> list[float]:
     """Do what is due now; returns by how many seconds each was late when it was written."""
     moments = []
     with units() as work:
+        known, of_version = armed.known, armed.ladders
         climbing = store.lock_due(work.connection, armed.ids, clock.now())
+        if not climbing:  # another process that holds all of them, frozen maybe, must not keep the rest waiting
+            climbing = store.lock_soonest_due(work.connection, DUE_AT_ONCE, clock.now())
+            known, of_version = _known(work.connection, {one.topic for one in climbing}), _ladders(work.connection, climbing)
         for one in climbing:
             moments.append(one.next_at or 0.0)
-            ladder = armed.ladders[one.ladder, one.ladder_version]
+            ladder = of_version[one.ladder, one.ladder_version]
             if one.state == "claimed":
                 assert one.claimed_by
                 one.release(one.claimed_by, ladder, clock.now(), "silence")
-            _climb_while_due(one, ladder, clock.now(), lambda: armed.known)
+            _climb_while_due(one, ladder, clock.now(), lambda: known)
         finish(work, *climbing)
     return [clock.now() - moment for moment in moments]
 

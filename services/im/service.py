@@ -20,7 +20,7 @@ from shared.runtime.loops import RelayLoop, consumes, continuously
 from shared.runtime.rpc import rpc
 
 LONGEST_PAUSE = 0.25
-LOCKED_PAUSE = 0.005
+LOCKED_PAUSE = 0.05
 FORGET_EVERY = 3600.0
 
 Change = Callable[[Escalation, Ladder, float], Any]

@@ -13,6 +13,7 @@ from sqlalchemy import (
     Index,
     Integer,
     MetaData,
+    Select,
     Table,
     Text,
     and_,
@@ -246,7 +247,19 @@ def soonest_due(connection: Connection, most: int) -> Sequence[Any]:
 
 def lock_due(connection: Connection, ids: Iterable[str], now: float) -> list[Escalation]:
     """Those of these of which something is still due, for this transaction alone; what another works at is left to it."""
-    query = select(escalation).where(escalation.c.id.in_(list(ids)), escalation.c.next_at <= now).order_by(escalation.c.next_at)
+    return _lock_free(connection, _due_by(now).where(escalation.c.id.in_(list(ids))))
+
+
+def lock_soonest_due(connection: Connection, most: int, now: float) -> list[Escalation]:
+    """What is due and nobody works at, for this transaction alone."""
+    return _lock_free(connection, _due_by(now).limit(most))
+
+
+def _due_by(now: float) -> Select[Any]:
+    return select(escalation).where(escalation.c.next_at <= now).order_by(escalation.c.next_at)
+
+
+def _lock_free(connection: Connection, query: Select[Any]) -> list[Escalation]:
     return [_escalation(row) for row in connection.execute(query.with_for_update(skip_locked=True)).mappings()]
 
 

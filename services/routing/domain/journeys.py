@@ -182,8 +182,8 @@ class Journeys(Agents):
     def forget_customer(self, customer: str, stand_in: str, contacts: Collection[str], now: float) -> None:
         """Nothing tells who they were any more; whoever was promised a callback gets none, for the number is forgotten too. A call that is
         being dialled goes on: it is forgotten when that is said again."""
-        self.now = now
-        for contact in [one for one in self.contacts.values() if one.customer == customer or one.id in contacts]:
+        self.now, theirs = now, frozenset(contacts)
+        for contact in [one for one in self.contacts.values() if one.customer == customer or one.id in theirs]:
             if contact.is_promised and contact.state == "assigned":
                 continue
             if contact.is_promised:

@@ -6,6 +6,7 @@ from typing import Any
 
 import orjson
 import pytest
+import sqlalchemy
 from sqlalchemy import insert, select
 
 from services.gateway import customers, erasures, handlers, recordings, store, stream_log
@@ -158,6 +159,72 @@ def test_a_day_later_it_is_told_again_and_the_id_is_forgotten_too(units: UnitOfW
     assert {**first, "at": 0} == {**second, "at": 0}
     with units.database.reading() as connection:
         assert connection.execute(select(erasures.erasure)).all() == []
+
+
+def test_what_arrives_after_the_erasure_is_forgotten_a_day_later(units: UnitOfWork, at: SetClock) -> None:
+    id = call(units)
+    erasures.erase(units, "c1", mark)
+    work_through(units)
+    late = Observation(
+        "api", "completed", f"api|{id}|late", AT + 9, call=id, linked=f"{id}-2", queue="sales", caller=NUMBER, name="Li Chan"
+    )
+    handlers.take_in(units, [Taken("pbx1", "contacts", Reading([late]))])
+    handlers.correlate(units, "", mark)
+    later = Observation("api", "completed", f"api|{id}|later", AT + 9, call=f"{id}-2", caller=NUMBER)  # by a name that it got since
+    handlers.take_in(units, [Taken("pbx1", "contacts", Reading([later]))])
+    handlers.correlate(units, "", mark)
+    kept = {"call": id, "location": f"/rec/{NUMBER}.wav", "failed": False, "muted": [], "consent": "unknown", "sequence": 1}
+    row = {"type": "im.message_posted.v1", "at": AT, "subject": id, "body": {"text": f"{NUMBER} asks"}}
+    with units() as work:
+        work.connection.execute(insert(recordings.recording).values(id=new_id(), contact=id, source="pbx1", **kept))
+        log = [{**row, "id": new_id(), "contact": id}, {**row, "id": new_id(), "contact": None, "body": {}}]
+        work.connection.execute(insert(stream_log.stream_event), log)
+    assert NUMBER in everything(units)
+    at.forward(erasures.AGAIN_SECONDS)
+    work_through(units)
+    left = everything(units)
+    assert [word for word in (NUMBER, "Li Chan", '"c1"', mark(NUMBER), " asks") if word in left] == []
+    with units.database.reading() as connection:
+        assert connection.execute(select(erasures.erasure)).all() == []
+
+
+def test_a_call_of_the_same_name_at_another_pbx_keeps_what_is_its_own(units: UnitOfWork) -> None:
+    customers.put(units, "c2", {"numbers": [OTHER]})
+    first, second = new_id(), new_id()
+    for source, call_id, caller in (("pbx1", first, NUMBER), ("pbx2", second, NUMBER), ("pbx2", first, OTHER)):
+        told = [
+            Observation("api", "entered", f"api|{call_id}", AT, call=call_id, queue="sales", caller=caller),
+            Observation("api", "abandoned", f"api|{call_id}|over", AT + 9, call=call_id, queue="sales"),
+        ]
+        handlers.take_in(units, [Taken(source, "contacts", Reading(told), Arrival(new_id()))])
+    while handlers.correlate(units, "", mark):
+        pass
+    assert erasures.erase(units, "c1", mark)["contacts"] == 2
+    work_through(units)
+    with units.database.reading() as connection:
+        rows = connection.execute(select(store.intake.c.source, store.intake.c.observation).order_by(store.intake.c.seq)).all()
+    assert [row.observation["caller"] for row in rows if row.observation.get("caller")] == [OTHER]
+
+
+def test_no_statement_grows_with_the_number_of_calls(units: UnitOfWork, at: SetClock, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(erasures, "SLICE", 20)
+    id = call(units)
+    with units() as work:
+        store.save_aliases(work.connection, {("pbx1", f"{id}-{number}"): id for number in range(300)})
+    variables = []
+
+    def count(_connection: Any, _cursor: Any, _statement: str, parameters: Any, *_more: Any) -> None:
+        variables.append(len(parameters))
+
+    sqlalchemy.event.listen(units.database.engine, "before_cursor_execute", count)
+    try:
+        erasures.erase(units, "c1", mark)
+        at.forward(erasures.AGAIN_SECONDS)
+        work_through(units)
+    finally:
+        sqlalchemy.event.remove(units.database.engine, "before_cursor_execute", count)
+    assert NUMBER not in everything(units)
+    assert max(variables) < 50
 
 
 @pytest.mark.parametrize("id", ["", "x" * 201, "+49301234567", "erased-1"])

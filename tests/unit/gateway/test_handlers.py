@@ -9,11 +9,12 @@ from typing import Any
 
 import orjson
 import pytest
+import sqlalchemy
 from sqlalchemy import func, select
 
 from services.gateway import handlers, store
 from services.gateway.domain.observation import Observation
-from services.gateway.handlers import Arrival, Reading, Receipt, Taken
+from services.gateway.handlers import Answer, Arrival, Reading, Receipt, Taken
 from services.routing import handlers as routing
 from services.routing import reports
 from services.routing import store as routing_store
@@ -106,6 +107,31 @@ def test_a_receipt_counts_what_was_new_known_of_no_concern_and_unreadable(gatewa
         (4, "a queue_log line is epoch|callid|queue|agent|EVENT|data…".replace("…", "")),
         (6, "the line is not valid UTF-8"),
     ]
+
+
+def test_keys_of_all_that_posts_tell_are_written_in_one_statement(gateway: Gateway) -> None:
+    """In their order: with several statements two gateways that take in the same could wait for each other."""
+    entered = [Observation("api", "entered", f"api|{call}", 1795296250.0, call=call, queue="sales") for call in ("1.1", "2.1")]
+    said = [Answer(1, "a1", "pbx1:2.1", {"satisfied": 4}, 1795296290.0, "{}"), Answer(2, "a2", "pbx1:9.9", {}, 1795296290.0, "{}")]
+    posts = [
+        Taken("pbx1", "events", Reading([entered[0]], answers=said)),
+        Taken("pbx1", "events", Reading(answers=[said[0]])),
+        Taken("pbx1", "contacts", Reading([entered[1]]), Arrival(new_id())),  # whoever answers may do so at once
+    ]
+    statements: list[str] = []
+
+    def note(_connection: Any, _cursor: Any, statement: str, *_more: Any) -> None:
+        statements.append(statement)
+
+    sqlalchemy.event.listen(gateway.units.database.engine, "before_cursor_execute", note)
+    try:
+        receipts = handlers.take_in(gateway.units, posts)
+    finally:
+        sqlalchemy.event.remove(gateway.units.database.engine, "before_cursor_execute", note)
+    assert len([one for one in statements if one.lstrip().lower().startswith("insert into intake")]) == 1
+    assert [(one.accepted, one.duplicate, one.rejected_total) for one in receipts] == [(2, 0, 1), (0, 1, 0), (1, 0, 0)]
+    assert [row["type"] for row in gateway.rows()] == ["gateway.survey_answered.v1"]
+    assert sorted(row.observation["call"] for row in gateway.kept(store.intake) if row.processed_at is None) == ["1.1", "2.1"]
 
 
 def test_what_comes_of_a_post_belongs_to_its_trace(gateway: Gateway) -> None:

@@ -214,6 +214,26 @@ def test_a_question_that_another_process_holds_keeps_no_other_waiting(house: Hou
     assert [len(house.get(id)["steps"]) for id in (held, other)] == [2, 2]
 
 
+def test_a_process_that_holds_all_that_is_due_first_stops_no_ladder_but_those(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(handlers, "DUE_AT_ONCE", 1)
+    held = house.ask()["id"]
+    house.at.forward(1)
+    other = house.ask()["id"]
+    house.at.forward(8)
+    with house.units.database.transaction() as connection:
+        store.lock(connection, held)
+        with house.units.database.reading() as reading:
+            armed = handlers.arm(reading)
+        assert list(armed.ids) == [held]
+        if not house.units.database.sqlite:
+            assert handlers.climb_due(house.units, armed) == [0.0]
+            assert handlers.climb_due(house.units, armed) == []
+            assert [len(house.get(id)["steps"]) for id in (held, other)] == [1, 2]
+    while climb(house.units):
+        pass
+    assert [len(house.get(id)["steps"]) for id in (held, other)] == [2, 2]
+
+
 def test_who_is_not_heard_of_is_not_asked(house: House) -> None:
     house.at.forward(handlers.PRESENT_SECONDS + 1)
     handlers.heartbeat(house.units, ["eve"])
