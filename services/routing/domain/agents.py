@@ -152,9 +152,7 @@ class Agents(Book):
             agent = self.agent(agent_id)
             if agent.certificates is None:
                 agent.certificates = dict.fromkeys(agent.channels)
-            agent.certificates.pop(
-                channel, None
-            )  # training gives no permit beside a certificate of its own: the profile's channel gives way
+            agent.certificates.pop(channel, None)  # it can only be the profile's: training gives no permit beside a certificate
             if word["supervisor"] != agent_id:
                 permit: Permit = {"supervisor": word["supervisor"], "per_day": word["per_day"], "until": word["until"]}
                 if word.get("queues"):

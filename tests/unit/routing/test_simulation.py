@@ -359,6 +359,17 @@ def test_pauses_are_those_of_agents_for_whom_somebody_waits() -> None:
     assert scenario.draw(served("ann", starts, 10.0), Scenario(), workers, [], 1).calls[0].wrap_up == 0.0
 
 
+def test_a_small_centre_has_time_after_calls_too() -> None:
+    """Ten pauses of 6 or 20 s are too few for a staircase: the exponential tail is all that is known, cut at the longest pause."""
+    starts = np.cumsum([0.0] + [16.0, 30.0] * 5).tolist()
+    crowd = tuple((at, 100.0) for at in np.arange(0.0, starts[-1], 50.0).tolist())
+    workers = scenario.staffing(record := served("ann", starts, 10.0, crowd), Scenario(least_calls=1))[0]
+    assert len(scenario.pauses(record, workers).times) == 0
+    drawn = [call.wrap_up for seed in range(100) for call in scenario.draw(record, Scenario(), workers, [], seed).calls]
+    assert 0 <= min(drawn) < max(drawn) <= 60
+    assert np.mean(drawn) == pytest.approx(13, rel=0.15)
+
+
 def test_presence_found_from_the_calls_gives_the_recorded_waits_back() -> None:
     """Played under the recorded strategy. Absences that no caller met are not found, so that waits come out somewhat short: by 11 %.
     Were presence to end with the last call and not in its middle, it would be 28 %."""
