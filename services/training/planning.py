@@ -9,8 +9,9 @@ import signal
 import subprocess
 import sys
 import threading
+from bisect import bisect_left, bisect_right
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import date, timedelta
 from functools import cache
@@ -173,32 +174,47 @@ def problem_of(connection: Connection, told: Mapping[str, Any]) -> tuple[Problem
         name: one for name, one in all_known(connection, "resources").items() if not one.site or not sites or one.site in sites
     }
     people = [row for row in store.people(connection) if not sites or row["site"] in sites]
-    site_of = {**{id: one.site for id, one in resources.items()}, **{row["id"]: row["site"] for row in people}}
-    zones = sorted({limits.zone, *(limits.zone_of(site) for site in site_of.values())})
+    places = {*(one.site for one in resources.values()), *(row["site"] for row in people)}
+    zones = sorted({limits.zone, *map(limits.zone_of, places)})
     spans = {zone: [_moments(limits, zone, day, half) for day, half in slots] for zone in zones}
     overlaps = _overlaps(spans, 3 * len(limits.halves)) if len(zones) > 1 else ()
+    in_time = {zone: sorted((*span, number) for number, span in enumerate(of)) for zone, of in spans.items()}  # all are of one length
+    begins = {zone: [begin for begin, _, _ in of] for zone, of in in_time.items()}
+    overs = {zone: [over for _, over, _ in of] for zone, of in in_time.items()}
 
     @cache
-    def at(site: str, starts: float, ends: float) -> set[int]:
+    def at(site: str, starts: float, ends: float) -> frozenset[int]:
         """The half-days of a site, or where none is named of any, that something from the one moment to the other touches."""
-        return {
-            n for zone in ([limits.zone_of(site)] if site else zones) for n, (a, b) in enumerate(spans[zone]) if a < ends and starts < b
-        }
+        return frozenset(
+            number
+            for zone in ([limits.zone_of(site)] if site else zones)
+            for _, _, number in in_time[zone][bisect_right(overs[zone], starts) : bisect_left(begins[zone], ends)]
+        )
 
     def is_to_come(site: str, number: int) -> bool:
         """And it is one there: the change to summer time leaves some out."""
         return all(begins > now for begins, ends in (spans[zone][number] for zone in ([limits.zone_of(site)] if site else zones)))
 
-    taken: defaultdict[str, set[int]] = defaultdict(set)
-    for resource, starts, ends in connection.execute(select(store.booking.c.resource, store.booking.c.starts_at, store.booking.c.ends_at).where(
-        store.booking.c.ends_at > now
-    )):  # fmt: skip
-        taken[resource] |= at(site_of.get(resource, ""), starts, ends)
+    def during(site: str, of: Iterable[tuple[float, float]]) -> frozenset[int]:
+        return frozenset().union(*(at(site, *span) for span in of))
+
+    booking, last_over = store.booking, max((over for of in overs.values() for over in of), default=now)
+    booked: defaultdict[str, list[tuple[float, float]]] = defaultdict(list)
+    query = select(booking.c.resource, booking.c.starts_at, booking.c.ends_at)
+    for resource, starts, ends in connection.execute(query.where(booking.c.ends_at > now, booking.c.starts_at < last_over)):
+        booked[resource].append((starts, ends))
+    seated, coming = _seats(connection, now)
+
+    def taken(id: str, one: Resource) -> frozenset[int]:
+        return during(one.site, [*booked.get(id, ()), *(seated.get(id, ()) if one.kind == "trainer" else ())])
+
     open = {
-        id: frozenset(n for n, slot in enumerate(slots) if one.is_open(*slot) and n not in taken[id] and is_to_come(one.site, n))
+        id: frozenset(n for n, slot in enumerate(slots) if one.is_open(*slot) and is_to_come(one.site, n)) - taken(id, one)
         for id, one in resources.items()
     }
-    learners, team_sizes, busy, lacking = _learners(connection, people, told, limits, there, at, taken)
+    away = {row["id"]: during(row["site"], seated.get(row["id"], ())) for row in people}
+    teaching = {row["id"]: during(row["site"], booked.get(row["id"], ())) for row in people}
+    learners, team_sizes, busy, lacking = _learners(connection, people, told, limits, there, coming, away, teaching)
     problem = Problem(
         len(slots),
         tuple(Room(id, one.site, one.capacity, open[id]) for id, one in resources.items() if one.kind == "room"),
@@ -227,22 +243,26 @@ def _overlaps(spans: Mapping[str, Sequence[tuple[float, float]]], reach: int) ->
     return tuple(told)
 
 
+def _seats(connection: Connection, now: float) -> tuple[dict[str, list[tuple[float, float]]], dict[str, set[str]]]:
+    """By person when they sit in sessions to come, and of which courses."""
+    seat = store.seat
+    seated: defaultdict[str, list[tuple[float, float]]] = defaultdict(list)
+    coming: defaultdict[str, set[str]] = defaultdict(set)
+    query = select(seat.c.person, seat.c.course, seat.c.starts_at, seat.c.ends_at).join(store.session, store.session.c.id == seat.c.session)
+    for person, course, starts, ends in connection.execute(
+        query.where(seat.c.state == "enrolled", store.session.c.state == "planned", seat.c.ends_at > now)
+    ):
+        seated[person].append((starts, ends))
+        coming[person].add(course)
+    return seated, coming
+
+
 def _learners(
     connection: Connection, people: Sequence[Row], told: Mapping[str, Any], limits: sessions.Policy, there: Mapping[str, Course],
-    at: Callable[[str, float, float], set[int]], taken: Mapping[str, set[int]],
+    coming: Mapping[str, set[str]], away: Mapping[str, frozenset[int]], teaching: Mapping[str, frozenset[int]],
 ) -> tuple[list[Learner], dict[str, int], dict[tuple[str, int], int], int]:  # fmt: skip
     ids = [row["id"] for row in people]
     completed, accounts_of = store.completions(connection, ids), accounts(connection, people, documents.day(told["from"]).year)
-    away: defaultdict[str, set[int]] = defaultdict(set)
-    coming: defaultdict[str, set[str]] = defaultdict(set)
-    site_of, seat = {row["id"]: row["site"] for row in people}, store.seat
-    query = select(seat.c.person, seat.c.course, seat.c.starts_at, seat.c.ends_at).join(store.session, store.session.c.id == seat.c.session)
-    for person, course, starts, ends in connection.execute(
-        query.where(seat.c.state == "enrolled", store.session.c.state == "planned", seat.c.ends_at > clock.now())
-    ):
-        if person in site_of:
-            coming[person].add(course)
-            away[person] |= at(site_of[person], starts, ends)
     learners: list[Learner] = []
     team_sizes: defaultdict[str, int] = defaultdict(int)
     busy: defaultdict[tuple[str, int], int] = defaultdict(int)
@@ -254,7 +274,7 @@ def _learners(
             busy[team, number] += 1
         made = accounts_of[row["id"]]
         hours = made["needed"] - made["counted"] - made["planned"]
-        wanted = [name for name in told["courses"] if there[name].is_for(list(row["roles"])) and name not in coming[row["id"]]]
+        wanted = [name for name in told["courses"] if there[name].is_for(list(row["roles"])) and name not in coming.get(row["id"], ())]
         open = done_of(tuple(wanted), there, completed.get(row["id"], {}))[1]
         needs: list[str] = []
         for name in open:
@@ -264,7 +284,7 @@ def _learners(
             hours -= limits.half_day_hours * programme.parts(there[name], limits.half_day_hours)
         lacking += hours > 1e-9
         if needs:
-            learners.append(Learner(row["id"], team, row["site"], tuple(needs), frozenset(away[row["id"]] | taken.get(row["id"], set()))))
+            learners.append(Learner(row["id"], team, row["site"], tuple(needs), away[row["id"]] | teaching[row["id"]]))
     return learners, dict(team_sizes), dict(busy), lacking
 
 

@@ -134,13 +134,10 @@ class Agents(Book):
             raise Invalid("A permit needs somebody else as supervisor.")
         if permit["supervisor"] not in self.agents and permit["supervisor"] not in self.colleagues:
             raise Invalid(f"There is no agent {permit['supervisor']} who could supervise: the supervisor must be signed in for each offer.")
-        self._let_practise(agent, channel, permit)
-        return agent
-
-    def _let_practise(self, agent: Agent, channel: str, permit: Permit) -> None:
         agent.permits[channel] = permit
         self._enrol(agent)
         self._save_agent(agent)
+        return agent
 
     def heed(self, agent_id: str, word: Mapping[str, Any], now: float) -> None:
         """What training says of an agent: {channel, kind (certified, permitted, lapsed), until, supervisor, per_day, queues}. A supervisor whom nobody
@@ -150,12 +147,20 @@ class Agents(Book):
             self.certify(agent_id, channel, word["until"], now)
         elif word["kind"] == "lapsed":
             self.lapse(agent_id, channel, now)
-        elif word["supervisor"] != agent_id:
+        else:
             self.now = now
-            permit: Permit = {"supervisor": word["supervisor"], "per_day": word["per_day"], "until": word["until"]}
-            if word.get("queues"):
-                permit["queues"] = list(word["queues"])
-            self._let_practise(self.agent(agent_id), channel, permit)
+            agent = self.agent(agent_id)
+            if agent.certificates is None:
+                agent.certificates = dict.fromkeys(agent.channels)
+            agent.certificates.pop(channel, None)  # it can only be the profile's: training gives no permit beside a certificate
+            if word["supervisor"] != agent_id:
+                permit: Permit = {"supervisor": word["supervisor"], "per_day": word["per_day"], "until": word["until"]}
+                if word.get("queues"):
+                    permit["queues"] = list(word["queues"])
+                agent.permits[channel] = permit
+            self._enrol(agent)
+            self._save_agent(agent)
+            self._look_after_learners(word["supervisor"], now)
 
     def note_scores(self, agent_id: str, scores: Mapping[str, Score], now: float) -> None:
         """How well somebody does, as qa says, by scorecard: it counts where a policy prefers by it."""

@@ -1,4 +1,4 @@
-"""How good it could have been: what no rule of assignment can beat, to measure the distance from."""
+"""References to measure a policy's distance from. What is proven of each, and under which conditions, its docstring says."""
 
 from __future__ import annotations
 
@@ -68,13 +68,14 @@ def _erlang_a(servers: int, arrivals: float, serve: float, leave: float, target:
 
 
 def one_line(case: Case, run: Run, target: float = 20.0) -> dict[str, float]:
-    """If every agent could serve everybody, with the same calls, talks, patience and presence; played, by somebody who sees when each
-    caller will give up (but not, as nobody does, how long each talk will last).
+    """A reference: one pooled line in which every agent can serve everybody, with the same calls, talks, patience and presence; played, by
+    somebody who sees when each caller will give up (but not how long each talk will last). No bound where talk times differ by caller.
 
     abandoned: whoever will leave first is next. service_level_20s: whoever has the least time left to be answered within the target is
-    next, and who cannot be any more is not served at all. Of orders that do not know the talks, these have the most callers begin
-    before their deadline: Panwar, Towsley & Wolf 1988 (the shortest time to extinction; proved for talk times that do not differ by
-    caller, exponential with several servers). value_weighted_wait_s: the best assignment of the run's own moments, skills left aside.
+    next, and who cannot be any more is not served at all. Where the talk times of all callers have one distribution (exponential with
+    several servers) these orders, of those that do not know the talks, have the most callers begin before their deadline: Panwar, Towsley
+    & Wolf 1988 (the shortest time to extinction). Where they differ, say by type, whoever begins the short ones first may do better.
+    value_weighted_wait_s: the best assignment of the run's own moments, skills left aside.
     """
     values = np.array([call.value for call in case.calls])
     patience = np.array([call.patience for call in case.calls])

@@ -68,7 +68,7 @@ def simulate(
     case = scenarios.draw(record, fixed, staff, shifts, seed)
     rate = survival.exponential_rate(record.waited, ~record.answered)
     best = {"pooled Erlang A": bounds.pooled(case, rate, fixed.target_seconds)}
-    best["one line for all"] = bounds.one_line(case, first[0].as_run(), fixed.target_seconds)
+    best["one pooled line"] = bounds.one_line(case, first[0].as_run(), fixed.target_seconds)
     best["clairvoyant"] = bounds.clairvoyant(case, first[0].as_run(), fixed.target_seconds)
     told: dict[str, Any] = {
         "calls": len(record),
@@ -80,7 +80,7 @@ def simulate(
             "by_type_mean_s": {k: v.mean for k, v in scenarios.patience(record, fixed).items()},
         },
         "policies": runner.summary(found),
-        "bounds": best,
+        "references": best,
         "compared": {
             other.name: figures.compare([one.figures for one in first], [one.figures for one in found[other.name]]) for other in tried[1:]
         },
@@ -165,18 +165,32 @@ def _clean(value: Any) -> Any:
 
 
 def _print(told: Mapping[str, Any], ours: str) -> None:
-    click.echo(
-        f"{told['calls']} calls, {told['agents']} agents, {told['agent_hours']} agent hours, seeds {told['seeds'][0]}-{told['seeds'][-1]}; ± is half a 95 % interval\n"
+    first, last = told["seeds"][0], told["seeds"][-1]
+    seeds = (
+        f"seeds {first}-{last}; ± is half a 95 % interval"
+        if first != last
+        else f"seed {first} alone; without further seeds nothing is known of its noise"
     )
+    click.echo(f"{told['calls']} calls, {told['agents']} agents, {told['agent_hours']} agent hours, {seeds}\n")
     rows = [["policy", *COLUMNS.values()]]
     for name, measured in told["policies"].items():
         rows.append([name, *(_number(figure, measured[figure]) for figure in COLUMNS)])
-    for name, best in told["bounds"].items():
+    for name, best in told["references"].items():
         shown = {**best, "average_speed_of_answer_s": best.get("mean_wait_s")}
         rows.append([f"({name})", *("" if shown.get(figure) is None else _plain(figure, shown[figure]) for figure in COLUMNS)])
     _table(rows)
+    if any(told["references"].values()):
+        click.echo(f"in brackets: references, of seed {first}, no policies; what each is, and whether it is a bound: docs/policies.md\n")
     for other, compared in told["compared"].items():
         verdicts = {name: compared[name]["verdict"] for name in COLUMNS}
+        why = told.get("why", {}).get(other)
+        if first == last:
+            gaps = {name: compared[name]["difference"] for name in COLUMNS}
+            apart = [f"{COLUMNS[name]} {_signed(name, gap)}" for name, gap in gaps.items() if gap and not math.isnan(gap)]
+            click.echo(f"{ours} less {other}, seed alone: {', '.join(apart) or 'the same'}; how much of it is chance is not known")
+            if apart and why:
+                click.echo(f"  because, of seed {first}: {_because(why)}")
+            continue
         worse = [
             f"{COLUMNS[name]} by {_number(name, {'mean': abs(compared[name]['difference']), 'half': compared[name]['half']})}"
             for name, verdict in verdicts.items()
@@ -186,8 +200,8 @@ def _print(told: Mapping[str, Any], ours: str) -> None:
         click.echo(
             f"{ours} against {other}: better on {', '.join(better) or 'nothing'}" + (f"; WORSE on {', '.join(worse)}" if worse else "")
         )
-        if len(better) < len(verdicts) and (why := told.get("why", {}).get(other)):
-            click.echo(f"  because, of seed {told['seeds'][0]}: {_because(why)}")
+        if len(better) < len(verdicts) and why:
+            click.echo(f"  because, of seed {first}: {_because(why)}")
     if flow := told.get("flow"):
         click.echo("\nthe recorded strategy, by hour: mean wait and share that gave up, as recorded and as simulated")
         hours = [["hour", "calls", "wait s", "simulated", "gave up", "simulated"]]
@@ -228,6 +242,10 @@ def _number(figure: str, measured: Mapping[str, float]) -> str:
     digits = DIGITS.get(figure, 1)
     half = measured["half"]
     return f"{measured['mean']:.{digits}f}" + ("" if half is None or math.isnan(half) else f" ±{half:.{digits}f}")
+
+
+def _signed(figure: str, value: float) -> str:
+    return f"{value:+.{DIGITS.get(figure, 1)}f}"
 
 
 def _plain(figure: str, value: float) -> str:
@@ -301,7 +319,7 @@ def replay(
         "agents": len(found.agents),
         "agent_hours": round(sum(shift.until - shift.since for shift in found.shifts) / 3600, 1),
         "policies": runner.summary(played),
-        "bounds": {},
+        "references": {},
         "compared": {"in force": figures.compare([one.figures for one in played["changed"]], [one.figures for one in played["in force"]])},
         "as_it_was": _as_it_was(found.record, fixed.target_seconds),
         "by_queue": _by(found.record.kind, played, figures),

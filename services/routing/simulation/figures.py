@@ -101,13 +101,13 @@ def interval(samples: Sequence[float]) -> tuple[float, float]:
 
 def compare(ours: Sequence[Mapping[str, float]], theirs: Sequence[Mapping[str, float]]) -> dict[str, dict[str, float | str]]:
     """Ours less theirs, seed by seed: both met the same calls, so that the difference is surer than either figure. The verdict on each
-    figure is `better`, `worse`, or `same` where the interval holds 0."""
+    figure is `better`, `worse`, or `same` where the interval holds 0; of one seed, which has no interval, it is `seed alone`."""
     found: dict[str, dict[str, float | str]] = {}
     for name in TOLD:
         mean, half = interval([one[name] - other[name] for one, other in zip(ours, theirs, strict=True)])
-        sure = abs(mean) > (0.0 if math.isnan(half) else half)
         good = (mean > 0) == (name in HIGHER_IS_BETTER)
-        found[name] = {"difference": mean, "half": half, "verdict": ("better" if good else "worse") if sure and mean else "same"}
+        verdict = "seed alone" if len(ours) < 2 else ("better" if good else "worse") if abs(mean) > half else "same"
+        found[name] = {"difference": mean, "half": half, "verdict": verdict}
     return found
 
 

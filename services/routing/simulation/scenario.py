@@ -292,8 +292,9 @@ def draw(record: Record, scenario: Scenario, agents: Sequence[Worker], shifts: S
     stay[~record.answered] = np.maximum(record.waited[~record.answered], 1.0)
     between = pauses(record, agents)
     longer = float(between.share(np.array(scenario.between_calls_at_most_seconds)))  # those are absences
-    wrap_up = between.longer_than(np.full(len(record), -1.0), longer + (1.0 - longer) * chance["between_calls"])  # 0 is one of them
-    wrap_up = np.minimum(wrap_up, scenario.between_calls_at_most_seconds) if len(between.times) else np.zeros(len(record))
+    stayed = np.full(len(record), -1.0 if len(between.times) else 0.0)  # where there is a staircase, 0 may be a step of it
+    wrap_up = between.longer_than(stayed, longer + (1.0 - longer) * chance["between_calls"])
+    wrap_up = np.where(np.isfinite(wrap_up), np.minimum(wrap_up, scenario.between_calls_at_most_seconds), 0.0)
 
     bounds = np.cumsum([tier.share for tier in scenario.tiers])
     tiers = np.minimum(np.searchsorted(bounds, chance["value"], side="right"), len(bounds) - 1)

@@ -696,6 +696,29 @@ def test_a_permit_without_a_supervisor_who_could_be_there_is_kept_and_lets_nobod
     assert channels_of(house, "ann") == {"voice"}
 
 
+@pytest.mark.parametrize("before", [(), ("mail",)])
+def test_a_permit_binds_whose_profile_names_the_channel(house: House, before: tuple[str, ...]) -> None:
+    """Whether or not it is training's first word of the agent, and after a restart."""
+    house.do(lambda desk, _now: house.desk.put_agent(desk, "ann", {"channels": ["voice", "chat"]}))
+    house.do(lambda desk, _now: house.desk.put_agent(desk, "bob", {"channels": ["voice"]}))
+    for channel in before:
+        house.hear(certified(house, 1, None, channel=channel))
+    house.hear(word("practice_permitted", 2, channel="chat", supervisor="bob", contacts_a_day=2, until=house.at() + DAY))
+    assert channels_of(house, "ann") == {"voice", *before}, "bob is not there"
+    house.do(lambda desk, now: desk.set_agent_state("bob", "available", now))
+    assert channels_of(house, "ann") == {"voice", "chat", *before}
+    house.desk = LiveDesk(house.units)
+    house.do(lambda desk, now: desk.set_agent_state("bob", "offline", now))
+    assert channels_of(house, "ann") == {"voice", *before}
+
+
+def test_a_permit_takes_back_what_was_offered_while_the_profile_alone_counted(house: House) -> None:
+    offered = house.arrive()
+    assert house.do(lambda desk, _now: desk.contacts[offered].offer)
+    house.hear(word("practice_permitted", 1, channel="voice", supervisor="bob", contacts_a_day=2, until=house.at() + DAY))
+    assert house.do(lambda desk, _now: desk.contacts[offered].offer) is None
+
+
 def test_a_learner_begins_in_the_queues_that_the_permit_names(house: House) -> None:
     permitted = word("practice_permitted", 1, channel="chat", supervisor="bob", contacts_a_day=2, until=house.at() + DAY, queues=["easy"])
     house.do(lambda desk, _now: house.desk.put_agent(desk, "bob", {"channels": ["voice"]}))

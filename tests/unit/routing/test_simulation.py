@@ -193,6 +193,7 @@ def test_intervals_are_students() -> None:
     assert {name: told[name]["verdict"] for name in ("skill_fit", "abandoned", "p95_wait_s")} == {
         "skill_fit": "better", "abandoned": "worse", "p95_wait_s": "same",
     }  # fmt: skip
+    assert {row["verdict"] for row in figures.compare([one | {"skill_fit": 2.0}], [one]).values()} == {"seed alone"}
 
 
 # Patience
@@ -263,7 +264,7 @@ def test_the_clairvoyant_is_right_about_three_calls() -> None:
     assert best["value_weighted_wait_s"] == pytest.approx((0 + 49 + 2 * 61) / 4)  # c2 would wait so long that it is given the moment at 50
 
 
-def test_one_line_for_all_bounds_what_any_order_can_do() -> None:
+def test_one_pooled_line_bounds_any_order_where_talk_does_not_differ_by_caller() -> None:
     """Alike agents, exponential talk: no order of the line, with or without skills, loses fewer on average than who gives up first."""
     lost, best, level, most = [], [], [], []
     for seed in range(8):
@@ -357,6 +358,17 @@ def test_pauses_are_those_of_agents_for_whom_somebody_waits() -> None:
     drawn = [call.wrap_up for call in scenario.draw(record, Scenario(), workers, [], 1).calls]
     assert np.mean(drawn) == pytest.approx(13, rel=0.1)
     assert scenario.draw(served("ann", starts, 10.0), Scenario(), workers, [], 1).calls[0].wrap_up == 0.0
+
+
+def test_a_small_centre_has_time_after_calls_too() -> None:
+    """Ten pauses of 6 or 20 s are too few for a staircase: the exponential tail is all that is known, cut at the longest pause."""
+    starts = np.cumsum([0.0] + [16.0, 30.0] * 5).tolist()
+    crowd = tuple((at, 100.0) for at in np.arange(0.0, starts[-1], 50.0).tolist())
+    workers = scenario.staffing(record := served("ann", starts, 10.0, crowd), Scenario(least_calls=1))[0]
+    assert len(scenario.pauses(record, workers).times) == 0
+    drawn = [call.wrap_up for seed in range(100) for call in scenario.draw(record, Scenario(), workers, [], seed).calls]
+    assert 0 <= min(drawn) < max(drawn) <= 60
+    assert np.mean(drawn) == pytest.approx(13, rel=0.15)
 
 
 def test_presence_found_from_the_calls_gives_the_recorded_waits_back() -> None:
@@ -483,7 +495,7 @@ def test_the_command(calls: Path, tmp_path: Path) -> None:
     told = json.loads(outcome.stdout)
     assert set(told["policies"]) == {"value-and-patience", "longest-idle", "recorded"}
     assert told["policies"]["value-and-patience"]["offered"]["mean"] == told["calls"] == 300
-    assert set(told["bounds"]) == {"pooled Erlang A", "one line for all", "clairvoyant"}
+    assert set(told["references"]) == {"pooled Erlang A", "one pooled line", "clairvoyant"}
     assert set(told["compared"]) == {"longest-idle", "recorded"}
     waits = {row["hour"]: (row["mean_wait_s_recorded"], row["mean_wait_s_simulated"]) for row in told["flow"]}
     assert np.corrcoef(np.array(list(waits.values())).T)[0, 1] > 0.8  # the busy hours of the record are busy in the simulation
@@ -495,7 +507,26 @@ def test_a_record_in_which_nobody_gave_up_has_no_erlang_a_and_no_traceback(tmp_p
     calls.write_text("arrival,type,wait_s,outcome,service_s,agent\n1999-01-04T08:00:00,PS,3,answered,100,a\n")
     options = ["--calls", str(calls), "--policy", "pooled-fcfs", "--seeds", "1", "--jobs", "1", "--json"]
     outcome = CliRunner().invoke(commands.simulate, options, catch_exceptions=False)
-    assert json.loads(outcome.stdout)["bounds"]["pooled Erlang A"] == {}
+    assert json.loads(outcome.stdout)["references"]["pooled Erlang A"] == {}
+
+
+@pytest.mark.parametrize(("seeds", "verdict"), [((1,), "ours less theirs, seed alone: fit +1.0000; how much"), ((1, 2), "better on fit\n")])
+def test_of_one_seed_nothing_is_called_better(capsys: pytest.CaptureFixture[str], seeds: tuple[int, ...], verdict: str) -> None:
+    one = dict.fromkeys(figures.TOLD, 1.0)
+    ours, theirs = [one | {"skill_fit": 2.0} for _ in seeds], [one for _ in seeds]
+    rows = {name: dict(zip(("mean", "half"), figures.interval([run[name] for run in ours]), strict=True)) for name in figures.TOLD}
+    told = {
+        "calls": 1,
+        "agents": 1,
+        "agent_hours": 1.0,
+        "seeds": seeds,
+        "policies": {"ours": {**rows, "cpu_seconds": 1.0}},
+        "references": {},
+    }
+    commands._print({**told, "compared": {"theirs": figures.compare(ours, theirs)}}, "ours")
+    text = capsys.readouterr().out
+    assert verdict in text
+    assert ("better" in text) == ("±" in text) == (len(seeds) > 1)
 
 
 @pytest.mark.parametrize("options", [["--jobs", "-3"], ["--seed", "-5"]])

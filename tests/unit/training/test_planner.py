@@ -276,6 +276,26 @@ def test_who_sits_in_a_session_elsewhere_is_not_free_at_that_time_by_their_own_c
     assert open["una"] == [("2027-02-02", "am"), ("2027-02-02", "pm")], "of no site: neither half is free everywhere"
 
 
+def test_a_trainer_who_has_a_seat_is_not_planned_to_teach_then(house: House) -> None:
+    online = house.session(day="2027-02-01", place="off_site", room="", trainers=["una"])
+    classes.enrol(house.units, online["id"], ["tom"], False)
+    made, slots, _ = house.look(planning.problem_of, ASKED)
+    (open,) = [one.open for one in made.trainers if one.id == "tom"]
+    assert ("2027-02-01", "am") not in {slots[number] for number in open} and ("2027-02-01", "pm") in {slots[number] for number in open}
+    asked = planning.ask(house.units, ASKED, "tom")
+    work_off(house)
+    assert planning.apply(house.units, asked["id"])["state"] == "accepted"
+
+
+def test_a_trainer_who_travels_teaches_nowhere_while_booked_at_one_site_though_their_own_is_another(house: House) -> None:
+    handlers.put_definition(house.units, "policy", "default", {"zone": "Europe/Berlin", "sites": {"hk": "Asia/Hong_Kong"}}, "tom")
+    house.person("tom", "trainer", site="hk")
+    house.session(day="2027-02-01")  # 8:30 in Berlin is 15:30 in Hong Kong
+    made, slots, _ = house.look(planning.problem_of, {"from": "2027-02-01", "to": "2027-02-02", "courses": ["empathy"], "sites": []})
+    (tom,) = [one for one in made.trainers if one.id == "tom"]
+    assert [slots[number] for number in sorted(tom.open)] == [("2027-02-02", "am"), ("2027-02-02", "pm")]
+
+
 def test_a_half_day_that_the_clock_leaves_out_is_passed_over_by_a_plan(house: House) -> None:
     night = {"zone": "Australia/Lord_Howe", "halves": {"night": "02:10", "am": "08:30"}, "away_share": 1.0, "least_people": 1}
     handlers.put_definition(house.units, "policy", "default", night, "tom")
