@@ -57,6 +57,8 @@ SQLITE_LOCK_SECONDS = 20.0
 KEYS = ("secret.key", "admin.key")
 
 STANDSTILL = "lock table inbox, checkpoint in share mode"
+PATIENTLY = "set local idle_in_transaction_session_timeout = 0"
+"""Each database waits for its turn, for hours where the others are large (elsewhere who stands still within a transaction is cut off)."""
 TABLES = """
 select class.relname as name,
     array(select quote_ident(attname) from pg_attribute where attrelid = class.oid and attnum > 0 and not attisdropped order by attnum) as columns,
@@ -352,6 +354,7 @@ def _is_lock_timeout(error: DBAPIError) -> bool:
 def _snapshot(opened: ExitStack, database: Database) -> Connection:
     connection = opened.enter_context(database.engine.connect())
     connection = connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+    connection.execute(text(PATIENTLY))
     connection.execute(text("select 1"))
     return connection
 
@@ -517,6 +520,7 @@ def _restore_postgresql(
         connections = {name: transactions.enter_context(database.engine.connect()) for name, database in services.items()}
         for one in definitions:
             connection = connections[one.name]
+            connection.execute(text(PATIENTLY))
             connection.execute(text(f"set local lock_timeout = '{LOCK_SECONDS}s'"))
             _empty(connection, one, told.get(one.name, {}).get("revision", "head"))
         for stem, contents in reader.contents():
@@ -537,11 +541,19 @@ def _restore_postgresql(
 
 
 def _copy_in(connection: Connection, table: str, columns: Sequence[str], contents: _Source) -> None:
-    try:
-        with closing(connection.connection.cursor()) as cursor:
+    with closing(connection.connection.cursor()) as cursor:
+        try:
             cursor.copy_expert(f'copy "{table}" ({", ".join(columns)}) from stdin', contents)
-    except psycopg2.Error as error:
-        raise contents.fault or Damaged(f"the archive is damaged: {table}: {str(error).splitlines()[0]}") from error
+        except psycopg2.Error as error:
+            told = f"{table}: {str(error).splitlines()[0]}"
+            if contents.fault:
+                raise contents.fault from error
+            gone = cursor.connection.closed
+            if gone:
+                connection.invalidate(error)  # the cursor is the driver's own: nobody else noticed
+            if gone or isinstance(error, psycopg2.OperationalError | psycopg2.InterfaceError):
+                raise Unsuitable(f"the database went away or cannot take more: {told}") from error
+            raise Damaged(f"the archive is damaged: {told}") from error
 
 
 def _empty(connection: Connection, definition: Definition, revision: str) -> None:
