@@ -9,6 +9,7 @@ from typing import Any
 
 import orjson
 import pytest
+from amqp.exceptions import NotFound
 from amqp.transport import TCPTransport
 from kombu import Connection
 from kombu.transport import memory
@@ -93,6 +94,18 @@ def test_an_inbox_made_anew_is_told_so_first(units: UnitOfWork, connection: Conn
     assert received(connection)[:2] == [{"control": "queue_created"}, 1]
     Relay(Broker("memory://"), units, "gateway").run(connection, times(1))
     assert {"control": "queue_created"} not in received(connection)
+
+
+def test_an_old_queue_whose_node_is_away_holds_nothing_up(
+    units: UnitOfWork, connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_channel: Any, queue: str, **_: Any) -> None:
+        raise NotFound(f"home node of durable queue {queue} is down")
+
+    monkeypatch.setattr(memory.Channel, "queue_delete", refuse)
+    announce(units, 1)
+    Relay(Broker("memory://"), units, "gateway").run(connection, times(1))
+    assert events_only(received(connection)) == [1]
 
 
 def test_checkpoints_tell_up_to_where_all_is_published(units: UnitOfWork, connection: Connection, at: SetClock) -> None:
