@@ -441,15 +441,23 @@ def _kept_keys(settings: Settings) -> dict[str, str]:
     return {name: (settings.data / name).read_text() for name in KEYS if (settings.data / name).exists()}
 
 
-def _bring_keys(settings: Settings, about: Mapping[str, Any], another_key: bool) -> None:
+def _missing_keys(settings: Settings, about: Mapping[str, Any]) -> dict[str, str]:
+    """Keys in the archive, by file, that an embedded centre has not."""
+    keys = (about.get("keys") or {}).items() if settings.embedded else ()
+    return {name: key for name, key in keys if name in KEYS and not (settings.data / name).exists()}
+
+
+def _bring_keys(settings: Settings, about: Mapping[str, Any]) -> None:
+    for name, key in _missing_keys(settings, about).items():
+        settings.make_data()
+        with os.fdopen(os.open(settings.data / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(key)
+
+
+def _check_keys(settings: Settings, about: Mapping[str, Any], another_key: bool) -> None:
     """Raises Unsuitable where what was sealed could not be read afterwards."""
-    for name, key in (about.get("keys") or {}).items():
-        path = settings.data / name
-        if settings.embedded and name in KEYS and not path.exists():
-            settings.make_data()
-            with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-                file.write(key)
-    here = {_fingerprint(key) for key in _sealing_keys(settings)}
+    brought = "" if settings.secret_key else _missing_keys(settings, about).get(KEYS[0], "")
+    here = {_fingerprint(key) for key in _sealing_keys(settings) + brought.replace(",", " ").split()}
     if not another_key and not here.issuperset(about["sealing_keys"]):
         where = f"{settings.data / KEYS[0]}, or ANSWERLINE_SECRET_KEY" if settings.embedded else "ANSWERLINE_SECRET_KEY"
         raise Unsuitable(
@@ -467,7 +475,7 @@ def restore(settings: Settings, definitions: Sequence[Definition], source: IO[by
     reader = Reader(source)
     about = reader.about
     _suits(settings, definitions, about)
-    _bring_keys(settings, about, another_key)
+    _check_keys(settings, about, another_key)
     with ExitStack() as opened:
         services: dict[str, Database] = {}
         for one in definitions:
@@ -482,6 +490,7 @@ def restore(settings: Settings, definitions: Sequence[Definition], source: IO[by
         say(f"as of {about['made_at']}, by Answerline {about['answerline']}: {', '.join(one.name for one in known)}")
         put_back = _restore_sqlite if about["kind"] == "sqlite" else _restore_postgresql
         put_back(settings, definitions, services, reader, say)
+        _bring_keys(settings, about)
         for one in definitions:
             migrate.upgrade(services[one.name], one.migrations)
     return reader.summary

@@ -210,6 +210,23 @@ def test_secrets_sealed_with_a_key_that_is_not_here_are_noticed(place: Place) ->
     assert place.content() == before
 
 
+def test_keys_in_the_archive_are_brought_when_all_else_is(place: Place, make_place: Callable[..., Place]) -> None:
+    """And not before: an archive that is refused leaves a centre without data as it was."""
+    own = Place(replace(place.settings, secret_key=""))
+    own.settings.data.mkdir(exist_ok=True)
+    (own.settings.data / "secret.key").write_text(SEALING)
+    out = io.BytesIO()
+    archives.backup(own.settings, IM, out, lambda _: None, with_keys=True)
+    empty = make_place("to", upgraded=False)
+    empty = Place(replace(empty.settings, secret_key=""))
+    with pytest.raises(archives.Damaged):
+        empty.restore(out.getvalue()[:-12000])
+    assert not (empty.settings.data / "secret.key").exists()
+    empty.restore(out.getvalue())
+    assert (empty.settings.data / "secret.key").read_text() == SEALING
+    assert empty.content() == own.content()
+
+
 def test_an_archive_of_the_other_kind_or_of_a_newer_answerline_is_refused(place: Place, tmp_path: Path) -> None:
     archive = place.backup()
     kind = "postgresql" if "sqlite" in place.settings.database_url else "sqlite"
