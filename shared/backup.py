@@ -470,8 +470,8 @@ def _check_keys(settings: Settings, about: Mapping[str, Any], another_key: bool)
 
 
 def restore(settings: Settings, definitions: Sequence[Definition], source: IO[bytes], say: Say, another_key: bool = False) -> Summary:
-    """Replace what all services have by what is in the archive, all or nothing. No service may run. Raises Damaged or Unsuitable, and
-    nothing was changed then."""
+    """Replace what all services have by what is in the archive. No service may run. Raises Damaged or Unsuitable, and nothing was changed
+    then, unless the message names which databases were restored and which not: a server that goes away between the last steps."""
     reader = Reader(source)
     about = reader.about
     _suits(settings, definitions, about)
@@ -545,8 +545,20 @@ def _restore_postgresql(
                     text("select setval(quote_ident(:sequence)::regclass, :value)"), {"sequence": sequence, "value": value}
                 )
         _forget_queues(settings, say)
-        for connection in connections.values():
-            connection.commit()
+        _commit(connections)
+
+
+def _commit(connections: Mapping[str, Connection]) -> None:
+    names = list(connections)
+    for number, name in enumerate(names):
+        try:
+            connections[name].commit()
+        except DBAPIError as error:
+            if not number:
+                raise Unsuitable(f"the database went away: {str(error.orig).splitlines()[0]}") from error
+            raise Unsuitable(
+                f"the database went away in between: {', '.join(names[:number])} restored, {', '.join(names[number:])} not; run restore again"
+            ) from error
 
 
 def _copy_in(connection: Connection, table: str, columns: Sequence[str], contents: _Source) -> None:

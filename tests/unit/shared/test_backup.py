@@ -178,6 +178,27 @@ def test_a_database_that_goes_away_is_not_called_a_damaged_archive(place: Place)
     assert place.content() == before
 
 
+def test_a_database_that_goes_away_between_two_is_told_with_what_to_do(
+    place: Place, make_place: Callable[..., Place], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if "sqlite" in place.settings.database_url:
+        return
+    other = replace(IM[0], name="other")
+    make_place("other")
+    settings = replace(place.settings, database_url=place.settings.database_url.removesuffix("from") + "{service}")
+    make_place("im")
+    two, out = [*IM, other], io.BytesIO()
+    archives.backup(settings, two, out, lambda _: None)
+    monkeypatch.setattr(archives, "_forget_queues", lambda *_: end_transactions(Database(settings.database_of("other"))))
+    with pytest.raises(archives.Unsuitable, match="im restored, other not; run restore again"):
+        archives.restore(settings, two, io.BytesIO(out.getvalue()), lambda _: None)
+    monkeypatch.setattr(archives, "_forget_queues", lambda *_: end_transactions(Database(settings.database_of("im"))))
+    with pytest.raises(archives.Unsuitable, match="went away: "):
+        archives.restore(settings, two, io.BytesIO(out.getvalue()), lambda _: None)
+    monkeypatch.setattr(archives, "_forget_queues", lambda *_: None)
+    archives.restore(settings, two, io.BytesIO(out.getvalue()), lambda _: None)
+
+
 def end_transactions(of: Database) -> None:
     with closing(of) as database, database.transaction() as connection:
         connection.execute(
