@@ -57,6 +57,8 @@ SQLITE_LOCK_SECONDS = 20.0
 KEYS = ("secret.key", "admin.key")
 
 STANDSTILL = "lock table inbox, checkpoint in share mode"
+PATIENTLY = "set local idle_in_transaction_session_timeout = 0"
+"""Each database waits for its turn, for hours where the others are large (elsewhere who stands still within a transaction is cut off)."""
 TABLES = """
 select class.relname as name,
     array(select quote_ident(attname) from pg_attribute where attrelid = class.oid and attnum > 0 and not attisdropped order by attnum) as columns,
@@ -352,6 +354,7 @@ def _is_lock_timeout(error: DBAPIError) -> bool:
 def _snapshot(opened: ExitStack, database: Database) -> Connection:
     connection = opened.enter_context(database.engine.connect())
     connection = connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+    connection.execute(text(PATIENTLY))
     connection.execute(text("select 1"))
     return connection
 
@@ -438,15 +441,23 @@ def _kept_keys(settings: Settings) -> dict[str, str]:
     return {name: (settings.data / name).read_text() for name in KEYS if (settings.data / name).exists()}
 
 
-def _bring_keys(settings: Settings, about: Mapping[str, Any], another_key: bool) -> None:
+def _missing_keys(settings: Settings, about: Mapping[str, Any]) -> dict[str, str]:
+    """Keys in the archive, by file, that an embedded centre has not."""
+    keys = (about.get("keys") or {}).items() if settings.embedded else ()
+    return {name: key for name, key in keys if name in KEYS and not (settings.data / name).exists()}
+
+
+def _bring_keys(settings: Settings, about: Mapping[str, Any]) -> None:
+    for name, key in _missing_keys(settings, about).items():
+        settings.make_data()
+        with os.fdopen(os.open(settings.data / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(key)
+
+
+def _check_keys(settings: Settings, about: Mapping[str, Any], another_key: bool) -> None:
     """Raises Unsuitable where what was sealed could not be read afterwards."""
-    for name, key in (about.get("keys") or {}).items():
-        path = settings.data / name
-        if settings.embedded and name in KEYS and not path.exists():
-            settings.make_data()
-            with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-                file.write(key)
-    here = {_fingerprint(key) for key in _sealing_keys(settings)}
+    brought = "" if settings.secret_key else _missing_keys(settings, about).get(KEYS[0], "")
+    here = {_fingerprint(key) for key in _sealing_keys(settings) + brought.replace(",", " ").split()}
     if not another_key and not here.issuperset(about["sealing_keys"]):
         where = f"{settings.data / KEYS[0]}, or ANSWERLINE_SECRET_KEY" if settings.embedded else "ANSWERLINE_SECRET_KEY"
         raise Unsuitable(
@@ -459,12 +470,12 @@ def _bring_keys(settings: Settings, about: Mapping[str, Any], another_key: bool)
 
 
 def restore(settings: Settings, definitions: Sequence[Definition], source: IO[bytes], say: Say, another_key: bool = False) -> Summary:
-    """Replace what all services have by what is in the archive, all or nothing. No service may run. Raises Damaged or Unsuitable, and
-    nothing was changed then."""
+    """Replace what all services have by what is in the archive. No service may run. Raises Damaged or Unsuitable, and nothing was changed
+    then, unless the message names which databases were restored and which not: a server that goes away between the last steps."""
     reader = Reader(source)
     about = reader.about
     _suits(settings, definitions, about)
-    _bring_keys(settings, about, another_key)
+    _check_keys(settings, about, another_key)
     with ExitStack() as opened:
         services: dict[str, Database] = {}
         for one in definitions:
@@ -479,6 +490,7 @@ def restore(settings: Settings, definitions: Sequence[Definition], source: IO[by
         say(f"as of {about['made_at']}, by Answerline {about['answerline']}: {', '.join(one.name for one in known)}")
         put_back = _restore_sqlite if about["kind"] == "sqlite" else _restore_postgresql
         put_back(settings, definitions, services, reader, say)
+        _bring_keys(settings, about)
         for one in definitions:
             migrate.upgrade(services[one.name], one.migrations)
     return reader.summary
@@ -517,6 +529,7 @@ def _restore_postgresql(
         connections = {name: transactions.enter_context(database.engine.connect()) for name, database in services.items()}
         for one in definitions:
             connection = connections[one.name]
+            connection.execute(text(PATIENTLY))
             connection.execute(text(f"set local lock_timeout = '{LOCK_SECONDS}s'"))
             _empty(connection, one, told.get(one.name, {}).get("revision", "head"))
         for stem, contents in reader.contents():
@@ -532,16 +545,36 @@ def _restore_postgresql(
                     text("select setval(quote_ident(:sequence)::regclass, :value)"), {"sequence": sequence, "value": value}
                 )
         _forget_queues(settings, say)
-        for connection in connections.values():
-            connection.commit()
+        _commit(connections)
+
+
+def _commit(connections: Mapping[str, Connection]) -> None:
+    names = list(connections)
+    for number, name in enumerate(names):
+        try:
+            connections[name].commit()
+        except DBAPIError as error:
+            if not number:
+                raise Unsuitable(f"the database went away: {str(error.orig).splitlines()[0]}") from error
+            raise Unsuitable(
+                f"the database went away in between: {', '.join(names[:number])} restored, {', '.join(names[number:])} not; run restore again"
+            ) from error
 
 
 def _copy_in(connection: Connection, table: str, columns: Sequence[str], contents: _Source) -> None:
-    try:
-        with closing(connection.connection.cursor()) as cursor:
+    with closing(connection.connection.cursor()) as cursor:
+        try:
             cursor.copy_expert(f'copy "{table}" ({", ".join(columns)}) from stdin', contents)
-    except psycopg2.Error as error:
-        raise contents.fault or Damaged(f"the archive is damaged: {table}: {str(error).splitlines()[0]}") from error
+        except psycopg2.Error as error:
+            told = f"{table}: {str(error).splitlines()[0]}"
+            if contents.fault:
+                raise contents.fault from error
+            gone = cursor.connection.closed
+            if gone:
+                connection.invalidate(error)  # the cursor is the driver's own: nobody else noticed
+            if gone or isinstance(error, psycopg2.OperationalError | psycopg2.InterfaceError):
+                raise Unsuitable(f"the database went away or cannot take more: {told}") from error
+            raise Damaged(f"the archive is damaged: {told}") from error
 
 
 def _empty(connection: Connection, definition: Definition, revision: str) -> None:

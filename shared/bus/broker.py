@@ -1,7 +1,7 @@
 """The broker: connections, and the declaration of exchanges and queues."""
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from amqp.exceptions import AMQPError, ChannelError
@@ -134,7 +134,6 @@ def declare_for(
         UNROUTED(channel).declare()
         EVENTS(channel).declare()
         UNROUTED_QUEUE(channel).declare()
-        channel.queue_delete(topology.UNROUTED)  # of an Answerline before 0.2: it went away with the node that had it
         for name in publishers:
             replay_requests(name)(channel).declare()
         for name in receivers:
@@ -143,6 +142,8 @@ def declare_for(
             for event_type in topology.SUBSCRIPTIONS[name]:
                 bound.bind_to(exchange=EVENTS, routing_key=event_type)
                 still()
+    with suppress(ChannelError), connection.channel() as channel:  # refused while the node that has it is away: another time then
+        channel.queue_delete(topology.UNROUTED)  # of an Answerline before 0.2
     return created
 
 

@@ -79,7 +79,8 @@ class Relay:
                 published = self._publish_pending(sender)
                 self._drain(connection)
                 while requests:
-                    self._replay(sender, requests.pop(0))
+                    if not self._replay(sender, requests.pop(0), proceed):
+                        return  # and what was not acknowledged comes again, to whoever relays then
                 self._send_checkpoints(connection)
                 if not published:
                     self._work.wait(IDLE_SECONDS)
@@ -100,8 +101,8 @@ class Relay:
             time.sleep(RETURNED_PAUSE)
         return len(confirmed)
 
-    def _replay(self, sender: "Sender", request: Any) -> None:
-        """Send again to one receiver whose queue was lost; its inbox skips what it has."""
+    def _replay(self, sender: "Sender", request: Any, proceed: Callable[[], bool]) -> bool:
+        """Send again to one receiver whose queue was lost; its inbox skips what it has. False where it was broken off and is still to do."""
         try:
             asked = orjson.loads(request.body)
         except orjson.JSONDecodeError:
@@ -112,10 +113,10 @@ class Relay:
             case _:
                 log.warning("malformed request for a replay passed over")
                 request.ack()
-                return
+                return True
         outbox, begin = self.units.tables.outbox, after
         log.info("replaying", receiver=receiver, after=after)
-        while True:
+        while proceed():
             page = (
                 select(outbox.c.seq, outbox.c.id, cast(outbox.c.body, String).label("body"))
                 .where(
@@ -132,9 +133,12 @@ class Relay:
                 raise ConnectionError("the broker did not confirm a replay")  # not acknowledged, so the request comes again
             after = rows[-1].seq
             self._publish_pending(sender)  # a long replay does not hold up what is live
+        else:
+            return False
         done = brokers.control("checkpoint", publisher=replayed(self.publisher), position=begin)  # a name that older receivers pass over
         sender.send_surely(done, topology.inbox_queue(receiver))
         request.ack()
+        return True
 
     def _send_checkpoints(self, connection: Connection) -> None:
         if clock.monotonic() < self._checkpoint_at:

@@ -78,13 +78,13 @@ def run(
     runner = ServiceRunner(config)
     for definition in whole:
         runner.add_service(definition.load())
-    watchers = [eventlet.spawn(_watch_leases, [(contexts[definition.name], definition.single_active) for definition in whole])]
+    keeper = eventlet.spawn(_watch_leases, [(contexts[definition.name], definition.single_active) for definition in whole])
     runner.start()
     for definition in whole:
         contexts[definition.name].phase = "started"
     log.info("started", services=sorted(contexts))
     holders = [Holder(one.load(), contexts[one.name], shards[one.name], config) for one in definitions if one not in whole]
-    watchers += [eventlet.spawn(_wait, runner, stopped)] if whole else []
+    watchers = [eventlet.spawn(_wait, runner, stopped)] if whole else []
     watchers.append(eventlet.spawn(_watch_hub))
     for holder in holders:
         holder.start()
@@ -97,6 +97,7 @@ def run(
     for holder in holders:
         holder.stop()
     runner.stop()
+    keeper.kill()  # not before: who stops slowly would be taken for frozen
     for one in contexts.values():
         one.lease.release()
         one.database.close()
@@ -175,7 +176,8 @@ def _watch_leases(contexts: Sequence[tuple[Context, bool]]) -> None:
                 held = ours.lease.acquire()
             except Exception as error:
                 if not is_outage(error):
-                    raise
+                    log.critical("a lease cannot be held", service=ours.name, error=type(error).__name__, exc_info=error)
+                    os._exit(1)
                 continue
             if not held:
                 leave(ours.name)

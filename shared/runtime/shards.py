@@ -53,10 +53,12 @@ class Holder:
         self._present: deque[int] = deque(maxlen=LOOKS)
         self._running = True
         self._thread: Any = None
+        self._keeper: Any = None
         shards_held(ours.name).set_function(lambda: len(self.held))
 
     def start(self) -> None:
         self._thread = eventlet.spawn(self._live)
+        self._keeper = eventlet.spawn(self._keep)
 
     def _live(self) -> None:
         """Until told to stop. A shard that dies, or that another process has taken, ends the process: whoever supervises us starts a new one."""
@@ -68,6 +70,18 @@ class Holder:
                     log.critical("a shard cannot be held", service=self.ours.name, error=type(error).__name__, exc_info=error)
                     os._exit(1)
                 log.warning("waiting for the database", service=self.ours.name, error=type(error).__name__)
+            time.sleep(LOOK_SECONDS)
+
+    def _keep(self) -> None:
+        """Show that we live, for shards that are given back after others too: each may take longer than a frozen process is waited for."""
+        while True:
+            for lease in self.leases:
+                try:
+                    lease.keep()
+                except Exception as error:
+                    if not is_outage(error):
+                        log.critical("a shard cannot be held", service=self.ours.name, error=type(error).__name__, exc_info=error)
+                        os._exit(1)
             time.sleep(LOOK_SECONDS)
 
     def step(self) -> None:
@@ -111,6 +125,7 @@ class Holder:
             time.sleep(LOOKS * LOOK_SECONDS)
         for shard in list(self.held):
             self.give_back(shard)
+        self._keeper.kill()
 
     def _take_leave(self) -> bool:
         """Whether there are others."""

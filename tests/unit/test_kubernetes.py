@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +69,15 @@ def test_secrets_are_files_of_its_own_and_the_jobs_see_all(service: str) -> None
         assert volume["secret"]["secretName"] == f"answerline-{service}"
         (container,) = pods()[job]["containers"]
         assert {"name": service, "mountPath": f"/run/secrets/{service}", "readOnly": True} in container["volumeMounts"]
+
+
+def test_the_gateway_reaches_nothing_inside_by_an_address_of_the_outside() -> None:
+    """Nodes, pods, the metadata service of a cloud and the space that providers share among their customers."""
+    (rule,) = named("NetworkPolicy", "answerline-outside")["egress"]
+    kept = [ip_network(one) for one in rule["to"][0]["ipBlock"]["except"]]
+    for inside in ("10.0.0.1", "100.64.0.1", "100.127.255.254", "127.0.0.1", "169.254.169.254", "172.31.0.1", "192.168.0.1"):
+        assert any(ip_address(inside) in one for one in kept), inside
+    assert not any(ip_address("100.128.0.1") in one for one in kept)
 
 
 @pytest.mark.parametrize("name", sorted(pods()))

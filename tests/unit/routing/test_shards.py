@@ -7,6 +7,7 @@ from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
+import eventlet
 import orjson
 import pytest
 from sqlalchemy import select
@@ -24,6 +25,7 @@ from shared.bus.outbox import UnitOfWork, Work
 from shared.config import SettingError, Settings
 from shared.errors import Elsewhere
 from shared.ids import new_id
+from shared.runtime import runner, shards
 from shared.runtime.shards import Holder, fair_share
 from tests.unit.conftest import MakeUnits, SetClock
 from tests.unit.routing.test_handlers import LEG
@@ -446,7 +448,11 @@ class Process(Holder):
         ours = SimpleNamespace(name=f"process{next(NAMES)}", database=None, parts={}, phase="starting")
         super().__init__(object, ours, shards, {})  # type: ignore[arg-type]
         self._leases, self._all = leases, present
-        self.leases = [SimpleNamespace(acquire=lambda shard=shard: self._acquire(shard)) for shard in range(shards)]  # type: ignore[misc]
+        self.kept: list[int] = []
+        self.leases = [
+            SimpleNamespace(acquire=lambda shard=shard: self._acquire(shard), keep=lambda shard=shard: self.kept.append(shard))  # type: ignore[misc]
+            for shard in range(shards)
+        ]
         self.presence = SimpleNamespace(count=lambda: len(present))  # type: ignore[assignment]
 
     def _acquire(self, shard: int) -> bool:
@@ -482,3 +488,48 @@ def test_processes_share_the_shards_and_take_over_those_of_the_dead() -> None:
         del leases[shard]
     assert look() == [[0, 1, 2, 3]]
     assert present[0].ours.phase == "started"
+
+
+def test_shards_that_are_given_back_last_are_kept_until_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each may take as long as its longest request, and whoever shows nothing for so long is taken for frozen."""
+    process = Process({}, [], 3)
+    process.presence.leave = lambda: None  # type: ignore[method-assign]
+    finish, kept = process.give_back, []
+
+    def give_back(shard: int) -> None:
+        process.kept.clear()
+        for _ in range(100):
+            if not process.kept:
+                eventlet.sleep()
+        kept.append(set(process.kept))
+        finish(shard)
+
+    monkeypatch.setattr(process, "give_back", give_back)
+    monkeypatch.setattr(shards.time, "sleep", lambda _seconds: eventlet.sleep())
+    process.start()
+    while len(process.held) < 3:
+        eventlet.sleep()
+    process.stop()
+    assert (kept, process.held) == ([{0, 1, 2}] * 3, {})
+    process.kept.clear()
+    eventlet.sleep()
+    assert process.kept == []
+
+
+@pytest.mark.parametrize("single_active", [True, False])
+def test_a_lease_that_cannot_be_watched_ends_the_process(monkeypatch: pytest.MonkeyPatch, single_active: bool) -> None:
+    """Who goes on unwatched would not notice that another does its work."""
+
+    class Gone(BaseException):
+        pass
+
+    def fail() -> bool:
+        raise ValueError
+
+    def leave(code: int) -> None:
+        raise Gone(code)
+
+    monkeypatch.setattr(runner.time, "sleep", lambda _seconds: None)
+    monkeypatch.setattr(runner.os, "_exit", leave)
+    with pytest.raises(Gone, match="1"):
+        runner._watch_leases([(SimpleNamespace(name="im", lease=SimpleNamespace(acquire=fail, keep=fail)), single_active)])  # type: ignore[list-item]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import tarfile
+import time
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -18,7 +19,7 @@ import services.im
 import services.routing
 from shared import backup as archives
 from shared.config import Settings
-from shared.db import migrate
+from shared.db import engine, migrate
 from shared.db.engine import Database
 from shared.db.lease import Lease
 from tests.unit.conftest import MakeUrl
@@ -136,6 +137,78 @@ def _packed(members: list[tuple[tarfile.TarInfo, bytes]]) -> bytes:
     return out.getvalue()
 
 
+class Slow(io.BytesIO):
+    """An archive that comes in small pieces, and before the second of them, when all tables are empty, `wait` is called."""
+
+    def __init__(self, archive: bytes, wait: Callable[[], Any]) -> None:
+        super().__init__(archive)
+        self.begun, self.wait = False, wait
+
+    def begin(self, _said: str) -> None:
+        self.begun = True
+
+    def read(self, size: int | None = -1) -> bytes:
+        if self.begun:
+            self.begun = False
+            self.wait()
+        return super().read(min(size or 512, 512))
+
+
+def test_who_waits_for_its_turn_is_not_cut_off(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another service's tables take longer than anybody may stand still within a transaction elsewhere."""
+    before = place.content()
+    monkeypatch.setattr(engine, "ABANDONED", "set idle_in_transaction_session_timeout = '100ms'")
+    monkeypatch.setattr(archives, "PART_BYTES", 1)
+    waits = iter([0.3])
+    out = io.BytesIO()
+    archives.backup(place.settings, IM, out, lambda _: time.sleep(next(waits, 0)))
+    place.run("delete from outbox")
+    slow = Slow(out.getvalue(), lambda: time.sleep(0.3))
+    archives.restore(place.settings, IM, slow, slow.begin)
+    assert place.content() == before
+
+
+def test_a_database_that_goes_away_is_not_called_a_damaged_archive(place: Place) -> None:
+    archive, before = place.backup(), place.content()
+    if "sqlite" in place.settings.database_url:
+        return  # nobody can take a file away
+    slow = Slow(archive, lambda: end_transactions(place.open()))
+    with pytest.raises(archives.Unsuitable, match="the database went away"):
+        archives.restore(place.settings, IM, slow, slow.begin)
+    assert place.content() == before
+
+
+def test_a_database_that_goes_away_between_two_is_told_with_what_to_do(
+    place: Place, make_place: Callable[..., Place], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if "sqlite" in place.settings.database_url:
+        return
+    other = replace(IM[0], name="other")
+    make_place("other")
+    settings = replace(place.settings, database_url=place.settings.database_url.removesuffix("from") + "{service}")
+    make_place("im")
+    two, out = [*IM, other], io.BytesIO()
+    archives.backup(settings, two, out, lambda _: None)
+    monkeypatch.setattr(archives, "_forget_queues", lambda *_: end_transactions(Database(settings.database_of("other"))))
+    with pytest.raises(archives.Unsuitable, match="im restored, other not; run restore again"):
+        archives.restore(settings, two, io.BytesIO(out.getvalue()), lambda _: None)
+    monkeypatch.setattr(archives, "_forget_queues", lambda *_: end_transactions(Database(settings.database_of("im"))))
+    with pytest.raises(archives.Unsuitable, match="went away: "):
+        archives.restore(settings, two, io.BytesIO(out.getvalue()), lambda _: None)
+    monkeypatch.setattr(archives, "_forget_queues", lambda *_: None)
+    archives.restore(settings, two, io.BytesIO(out.getvalue()), lambda _: None)
+
+
+def end_transactions(of: Database) -> None:
+    with closing(of) as database, database.transaction() as connection:
+        connection.execute(
+            text(
+                "select pg_terminate_backend(pid) from pg_stat_activity"
+                " where datname = current_database() and state = 'idle in transaction' and pid <> pg_backend_pid()"
+            )
+        )
+
+
 def test_a_running_service_is_not_restored_under_its_feet(place: Place) -> None:
     archive = place.backup()
     with closing(place.open()) as database:
@@ -156,6 +229,23 @@ def test_secrets_sealed_with_a_key_that_is_not_here_are_noticed(place: Place) ->
     Place(replace(place.settings, secret_key=f"{'o' * 43} {SEALING}")).restore(archive)
     other.restore(archive, another_key=True)
     assert place.content() == before
+
+
+def test_keys_in_the_archive_are_brought_when_all_else_is(place: Place, make_place: Callable[..., Place]) -> None:
+    """And not before: an archive that is refused leaves a centre without data as it was."""
+    own = Place(replace(place.settings, secret_key=""))
+    own.settings.data.mkdir(exist_ok=True)
+    (own.settings.data / "secret.key").write_text(SEALING)
+    out = io.BytesIO()
+    archives.backup(own.settings, IM, out, lambda _: None, with_keys=True)
+    empty = make_place("to", upgraded=False)
+    empty = Place(replace(empty.settings, secret_key=""))
+    with pytest.raises(archives.Damaged):
+        empty.restore(out.getvalue()[:-12000])
+    assert not (empty.settings.data / "secret.key").exists()
+    empty.restore(out.getvalue())
+    assert (empty.settings.data / "secret.key").read_text() == SEALING
+    assert empty.content() == own.content()
 
 
 def test_an_archive_of_the_other_kind_or_of_a_newer_answerline_is_refused(place: Place, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import orjson
 import pytest
+from amqp.exceptions import NotFound
 from amqp.transport import TCPTransport
 from kombu import Connection
 from kombu.transport import memory
@@ -95,6 +96,18 @@ def test_an_inbox_made_anew_is_told_so_first(units: UnitOfWork, connection: Conn
     assert {"control": "queue_created"} not in received(connection)
 
 
+def test_an_old_queue_whose_node_is_away_holds_nothing_up(
+    units: UnitOfWork, connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_channel: Any, queue: str, **_: Any) -> None:
+        raise NotFound(f"home node of durable queue {queue} is down")
+
+    monkeypatch.setattr(memory.Channel, "queue_delete", refuse)
+    announce(units, 1)
+    Relay(Broker("memory://"), units, "gateway").run(connection, times(1))
+    assert events_only(received(connection)) == [1]
+
+
 def test_checkpoints_tell_up_to_where_all_is_published(units: UnitOfWork, connection: Connection, at: SetClock) -> None:
     relay = Relay(Broker("memory://"), units, "gateway")
 
@@ -134,12 +147,30 @@ def test_a_replay_sends_again_what_was_published_after_a_position(
     relay.run(connection, times(4))
     received(connection)
     ask(connection, "routing", 4)
-    relay.run(connection, times(2))
+    relay.run(connection, times(4))
     sent = received(connection)
     assert events_only(sent) == [5, 6, 7, 8, 9, 10]
     assert {"control": "checkpoint", "publisher": "gateway:replayed", "position": 4} in sent, "said behind the last"
     relay.run(connection, times(1))
     assert events_only(received(connection)) == []
+
+
+def test_a_replay_that_is_broken_off_is_begun_again_by_whoever_relays_then(
+    units: UnitOfWork, connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A long one does not keep a process that must stop, nor go on where another has the lease."""
+    monkeypatch.setattr(memory.Channel, "do_restore", True)  # as a broker does with what was not acknowledged
+    monkeypatch.setattr(relays, "BATCH", 3)
+    relay = Relay(Broker("memory://"), units, "gateway")
+    announce(units, *range(1, 11))
+    relay.run(connection, times(4))
+    received(connection)
+    ask(connection, "routing", 0)
+    relay.run(connection, times(3))
+    sent = received(connection)
+    assert (events_only(sent), len(sent)) == ([1, 2, 3, 4, 5, 6], 6), "nothing says that it is done"
+    relay.run(connection, times(6))
+    assert events_only(received(connection)) == list(range(1, 11))
 
 
 def test_a_request_that_makes_no_sense_is_passed_over(units: UnitOfWork, connection: Connection) -> None:
@@ -149,7 +180,7 @@ def test_a_request_that_makes_no_sense_is_passed_over(units: UnitOfWork, connect
     received(connection)
     ask(connection, "nobody", 0)
     ask(connection, "routing", 0)
-    relay.run(connection, times(2))
+    relay.run(connection, times(3))
     assert events_only(received(connection)) == [1]
 
 
@@ -287,7 +318,7 @@ def test_a_replay_counts_as_done_only_when_all_of_it_is_confirmed(
     request = SimpleNamespace(body=body, ack=lambda: acknowledged.append(True))
     sender = SimpleNamespace(send=lambda messages: [seq for seq, *_ in messages[1:]])
     with pytest.raises(ConnectionError, match="not confirm"):
-        relay._replay(sender, request)  # type: ignore[arg-type]
+        relay._replay(sender, request, lambda: True)  # type: ignore[arg-type]
     assert not acknowledged
 
 
