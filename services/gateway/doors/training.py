@@ -120,8 +120,12 @@ class TrainingDoors(Doors):
         "POST", "/v1/exams/{name}/attempts", body=schemas.BeginAttempt, answer=schemas.Attempt, status=201, roles=LEARNING, tag="training"
     )
     def post_attempt(self, request: Request) -> dict[str, Any]:
-        """Begin an attempt: its questions, drawn from the bank, without their answers."""
-        return self.training.begin_attempt(exam=request.parameters["name"], person=whose(request), **seen_by(request.principal))
+        """Begin an attempt: its questions, drawn from the bank, without their answers. Who may read the answers does not sit the exam alone:
+        another trainer begins the attempt, naming the `person`, and enters the answers."""
+        person = whose(request)
+        if person == request.principal.person and request.principal.roles & SECRET:
+            raise Forbidden("you may read this exam's answers: let another trainer begin your attempt, and enter what you answer")
+        return self.training.begin_attempt(exam=request.parameters["name"], person=person, **seen_by(request.principal))
 
     @endpoint("GET", "/v1/exams/{name}/attempts", query=schemas.Attempts, answer=schemas.AttemptList, roles=LEARNING, tag="training")
     def get_attempts(self, request: Request) -> dict[str, Any]:

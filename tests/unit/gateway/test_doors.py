@@ -316,3 +316,14 @@ def test_a_customer_is_forgotten_by_an_administrator_of_the_whole_organisation(m
     )
     status, problem = gateway("POST", "/v1/customers/c1/erase")
     assert (status, "the whole organisation" in problem["detail"]) == (403, True)
+
+
+def test_who_may_read_an_exams_answers_does_not_sit_it_alone(gateway: Gateway) -> None:
+    asked = []
+    gateway.service.training = SimpleNamespace(begin_attempt=lambda **told: asked.append(told["person"]) or {"id": CONTACT})
+    tom = Principal("Tom", frozenset(["trainer"]), person="tom")
+    gateway.application = Application(Router(gateway.service), lambda _: tom, lambda *_: None)
+    status, problem = gateway("POST", "/v1/exams/mail/attempts", {})
+    assert (status, "another trainer" in problem["detail"]) == (403, True)
+    gateway("POST", "/v1/exams/mail/attempts", {"person": "ann"})
+    assert asked == ["ann"]
