@@ -311,17 +311,16 @@ def take_in(units: UnitOfWork, posts: Sequence[Taken]) -> list[Receipt]:
                     told[TRACE] = post.trace
                 distinct[key] = {"source": key[0], "key": key[1], "observation": told, "received_at": moment, "processed_at": None}
         keys_of_post.append(keys)
+        for answer in post.reading.answers:
+            key = _key(post.source, answer.key)
+            distinct.setdefault(key, {"source": key[0], "key": key[1], "observation": {}, "received_at": moment, "processed_at": moment})
     with units() as work:
-        contacts = _welcome(work, [(post.source, post.reading.observations[0], post.arrival) for post in posts if post.arrival])
-        answers_of_post = [_known_answers(work, post) for post in posts]
-        for known in answers_of_post:
-            for key, _, _ in known:
-                row = {"source": key[0], "key": key[1], "observation": {}, "received_at": moment, "processed_at": moment}
-                distinct.setdefault(key, row)
-        # all keys in one statement, which writes them in their order: in several, two gateways could wait for each other for ever
+        # all keys in one statement, which writes them in their order, and before calls are given to contacts: whoever correlates does it so
+        # too, and two who do not would wait for each other for ever
         rows = bulk.insert(work.connection, store.intake, list(distinct.values()), key=("source", "key"), returning=("source", "key"))
         new = {(row.source, row.key) for row in rows}
-        answered = [_take_answers(work, known, new, moment) for known in answers_of_post]
+        contacts = _welcome(work, [(post.source, post.reading.observations[0], post.arrival) for post in posts if post.arrival])
+        answered = [_take_answers(work, post, new, moment) for post in posts]
         _keep_refused(work, posts, moment)
     receipts = []
     for post, keys, answers in zip(posts, keys_of_post, answered, strict=True):
@@ -345,26 +344,27 @@ def _key(source: str, key: str) -> Key:
     return source, hashlib.blake2b(key.encode(), digest_size=16).hexdigest()
 
 
-def _known_answers(work: Work, post: Taken) -> list[tuple[Key, Answer, str]]:
-    """What customers said, with its key and its contact. Of a contact that nobody knows it is refused."""
-    reading, known = post.reading, []
+def _take_answers(work: Work, post: Taken, new: set[Key], moment: float) -> int:
+    """Announce what customers said that is new, which it is no longer then; how many they were. What is said of a contact that nobody knows
+    is refused, and its key given back."""
+    reading, known, taken = post.reading, [], 0
     for answer in reading.answers:
+        key = _key(post.source, answer.key)
         try:
-            known.append((_key(post.source, answer.key), answer, contact_named(work.connection, answer.contact)))
+            contact = contact_named(work.connection, answer.contact)
         except NotFound as unknown:
             reading.rejected.append((answer.number, str(unknown), answer.text))
-    reading.answers = [answer for _, answer, _ in known]
-    return known
-
-
-def _take_answers(work: Work, answers: Iterable[tuple[Key, Answer, str]], new: set[Key], moment: float) -> int:
-    """Announce those that are new, which are no longer then; how many they were."""
-    taken = 0
-    for key, answer, contact in answers:
+            if key in new:
+                new.discard(key)
+                of = store.intake.c
+                work.connection.execute(delete(store.intake).where(of.source == key[0], of.key == key[1]))
+            continue
+        known.append(answer)
         if key in new:
             new.discard(key)
             taken += 1
             announce_answer(work, new_id(), contact, answer.told, min(answer.at, moment))
+    reading.answers = known
     return taken
 
 
