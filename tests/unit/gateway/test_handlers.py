@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,6 +25,7 @@ from shared.bus.outbox import UnitOfWork
 from shared.errors import NotFound
 from shared.ids import new_id
 from shared.observability import trace
+from tests.system import eventually
 from tests.unit.conftest import MakeUnits, SetClock
 from tests.unit.gateway.telephony_samples import TRUTH, ami_lines, posts, queue_log_lines
 
@@ -487,3 +489,22 @@ def test_a_call_that_rings_for_ever_is_worked_out_from_a_bounded_number_of_facts
     assert gateway.news()[-1] == ("contact_ended", "sales completed")
     (contact,) = gateway.kept(store.contact)
     assert len(contact.observations) <= 6
+
+
+def test_a_post_that_comes_again_while_it_is_correlated_waits_for_that_and_neither_fails(gateway: Gateway) -> None:
+    if gateway.units.database.sqlite:
+        return  # has one writer
+    gateway.dialplan(arrived(), Arrival(new_id()))
+    with ThreadPoolExecutor(1) as pool:
+        with gateway.units() as correlating:
+            store.mark_processed(correlating.connection, list(correlating.connection.scalars(select(store.intake.c.seq))), 1.0)
+            again = pool.submit(gateway.dialplan, arrived(), Arrival(new_id()))
+            waits = sqlalchemy.text("select count(*) from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()")
+
+            def is_waited_for() -> bool:
+                with gateway.units.database.reading() as connection:
+                    return bool(connection.scalar(waits))
+
+            eventually(is_waited_for)
+            store.lock_aliases(correlating.connection, [gateway.source])
+        assert again.result().duplicate == 1
