@@ -3,7 +3,8 @@
 A request is claimed (a row, committed) before it is carried out, and its answer written to that row afterwards; so of several that come at
 once, to whatever process, one is carried out. What is not in one transaction can be torn apart: when the process dies between doing and
 remembering, the claim is orphaned. Who comes again is then refused (409) until it is certain that nobody works on it, and after that the
-request is carried out once more, with the id for what it makes that it had before (`Request.new_id`).
+request is carried out once more, with the id for what it makes that it had before (`Request.new_id`). So it is, at once, where our own trouble
+was the answer: another service that did not answer in time may have done what was asked.
 Answers are sealed: one may hold a key that is shown once.
 """
 
@@ -86,7 +87,7 @@ class Memory:
                 raise _in_progress()
             taken = {"turn": known.turn + 1, "claimed_at": moment}
             work.connection.execute(update(request_key).where(request_key.c.id == id).values(**taken))
-        log.warning("a request is carried out again: whoever had begun it did not come to its end", turn=known.turn + 1)
+        log.warning("a request is carried out again: what came of it before is not known", turn=known.turn + 1)
         return Claim(id, known.turn + 1, known.made)
 
     def keep(self, claim: Claim, response: Response) -> None:
@@ -103,11 +104,12 @@ class Memory:
                 raise
             log.warning("an answer could not be kept for its Idempotency-Key", error=type(error).__name__)
 
-    def release(self, claim: Claim) -> None:
-        """Nothing came of it: the next one may try."""
+    def release(self, claim: Claim, unsure: bool = False) -> None:
+        """Nothing came of it, or nobody can say whether something did: the next one may try, in doubt with the same id for what it makes."""
+        free = update(request_key).values(claimed_at=request_key.c.claimed_at - ORPHANED_SECONDS) if unsure else delete(request_key)
         try:
             with self.units() as work:
-                work.connection.execute(delete(request_key).where(_ours(claim)))
+                work.connection.execute(free.where(_ours(claim)))
         except Exception as error:
             if not is_outage(error):
                 raise

@@ -48,12 +48,13 @@ def open_escalation(units: UnitOfWork, asked: Mapping[str, Any], id: str = "") -
     `id` it is the question that it is."""
     with units() as work, _refusals():
         card = store.get_card(work.connection, asked["contact"])
+        still_open, of_late = store.asked_by(work.connection, asked["agent"], clock.now() - LATELY_SECONDS)
+        # not before that lock: the same question may come twice at one moment
         if (known := store.find(work.connection, id)) and known.contact == asked["contact"]:
             return shown(known, card)
         if card is None or card["agent"] != asked["agent"]:
             raise errors.NotFound(f"{asked['agent']} has no contact {asked['contact']}")
         ladder = ladder_for(work.connection, asked["topic"])
-        still_open, of_late = store.asked_by(work.connection, asked["agent"], clock.now() - LATELY_SECONDS)
         if of_late >= OF_LATE * ladder.open_per_agent:
             raise errors.TooManyRequests(
                 f"{asked['agent']} has asked {of_late} questions within {LATELY_SECONDS:g} s: wait a while", retry_after=int(LATELY_SECONDS)

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,10 @@ KEEPALIVE = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count"
 SERVER_KEEPALIVE = "set tcp_keepalives_idle = 10; set tcp_keepalives_interval = 5; set tcp_keepalives_count = 3"
 # whoever stands still in the middle of a transaction (a stopped process, a suspended machine) must not hold its locks for ever
 ABANDONED = "set idle_in_transaction_session_timeout = '20s'"
+PATIENCE: ContextVar[float] = ContextVar("database patience", default=300.0)
+"""Seconds after which a server that says nothing to a question is taken for gone: its machine may be up, and nobody there to answer."""
+PROMPT_SECONDS = 10.0
+"""The same for questions that any healthy server answers at once."""
 DISK_FULL = "53100"
 SQLITE_LOCK_PAUSE = 0.005
 SQLITE_LOCK_PATIENCE = 10.0
@@ -89,6 +94,16 @@ class Database:
             pages, each = (int(connection.exec_driver_sql(f"PRAGMA {name}").scalar_one()) for name in ("page_count", "page_size"))
             return pages * each
         return int(connection.scalar(text("select pg_database_size(current_database())")))
+
+
+@contextmanager
+def promptly() -> Iterator[None]:
+    """What is asked within is answered at once, or raises OperationalError. (The driver's own limits do not hold where waiting is cooperative.)"""
+    before = PATIENCE.set(PROMPT_SECONDS)
+    try:
+        yield
+    finally:
+        PATIENCE.reset(before)
 
 
 class LeaseLostError(RuntimeError):
@@ -163,11 +178,24 @@ def _postgres_engine(url: str) -> Engine:
         hide_parameters=True,
     )
 
+    @event.listens_for(engine, "do_connect")
+    def _connect(dialect: Any, _record: Any, arguments: Any, named: Any) -> Any:
+        with promptly():
+            return dialect.connect(*arguments, **named)
+
     @event.listens_for(engine, "connect")
     def _prepare(connection: Any, _record: Any) -> None:
         register_type(UUID_AS_TEXT, connection)
-        with connection.cursor() as cursor:
+        with promptly(), connection.cursor() as cursor:
             cursor.execute(f"{SERVER_KEEPALIVE}; {ABANDONED}")
-        connection.commit()
+            connection.commit()
+
+    ping = engine.dialect.do_ping
+
+    def _ping(connection: Any) -> bool:
+        with promptly():
+            return ping(connection)
+
+    engine.dialect.do_ping = _ping  # type: ignore[assignment, method-assign]
 
     return engine

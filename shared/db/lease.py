@@ -14,7 +14,7 @@ from pathlib import Path
 import structlog
 from sqlalchemy import Connection, text
 
-from shared.db.engine import Database
+from shared.db.engine import Database, promptly
 
 log = structlog.get_logger()
 
@@ -46,13 +46,17 @@ class Lease:
     def acquire(self) -> bool:
         """Whether we hold it now; never waits for it. Raises when the database is out of reach."""
         with self._turn:  # several loops ask, and two at once on one connection make psycopg2 hang for ever
-            return self._acquire_file() if self.database.sqlite else self._acquire_session()
+            if self.database.sqlite:
+                return self._acquire_file()
+            with promptly():
+                return self._acquire_session()
 
     def keep(self) -> None:
         """Show that the holder lives; nothing where we are not it. Raises when the database is out of reach."""
         with self._turn:
             if self._connection is not None:
-                self._acquire_session()
+                with promptly():
+                    self._acquire_session()
 
     def _acquire_session(self) -> bool:
         if self._connection is None:
@@ -112,10 +116,11 @@ class Presence:
     def count(self) -> int:
         """Of all processes that are there now, this one included. Raises when the database is out of reach."""
         try:
-            if self._connection is None:
-                self._connection = self.database.engine.connect().execution_options(isolation_level="AUTOCOMMIT")
-                self._connection.execute(text("select pg_advisory_lock_shared(:key)"), {"key": self._key})
-            return int(self._connection.scalar(PRESENT, {"key": self._key}) or 1)
+            with promptly():
+                if self._connection is None:
+                    self._connection = self.database.engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+                    self._connection.execute(text("select pg_advisory_lock_shared(:key)"), {"key": self._key})
+                return int(self._connection.scalar(PRESENT, {"key": self._key}) or 1)
         except BaseException:
             self.leave()
             raise

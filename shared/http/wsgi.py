@@ -81,7 +81,7 @@ class Memory(Protocol):
     def keep(self, claim: Claim, response: Response) -> None:
         """This is the answer, from now on."""
 
-    def release(self, claim: Claim) -> None:
+    def release(self, claim: Claim, unsure: bool = False) -> None:
         """Nothing came of it: the next one may try."""
 
 
@@ -231,10 +231,10 @@ class Application:
         except AnswerlineError as error:
             response = problem(error)
         except Exception:
-            memory.release(claim)
+            memory.release(claim, unsure=True)
             raise
         if response.status >= 500 or response.status in PASSING:
-            memory.release(claim)
+            memory.release(claim, unsure=response.status >= 500)
         else:
             memory.keep(claim, response)
         return response

@@ -117,12 +117,12 @@ class Crew:
             raise self._faults[0]
         assert not late, f"not at an end after {within:g} s: {late}; answers so far: {dict(self.statuses)}, last refusal: {self.refused}"
 
-    def ask(self, client: Client, method: str, path: str, body: Any = None, **query: Any) -> Answer | None:
-        """One try; None where nothing came back."""
+    def ask(self, client: Client, method: str, path: str, body: Any = None, key: str = "", **query: Any) -> Answer | None:
+        """One try; None where nothing came back. `key`: its Idempotency-Key."""
         if self.giving_up.is_set():
             raise InterruptedError
         try:
-            answer = client.request(method, path, body, query=query)
+            answer = client.request(method, path, body, headers={"Idempotency-Key": key} if key else None, query=query)
         except BROKEN:
             self.statuses["no answer"] += 1
             return None

@@ -31,7 +31,6 @@ class Proxy:
         for line in cut:
             with contextlib.suppress(OSError):
                 line.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, AT_ONCE)
-                line.shutdown(socket.SHUT_RD)  # wakes who reads from it
             _close(line)
         return len(cut) // 2
 
@@ -90,5 +89,8 @@ class Proxy:
 
 
 def _close(line: socket.socket) -> None:
+    """Closing alone wakes nobody who reads from it, and so would tell the other end nothing."""
+    with contextlib.suppress(OSError):
+        line.shutdown(socket.SHUT_RD)
     with contextlib.suppress(OSError):
         line.close()

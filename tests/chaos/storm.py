@@ -46,6 +46,8 @@ DRAIN_SECONDS = 30.0
 PATIENCE_SECONDS = 120.0
 CLIENT_SECONDS = 10.0
 LEAST_POSTS = 20
+BETWEEN_QUESTIONS_SECONDS = 2.2
+"""One person may ask 30 questions a minute."""
 POISON = "poison"
 FAKETIME = ("/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1", "/usr/lib/aarch64-linux-gnu/faketime/libfaketime.so.1")
 BROKER_WANTS = 100
@@ -116,15 +118,18 @@ class Questions(Crew):
             self._insist(f"/v1/escalations/{id}/claim", {"person": "bob"})
             self._insist(f"/v1/escalations/{id}/answer", {"person": "bob", "text": "!"})
             self._insist(f"/v1/escalations/{id}/accept", {"person": "anna"})
-            self.finishing.wait(0.2)
+            self.finishing.wait(BETWEEN_QUESTIONS_SECONDS)
 
     def _insist(self, path: str, body: dict[str, Any]) -> Any:
-        """Until it is done: 409 says that it was (the answer was lost), or, to a question, that the call is not known yet."""
+        """Until it is done: 409 says that it was (the answer was lost), or, to a question, that it is being asked. A refusal is final for its key."""
+        refusals = 0
         for tries in range(10**9):
-            answer = self.ask(self.clients[tries % len(self.clients)], "POST", path, body)
+            key = f"{len(self.asked)}/{refusals}" if path.endswith("escalations") else ""
+            answer = self.ask(self.clients[tries % len(self.clients)], "POST", path, body, key)
             if answer and (answer.status < 300 or (answer.status == 409 and not path.endswith("escalations"))):
                 return answer.json
             assert answer is None or answer.status in (404, 409, 429) or answer.status >= 500, (path, answer)
+            refusals += answer is not None and answer.status == 404
             self.giving_up.wait(0.1)
         return None
 
@@ -611,6 +616,7 @@ class Outcome:
     wrong: str = ""
     not_tried: str = ""
     drained: float = 0.0
+    steps: dict[str, float] = field(default_factory=dict)
     figures: dict[str, Any] = field(default_factory=dict)
     books: checks.Books = field(default_factory=checks.Books)
     done: dict[str, int] = field(default_factory=dict)
@@ -670,8 +676,10 @@ def _play(fault: Fault, trial: Trial, outcome: Outcome, seed: int, stack: ExitSt
             fault.run(trial)
             over = time.monotonic()
             system.all_ready()
+            outcome.steps["ready"] = time.monotonic() - over
             for load in trial.loads:
                 load.finish(PATIENCE_SECONDS)
+                outcome.steps[type(load).__name__] = time.monotonic() - over
             checks.wait_for_rest(system, trial.extra, PATIENCE_SECONDS)
             outcome.drained = time.monotonic() - over
             outcome.books = checks.balance(system, trial.extra)
@@ -702,6 +710,7 @@ def show(outcome: Outcome) -> None:
     print(f"   events {books.events}, applied {books.applied}, lost {books.lost}, twice {books.twice}, stuck {books.stuck}, "
           f"drained after {outcome.drained:.1f} s, load {outcome.busy:.1f} a core")  # fmt: skip
     print(f"   done: {outcome.done}")
+    print("   after the fault: " + ", ".join(f"{what} {seconds:.1f} s" for what, seconds in outcome.steps.items()))
     print(f"   load: {outcome.figures}")
     for receiver, sums in books.sums.items():
         print(f"   {receiver:9}" + "  ".join(f"{bucket} {number}" for bucket, number in sums.items()))

@@ -100,6 +100,15 @@ def test_what_came_to_nothing_may_be_tried_again(memory: Memory) -> None:
     assert claim(memory).turn == 1
 
 
+def test_what_may_have_been_done_is_tried_again_at_once_with_the_same_id(memory: Memory) -> None:
+    first = claim(memory)
+    memory.release(first, unsure=True)
+    again = claim(memory)
+    assert (again.turn, again.made) == (2, first.made)
+    with pytest.raises(Conflict):
+        claim(memory)
+
+
 def test_whoever_died_over_it_leaves_it_to_the_next_with_the_same_id_and_its_late_word_does_not_count(memory: Memory, at: SetClock) -> None:
     dead = claim(memory)
     at.forward(ORPHANED_SECONDS)

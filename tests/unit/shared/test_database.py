@@ -324,3 +324,25 @@ migrate.upgrade(Database({url!r}), services.routing.definition.migrations)
     assert [process.returncode for process in starting] == [0, 0], "\n".join(said)
     with closing(Database(url)) as db:
         assert "leg" in shape(db.engine)
+
+
+SILENT = """
+from shared.runtime import patch
+patch.apply()
+import socket
+from sqlalchemy.exc import OperationalError
+from shared.db import engine
+engine.PROMPT_SECONDS = 0.05
+silent = socket.create_server(("127.0.0.1", 0))
+try:
+    with engine.Database(f"postgresql://anna:secret@127.0.0.1:{silent.getsockname()[1]}/x").reading():
+        raise AssertionError("nobody answered")
+except OperationalError as error:
+    assert engine.is_outage(error)
+    print(error.orig)
+"""
+
+
+def test_a_server_that_takes_a_connection_and_says_nothing_is_an_outage() -> None:
+    told = subprocess.run([sys.executable, "-c", SILENT], capture_output=True, text=True, timeout=60)
+    assert told.stdout.strip() == "the database said nothing for 0.05 s", told.stderr
