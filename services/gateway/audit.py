@@ -8,11 +8,12 @@ from functools import partial
 from typing import Any
 
 import orjson
-from sqlalchemy import ColumnElement, Connection, and_, delete, insert, select, true, update
+from sqlalchemy import ColumnElement, Connection, and_, insert, select, true, update
 
 from services.gateway.store import audit
 from shared import clock
 from shared.bus.outbox import UnitOfWork
+from shared.db import bulk
 from shared.errors import Invalid
 from shared.http.endpoint import Endpoint, Principal
 from shared.http.wsgi import Request
@@ -75,10 +76,10 @@ def listing(units: UnitOfWork, told: Mapping[str, Any]) -> dict[str, Any]:
     return {"items": items, "next": rows[limit - 1]["id"] if len(rows) > limit else None}
 
 
-def prune(units: UnitOfWork, before: float) -> None:
-    """Forget what was done before that moment."""
+def prune(units: UnitOfWork, before: float) -> bool:
+    """Forget a slice of what was done before that moment; whether there may be more."""
     with units() as work:
-        work.connection.execute(delete(audit).where(audit.c.id < lowest_id(before)))
+        return bulk.forget_oldest(work.connection, audit.c.id, lambda _: true(), lambda row: row.id < lowest_id(before))
 
 
 def without_numbers(text: str) -> str:

@@ -12,7 +12,7 @@ from itertools import islice
 from typing import Any
 
 import structlog
-from sqlalchemy import delete, insert, select
+from sqlalchemy import delete, insert, select, true
 
 from services.gateway import customers, recordings, sources, store
 from services.gateway.domain import ami, ari, dialplan, freeswitch, queue_log
@@ -461,13 +461,16 @@ def is_open(units: UnitOfWork, contact: str) -> bool:
     return known is None or known.is_open
 
 
-def prune(units: UnitOfWork, before: float) -> None:
-    """Forget what was posted before then: a line so old, posted again, still changes nothing in its contact."""
+def prune(units: UnitOfWork, before: float) -> bool:
+    """Forget a slice of what was posted before then; whether there may be more. A line so old, posted again, still changes nothing in its
+    contact."""
     with units() as work:
-        work.connection.execute(delete(store.intake).where(store.intake.c.processed_at < before))
-        work.connection.execute(delete(store.refused).where(store.refused.c.received_at < before))
         store.forget_snapshots(work.connection, clock.now() - KEEP_SNAPSHOTS)
         recordings.forget(work, before)
+        more = bulk.forget_oldest(
+            work.connection, store.intake.c.seq, lambda row: row.processed_at.is_not(None), lambda row: row.processed_at < before
+        )
+        return bulk.forget_oldest(work.connection, store.refused.c.seq, lambda _: true(), lambda row: row.received_at < before) or more
 
 
 def expire(units: UnitOfWork) -> int:

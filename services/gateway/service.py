@@ -75,7 +75,8 @@ FIGURES_EVERY = 0.3
 COMMAND_SECONDS = 1.0
 RESUME_SECONDS = 30.0
 ERASE_PAUSE = 0.01
-PRUNE_EVERY = 3600.0
+HOURLY = 3600.0
+FORGET_SECONDS = 1.0
 PRESENT_EVERY = 15.0
 KEEP_INTAKE = 90 * 86400.0
 
@@ -100,7 +101,7 @@ class GatewayCore:
         self.stream = Stream(context.units, self.scopes, self.board)
         self.taken = Flag()
         self.begun = context.settings.embedded  # then routing began anew with us, and knows
-        self.prune_at = clock.monotonic() + PRUNE_EVERY
+        self.expire_at = self.forget_at = clock.monotonic() + HOURLY
         self.intake: GroupCommit[Taken, Receipt] = GroupCommit(self._take_in, most=100)
         self.courier = Courier(context.units, self.sealer, context.settings.webhook_allowance, outbound.post, outbound.aside)
 
@@ -192,13 +193,8 @@ class GatewayService(
         if not core.context.lease.acquire():
             time.sleep(STANDBY_SECONDS)
             return
-        if clock.monotonic() > core.prune_at:
-            core.prune_at = clock.monotonic() + PRUNE_EVERY
-            handlers.prune(core.units, clock.now() - KEEP_INTAKE)
-            core.accounts.prune()
-            audit.prune(core.units, clock.now() - core.settings.audit_seconds)
-            stream_log.prune(core.units, clock.now() - core.settings.stream_seconds)
-            core.memory.prune()
+        if clock.monotonic() > core.expire_at:
+            core.expire_at = clock.monotonic() + HOURLY
             if ended := handlers.expire(core.units):
                 log.warning("contacts of which nothing was heard for a day count as over", count=ended)
         core.taken.clear()
@@ -207,6 +203,23 @@ class GatewayService(
             time.sleep(0)
         else:
             core.taken.wait(IDLE_SECONDS)
+
+    @continuously(every=FORGET_SECONDS)
+    def forget_old(self) -> None:
+        """What was kept long enough goes, once an hour, a slice of each table at a time."""
+        core = self.core
+        if clock.monotonic() < core.forget_at or not core.context.lease.acquire():
+            return
+        now = clock.now()
+        more = [
+            handlers.prune(core.units, now - KEEP_INTAKE),
+            audit.prune(core.units, now - core.settings.audit_seconds),
+            stream_log.prune(core.units, now - core.settings.stream_seconds),
+        ]
+        if not any(more):
+            core.accounts.prune()
+            core.memory.prune()
+            core.forget_at = clock.monotonic() + HOURLY
 
     @continuously(every=STANDBY_SECONDS)
     def begin_anew(self) -> None:

@@ -5,11 +5,11 @@ Positions rise in the order of the commits: whoever has read up to one has misse
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import Column, ColumnElement, Connection, String, Table, Text, cast, delete, func, select, text
+from sqlalchemy import Column, ColumnElement, Connection, String, Table, Text, cast, func, select, text
 
 from services.gateway.store import metadata
 from shared import clock, contracts
@@ -38,7 +38,6 @@ stream_event = Table(
 
 COLUMNS = ("id", "type", "at", "subject", "contact", "queue", "agent", "people", "body")
 ONE_AT_A_TIME = text("select pg_advisory_xact_lock(hashtext('answerline stream_event'), 0)")
-PRUNED_AT_ONCE = 2000
 
 Row = Mapping[str, Any]
 
@@ -129,16 +128,8 @@ def extent(connection: Connection) -> Extent:
     return Extent(first.position - 1, newest(connection), first.at) if first else Extent()
 
 
-def prune(units: UnitOfWork, before: float, pause: Callable[[], None] = lambda: None) -> int:
-    """Forget what came before then, slice by slice with a `pause` after each; the last event stays, so that its position is known."""
-    forgotten = 0
-    while True:
-        with units.database.transaction() as connection:
-            oldest = select(stream_event.c.position, stream_event.c.at).order_by(stream_event.c.position).limit(PRUNED_AT_ONCE)
-            old = [row.position for row in connection.execute(oldest) if row.at < before]
-            last = newest(connection)
-            gone = delete(stream_event).where(stream_event.c.position <= max(old, default=0), stream_event.c.position < last)
-            forgotten += connection.execute(gone).rowcount
-        if len(old) < PRUNED_AT_ONCE:
-            return forgotten
-        pause()
+def prune(units: UnitOfWork, before: float) -> bool:
+    """Forget a slice of what came before then; whether there may be more. The last event stays, so that its position is known."""
+    with units.database.transaction() as connection:
+        last = newest(connection)
+        return bulk.forget_oldest(connection, stream_event.c.position, lambda row: row.position < last, lambda row: row.at < before)

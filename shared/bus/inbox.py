@@ -215,11 +215,12 @@ class Inbox:
                 work.connection.execute(update(aside).where(aside.c.position == row.position).values(**change))
             return False
 
-    def prune(self, keep_seconds: float) -> None:
-        """Forget keys so old that their events can no longer come again."""
-        inbox = self.units.tables.inbox
+    def prune(self, keep_seconds: float) -> bool:
+        """Forget a slice of the keys so old that their events can no longer come again; whether there may be more."""
+        table = self.units.tables.inbox
+        old = select(table.c.id).where(table.c.at < clock.now() - keep_seconds).order_by(table.c.at).limit(bulk.SLICE)
         with self.units() as work:
-            work.connection.execute(delete(inbox).where(inbox.c.at < clock.now() - keep_seconds))
+            return work.connection.execute(delete(table).where(table.c.id.in_(old))).rowcount == bulk.SLICE
 
     def note_checkpoint(self, publisher: str, position: int) -> None:
         """Remember that all of the publisher's events up to `position` have passed through our queue before this one."""

@@ -16,6 +16,7 @@ from shared.bus.broker import PERSISTENT, Broker
 from shared.bus.inbox import replayed
 from shared.bus.outbox import UnitOfWork
 from shared.contracts import topology
+from shared.db import bulk
 
 log = structlog.get_logger()
 
@@ -167,12 +168,13 @@ class Relay:
         except TimeoutError:
             return
 
-    def prune(self, keep_seconds: float) -> int:
-        """Delete rows published longer ago than that; they can no longer be replayed."""
+    def prune(self, keep_seconds: float) -> bool:
+        """Delete a slice of the rows published longer ago than that, which can no longer be replayed; whether there may be more."""
+        before = clock.now() - keep_seconds
         with self.units.database.transaction() as connection:
-            return connection.execute(
-                text("delete from outbox where published_at < :before"), {"before": clock.now() - keep_seconds}
-            ).rowcount
+            return bulk.forget_oldest(
+                connection, self.units.tables.outbox.c.seq, lambda row: row.published_at.is_not(None), lambda row: row.published_at < before
+            )
 
 
 class Sender:

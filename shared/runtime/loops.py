@@ -39,6 +39,7 @@ FILL_SECONDS = 0.002
 RETRY_EVERY = 1.0
 LEASE_EVERY = 1.0
 PRUNE_EVERY = 3600.0
+PRUNE_PAUSE = 0.5
 KEEP_OUTBOX = 7 * 86400.0
 KEEP_INBOX = 14 * 86400.0
 CONTROL = b'{"control"'
@@ -159,7 +160,8 @@ class RelayLoop(DependencyProvider, Loop):
         Loop.setup(self)
         self.context = bootstrap.of(self.container)
         self.context.relay.beat, self.context.relay.still = self.beat, self.still
-        self.pruned_at = self.asked_at = clock.monotonic()
+        self.asked_at = clock.monotonic()
+        self.prune_at = self.asked_at + PRUNE_EVERY
 
     def run(self) -> None:
         self.asked_at = clock.monotonic()
@@ -178,9 +180,9 @@ class RelayLoop(DependencyProvider, Loop):
             self.asked_at = clock.monotonic()
             if not self.context.lease.acquire():
                 return False
-        if clock.monotonic() - self.pruned_at > PRUNE_EVERY:
-            self.pruned_at = clock.monotonic()
-            self.context.relay.prune(KEEP_OUTBOX)
+        if clock.monotonic() > self.prune_at:
+            more = self.context.relay.prune(KEEP_OUTBOX)
+            self.prune_at = clock.monotonic() + (PRUNE_PAUSE if more else PRUNE_EVERY)
         return self.running
 
 
@@ -301,7 +303,11 @@ class Consume(Entrypoint, Loop):
         self._through_outages(connection, self.inbox.retry_due)
         if clock.monotonic() > self.prune_at:
             self.prune_at = clock.monotonic() + PRUNE_EVERY
-            self._through_outages(connection, lambda: self.inbox.prune(KEEP_INBOX))
+            self._through_outages(connection, self._forget_keys)
+
+    def _forget_keys(self) -> None:
+        if self.inbox.prune(KEEP_INBOX):
+            self.prune_at = clock.monotonic() + PRUNE_PAUSE
 
 
 class Feed(Entrypoint, Loop):

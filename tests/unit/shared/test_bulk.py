@@ -146,3 +146,21 @@ def test_a_list_can_be_asked_for_in_one_parameter(db: Database) -> None:
     }
     with db.reading() as connection:
         assert [one.number for one in bulk.values(connection, among, [4, 2, 99])] == [2, 4]
+
+
+def test_the_oldest_are_forgotten_slice_by_slice_and_nothing_that_is_not_settled(make_units: MakeUnits) -> None:
+    units = make_units(metadata)
+    with units() as work:
+        for at in ("1", None, "2", "9", "3"):
+            work.connection.execute(entry.insert().values(id=new_id(), text=at))
+
+    def forget() -> bool:
+        with units() as work:
+            return bulk.forget_oldest(work.connection, entry.c.seq, lambda row: row.text.is_not(None), lambda row: row.text < "5", most=2)
+
+    def left() -> list[str | None]:
+        with units.database.reading() as connection:
+            return list(connection.scalars(select(entry.c.text).order_by(entry.c.seq)))
+
+    assert (forget(), left()) == (True, [None, "9", "3"])
+    assert (forget(), left()) == (False, [None, "9"]), "one of the slice is young: there is no need to go on"
