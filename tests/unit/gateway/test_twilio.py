@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import random
+from datetime import UTC, datetime
+from email.utils import format_datetime
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
@@ -191,6 +193,29 @@ def test_a_task_that_moves_on_to_another_queue_timed_out_in_the_first() -> None:
         "overflow",
         "talking",
     )
+
+
+def in_conference(event: str, at: float, number: int, call: str = "CA1") -> Observation | Ignored:
+    told = {"StatusCallbackEvent": event, "ConferenceSid": "CF1", "FriendlyName": "WT1", "CallSid": call, "SequenceNumber": str(number)}
+    return twilio.interpret_conference(told | {"Timestamp": format_datetime(datetime.fromtimestamp(START + at, UTC))})
+
+
+def test_a_conference_tells_when_the_caller_was_put_on_hold() -> None:
+    story = (
+        event("task-queue.entered"),
+        event("reservation.accepted", 20, **by("Ann", "WR1")),
+        event("reservation.wrapup", 80, **by("Ann", "WR1")),
+    )
+    (silent,) = legs(*story)
+    assert (silent.holds, silent.on_hold_seconds) == (None, None), "TaskRouter alone does not know"
+    held = in_conference("participant-hold", 30, 4), in_conference("participant-unhold", 42, 5), in_conference("participant-hold", 75, 6)
+    (leg,) = legs(*story, *held, *held)
+    assert (leg.holds, int(leg.on_hold_seconds or 0)) == (2, 17)
+    (agent,) = legs(*story, in_conference("participant-hold", 30, 4, call="CA2"))
+    assert agent.holds == 0, "the agent's own call"
+    assert isinstance(in_conference("participant-join", 21, 2), Ignored)
+    with pytest.raises(Malformed, match="no CallSid and ConferenceSid"):
+        twilio.interpret_conference({"StatusCallbackEvent": "participant-hold", "CallSid": "CA1"})
 
 
 def test_a_task_that_no_filter_sent_to_a_queue_stood_in_its_workflow() -> None:
