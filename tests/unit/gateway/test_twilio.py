@@ -405,6 +405,23 @@ def test_signed_callbacks_become_contacts(doors: Doors) -> None:
     assert "23125" not in str(doors.announced())
 
 
+def test_a_conference_tells_its_holds_through_the_door_of_voice(doors: Doors) -> None:
+    for body in posts("taskrouter_answered.form"):
+        signed(doors, f"{PATH}/taskrouter?source=cloud", body)
+    (leg,) = fold(calls_alone(of_tasks("taskrouter_answered.form")))
+    for number, what in enumerate(("participant-hold", "participant-unhold", "conference-end")):
+        at = format_datetime(datetime.fromtimestamp(int(leg.answered_at or 0) + 3 + 4 * number, UTC))
+        told = {
+            "StatusCallbackEvent": what,
+            "ConferenceSid": "CF1",
+            "SequenceNumber": str(number),
+            "CallSid": leg.call or "",
+            "Timestamp": at,
+        }
+        assert signed(doors, f"{PATH}/voice?source=cloud", urlencode(told)).status == 204
+    assert [(told["holds"], told["on_hold_seconds"]) for told in doors.legs()] == [(1, 4.0)]
+
+
 def test_a_stream_beside_the_callbacks_changes_nothing(doors: Doors) -> None:
     body = (DATA / "event_stream.json").read_text()
     first = signed(doors, f"{PATH}/events?source=cloud", body, kind="application/json")
