@@ -20,6 +20,7 @@ from services.gateway.domain.agents import AgentReport, agent_reports
 from services.gateway.domain.legs import OPEN, Change, Leg, diff, fold
 from services.gateway.domain.observation import (
     AGENT_KINDS,
+    HOLDS,
     LONGEST_LOCATION,
     RECORDING_KINDS,
     SOURCE_KINDS,
@@ -45,10 +46,10 @@ TRACE = trace.KEY
 BATCH = 60
 """Observations correlated in one go: others have their turn between."""
 MOST_RINGS = 2000
-"""Of a contact with more observations than that, further rings are not kept: each would make the whole contact be worked out anew."""
+"""Of a contact with more observations than that, further rings and holds are not kept: each would make the whole contact be worked out anew."""
 ARRIVALS = frozenset({"arrived", "entered"})
 """Their caller is the customer; elsewhere it may be an agent."""
-RINGS = frozenset({"called", "missed", "cancelled", "waiting"})
+RINGS = frozenset({"called", "missed", "cancelled", "waiting", *HOLDS})
 MAY_WRITE = frozenset({"api", "events", "taskrouter"})
 """Reporters that tell of matters in writing too."""
 AHEAD_SECONDS = 86400.0
@@ -756,6 +757,8 @@ def published(leg: Leg) -> dict[str, Any]:
     told["target"] = told.pop("transfer_target")
     told["missed"] = None if leg.missed is None else dict(leg.missed)
     told["ringing"], told["estimated"] = list(leg.ringing), list(leg.estimated)
+    if leg.holds is None:
+        del told["holds"], told["on_hold_seconds"]
     return told
 
 

@@ -14,6 +14,7 @@ from services.qa import scorecards, store
 from services.qa.domain import errors as domain
 from services.qa.domain import evaluation as evaluating
 from services.qa.domain import finding as findings
+from services.qa.domain import holds as held
 from services.qa.domain import sampling
 from services.qa.domain import scorecard as carding
 from services.qa.domain import survey as asking
@@ -199,7 +200,7 @@ def get_contact(units: UnitOfWork, id: str, viewer: Viewer) -> Row:
     whoever is shown it evaluates it no more."""
     with units.database.reading() as connection:
         row = _required(store.find(connection, store.contact, id), "contact", id)
-        told = shown(row, "check_at", "routing_sequence", "gateway_sequence")
+        told = shown(row, "check_at", "routing_sequence", "gateway_sequence", "told_holds")
         handed = connection.execute(select(store.handover).where(store.handover.c.contact == id).order_by(store.handover.c.leg)).mappings()
         told["handovers"] = [shown(store.plain(one), "contact") for one in handed]
         told["automatic"] = _automatic_of(connection, id)
@@ -285,9 +286,10 @@ def put_transcript(
             key=("contact",),
             update=("language", "turns", "stored_at"),
         )
-        heard = {"silence_seconds": silence_seconds, "holds": holds, "hold_seconds": hold_seconds}
+        known = held.heard(row, holds, hold_seconds)
+        if silence_seconds is not None:
+            known["silence_seconds"] = silence_seconds
         due = clock.now() if row["ended_at"] is not None else None
-        known = {name: value for name, value in heard.items() if value is not None}
         store.change(work.connection, store.contact, id, turns=len(turns), check_at=due, **known)
     return {"contact": id, "turns": len(turns)}
 

@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, delete, func, or_, select, update
 
 from services.qa import store
+from services.qa.domain import holds
 from services.qa.domain import survey as asking
 from services.qa.domain.survey import DAY
 from shared import clock
@@ -65,8 +66,8 @@ def _contacts(work: Work, events: Sequence[Event]) -> None:
                 completed.add(id)
         elif event.type.startswith("im."):
             row["escalations" if event.type.startswith("im.escalation_opened") else "answered_inside"] += 1
-            if (held := event.data.get("hold_seconds")) is not None:  # the agent's word: so long the customer held on for the answer
-                row |= {"holds": (row["holds"] or 0) + 1, "hold_seconds": (row["hold_seconds"] or 0.0) + held}
+            if (held := event.data.get("hold_seconds")) is not None:
+                _note_holds(row, holds.said(row, held))
         elif event.type == "gateway.recording_available.v1":
             row["recordings"] += event.sequence == 1  # announced again when what is known of it changed
         else:
@@ -138,6 +139,8 @@ def _from_routing(row: Row, event: Event) -> bool:
 
 def _from_gateway(row: Row, event: Event) -> None:
     data, leg = event.data, event.data["leg"]
+    if row["outcome"] != "void":
+        _note_holds(row, holds.of_leg(row, leg, event.sequence))
     if event.sequence <= row["gateway_sequence"]:
         return
     row["gateway_sequence"] = event.sequence
@@ -155,6 +158,13 @@ def _from_gateway(row: Row, event: Event) -> None:
         is_corrected = event.type == "gateway.contact_corrected.v1" and leg["number"] > row["transfers"]  # the wait is that of the last leg
         if row["waited_seconds"] is None or is_corrected:
             row["waited_seconds"] = leg["hold_seconds"]
+
+
+def _note_holds(row: Row, figures: Row) -> None:
+    """What is told of holds after the contact was checked has it checked anew."""
+    if row["ended_at"] is not None and row["agent"] and any(row[name] != figures[name] for name in ("holds", "hold_seconds")):
+        row["check_at"] = row["check_at"] or clock.now()
+    row |= figures
 
 
 def _know_staff(connection: Connection, rows: Sequence[Row]) -> None:

@@ -252,6 +252,7 @@ def value(connection: Connection, asked: Mapping[str, Any]) -> Row:
         table.c[by], table.c.currency, func.count(), func.count(amount), func.sum(amount), func.sum(amount * amount), func.sum(amount * amount * amount),
         func.count(table.c.talk_seconds), func.sum(case((table.c.talk_seconds.is_not(None), handled))), func.sum(table.c.hold_seconds),
         func.count(table.c.hold_seconds), func.sum(table.c.transfers), func.sum(table.c.escalations), func.sum(cast(table.c.self_service_failed, Integer)),
+        func.sum(table.c.holds), func.count(table.c.holds),
     ).where(where)  # fmt: skip
     groups: defaultdict[str, list[Any]] = defaultdict(list)
     for row in connection.execute(_narrowed(query, table, asked).group_by(table.c[by], table.c.currency)):
@@ -268,11 +269,12 @@ def value(connection: Connection, asked: Mapping[str, Any]) -> Row:
             }
             for row in sorted((row for row in rows if row[2] and row[0]), key=lambda row: str(row[0]))
         ]
-        timed, seconds, held, holds = (sum(row[number] or 0 for row in rows) for number in (6, 7, 8, 9))
+        timed, seconds, held, on_hold, holds, known = (sum(row[number] or 0 for row in rows) for number in (6, 7, 8, 9, 13, 14))
         told.append(
             {
                 by: name, "contacts": contacts, "value_per_contact": per_contact,
-                "handle_seconds": _rounded(seconds / timed if timed else None, 1), "hold_seconds": _rounded(held / holds if holds else None, 1),
+                "handle_seconds": _rounded(seconds / timed if timed else None, 1), "hold_seconds": _rounded(held / on_hold if on_hold else None, 1),
+                "holds_per_contact": _rounded(holds / known if known else None),
                 "transfers_per_contact": _rounded(sum(row[10] or 0 for row in rows) / contacts),
                 "escalations_per_contact": _rounded(sum(row[11] or 0 for row in rows) / contacts),
                 "self_service_failed": _rounded(sum(row[12] or 0 for row in rows) / contacts),

@@ -62,6 +62,7 @@ def receive(live: LiveDesk, work: Work, events: Sequence[Event]) -> None:
             live.hear(work, desk, ours, store.save_legs(work.connection, rows))
     else:
         store.save_legs(work.connection, rows)
+    store.note_holds(work.connection, [hearing.leg_row(event) for event in routed])
 
 
 def _is_routed(event: Event, modes: Mapping[str, str]) -> bool:

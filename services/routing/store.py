@@ -207,6 +207,8 @@ leg = Table(
     Column("target", Text),
     Column("hold_seconds", Moment),
     Column("talk_seconds", Moment),
+    Column("holds", Integer),
+    Column("on_hold_seconds", Moment),
     Column("missed", Document),
     Column("ringing", Document),
     Column("estimated", Document),
@@ -367,6 +369,14 @@ def save_legs(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> set[
         connection, leg, list(last.values()), columns=LEG_COLUMNS, key=key, update=LEG_FACTS, newer="sequence", returning=key
     )
     return {(str(row.contact), row.number) for row in written}
+
+
+def note_holds(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Of the legs that the desk writes telephony alone knows the holds: of others they come with all the rest."""
+    known = {(row["contact"], row["number"]): row for row in rows if row["holds"] is not None}
+    for (contact_id, number), row in sorted(known.items()):
+        ours = leg.c.contact == contact_id, leg.c.number == number, leg.c.sequence >= FIRST_OF_THE_DESK
+        connection.execute(update(leg).where(*ours).values(holds=row["holds"], on_hold_seconds=row["on_hold_seconds"]))
 
 
 def of_routed_legs(rows: Sequence[Row]) -> bulk.Insert:

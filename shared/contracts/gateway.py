@@ -41,8 +41,15 @@ class Leg(Data):
     outcome = fields.String(required=True, validate=validate.OneOf(OUTCOMES))
     ended_by = fields.String(allow_none=True)
     target = fields.String(allow_none=True, metadata={"description": "where a transfer went"})
-    hold_seconds = fields.Float(allow_none=True)
+    hold_seconds = fields.Float(allow_none=True, metadata={"description": "the wait in the queue, as the PBX calls it"})
     talk_seconds = fields.Float(allow_none=True)
+    holds = fields.Integer(
+        allow_none=True,
+        metadata={"description": "how often the agent put the customer on hold while they talked; null where no source would tell"},
+    )
+    on_hold_seconds = fields.Float(
+        allow_none=True, metadata={"description": "all of them together; a hold that still lasts is counted once it is over"}
+    )
     missed = fields.Dict(
         keys=fields.String(),
         values=fields.Integer(),

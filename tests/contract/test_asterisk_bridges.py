@@ -10,7 +10,10 @@ from tests.system import System
 from tests.unit.gateway import telephony_samples as samples
 
 AMI_GAP = b"\n".join(samples.ami_lines("ami_gap"))
-ARI = b"\n".join(samples.ami_lines("ari_events"))
+ARI_LINES = samples.ami_lines("ari_events") + samples.ami_lines("ari_holds")
+ARI = b"\n".join(ARI_LINES)
+ATTENDED = "1795296280.129"
+"""Its agent put the caller on hold and asked somebody; the transfer ended that."""
 LOG_RUN2 = gzip.decompress((samples.DATA / "queue_log_run2.gz").read_bytes())
 
 
@@ -20,11 +23,15 @@ def post(system: System, name: str, door: str, body: bytes) -> dict[str, int]:
 
 def test_ari_events_alone_give_every_call_and_beside_the_queue_log_change_nothing(system: System, name: str) -> None:
     receipt = post(system, name, "ari", ARI)
-    assert receipt["accepted"] + receipt["ignored"] + receipt["duplicate"] == len(samples.ami_lines("ari_events"))
+    assert receipt["accepted"] + receipt["ignored"] + receipt["duplicate"] == len(ARI_LINES)
     system.settle()
     told, truth = queues(system, name), true_queues()
     for figure in ("offered", "answered", "abandoned", "left_by_key"):
         assert {queue: row[figure] for queue, row in told.items()} == {queue: row[figure] for queue, row in truth.items()}
+    (leg,) = system.get(f"/v1/contacts/{name}:{ATTENDED}").ok()["legs"]
+    assert (leg["outcome"], leg["holds"], round(leg["on_hold_seconds"])) == ("transferred", 1, 7)
+    facts = system.get(f"/v1/contacts/{name}:{ATTENDED}/quality").ok()
+    assert (facts["holds"], facts["hold_seconds"]) == (1, leg["on_hold_seconds"])
     assert post(system, name, "ari", ARI)["accepted"] == 0
     post(system, name, "queue-log", "\n".join(samples.queue_log_lines()).encode())
     system.settle()

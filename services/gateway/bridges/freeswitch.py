@@ -29,7 +29,7 @@ log = structlog.get_logger()
 
 EVENTS = "/v1/telephony/freeswitch/callcenter"
 RECORDS = "/v1/telephony/freeswitch/cdr"
-SUBSCRIBE = "event plain HEARTBEAT SHUTDOWN RECORD_START RECORD_STOP CUSTOM callcenter::info"
+SUBSCRIBE = "event plain HEARTBEAT SHUTDOWN RECORD_START RECORD_STOP CHANNEL_HOLD CHANNEL_UNHOLD CUSTOM callcenter::info"
 """CUSTOM comes last: all that follows it are names of its kinds."""
 CONNECT_SECONDS = 10.0
 SILENCE_SECONDS = 65.0

@@ -268,6 +268,8 @@ _PENALTY = (("penalty", "Penalty", _integer),)
 _CALL = ("Uniqueid", "Queue")
 
 _CHANNEL = (("call", "Uniqueid"), ("linked", "Linkedid"))
+_ON_HOLD = (("member_call", "Uniqueid"), ("linked", "Linkedid"))
+"""The channel is that of whoever asked for it, the customer's own too."""
 _RECORDED = _Rule("recorded", ("Uniqueid", "Variable", "Value"), ("Uniqueid", "Value"), (*_CHANNEL, ("recording", "Value")))
 """MixMonitorStart comes at the same moment, and does not say where."""
 
@@ -316,6 +318,8 @@ _RULES: dict[str, _Rule] = {
         texts=(("call", "TransfereeUniqueid"), ("linked", "TransfereeLinkedid"), ("member_call", "OrigTransfererUniqueid")),
         finish=_attended,
     ),
+    "Hold": _Rule("held", ("Uniqueid",), ("Uniqueid",), _ON_HOLD),
+    "Unhold": _Rule("resumed", ("Uniqueid",), ("Uniqueid",), _ON_HOLD),
     "Hangup": _Rule("hung_up", ("Uniqueid",), ("Uniqueid",), (("call", "Uniqueid"), ("linked", "Linkedid"))),
     "VarSet": _Rule(
         "status",

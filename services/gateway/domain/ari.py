@@ -19,8 +19,9 @@ from services.gateway.domain.ami import snapshot
 from services.gateway.domain.observation import Ignored, Kind, Malformed, Observation, storable
 
 RECORDINGS: dict[str, Kind] = {"RecordingStarted": "recorded", "RecordingFinished": "record_stopped", "RecordingFailed": "record_stopped"}
+ON_HOLD: dict[str, Kind] = {"ChannelHold": "held", "ChannelUnhold": "resumed"}
 READ = frozenset(
-    {"ChannelVarset", "Dial", "ChannelDestroyed", "BridgeBlindTransfer", "BridgeAttendedTransfer", "StasisStart"} | RECORDINGS.keys()
+    {"ChannelVarset", "Dial", "ChannelDestroyed", "BridgeBlindTransfer", "BridgeAttendedTransfer", "StasisStart", *ON_HOLD, *RECORDINGS}
 )
 """The types that may tell anything; all others are of no concern."""
 
@@ -197,6 +198,14 @@ def _destroyed(event: Mapping[str, Any]) -> _Told | None:
     return "hung_up", {"call": storable(channel["id"])}
 
 
+def _on_hold(event: Mapping[str, Any]) -> _Told:
+    """The channel is that of whoever asked for it, the customer's own too."""
+    channel = _channel(event, "channel")
+    if channel is None:
+        raise Malformed(f"{event['type']} has no channel: send the event as it came")
+    return ON_HOLD[event["type"]], {"member_call": storable(channel["id"])}
+
+
 def _transferred(event: Mapping[str, Any], transferer: str) -> _Told | None:
     if event.get("result") not in (None, "Success"):
         return None
@@ -238,6 +247,7 @@ def _recording(event: Mapping[str, Any]) -> _Told | None:
 
 _READERS = {
     **dict.fromkeys(RECORDINGS, _recording),
+    **dict.fromkeys(ON_HOLD, _on_hold),
     "ChannelVarset": _varset,
     "Dial": _dial,
     "ChannelDestroyed": _destroyed,

@@ -15,7 +15,8 @@ What misleads:
 - a caller's channel that hangs up during the talk is reported before cc_queue_terminated_epoch is set;
 - mod_json_cdr leaves %xx of encoded values as they are when it encodes the whole as a form, so that a quote in a name breaks the JSON;
   its base64 is not encoded for the form that it is sent in; disable-100-continue loses its Content-Type;
-- what it writes to err-log-dir is the body as it would have been posted, without `cdr=`.
+- what it writes to err-log-dir is the body as it would have been posted, without `cdr=`;
+- hold_accum_seconds leaves out a hold that lasted until the hang-up, which hold_events has.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ HANGUP_SECONDS = 2.0
 """Between the end of the talk and that of the channel, when one is the cause of the other."""
 
 _UNDEFINED = frozenset({"", "_undef_"})
+ON_HOLD: dict[str, Kind] = {"CHANNEL_HOLD": "held", "CHANNEL_UNHOLD": "resumed"}
 
 
 # ---- the event socket's bytes
@@ -129,6 +131,8 @@ def interpret(message: Mapping[str, Any], received: float | None = None) -> Obse
         return Observation("callcenter", "stopped", f"callcenter|stopped|{_need(told, name, 'Core-UUID')}", at or received)
     if name in ("RECORD_START", "RECORD_STOP"):
         return _recording(name, told, at or received)
+    if name in ON_HOLD:
+        return _on_hold(name, told, at or received)
     action = told.get("CC-Action", "")
     read = _ACTIONS.get(action)
     if read is None:
@@ -178,7 +182,8 @@ READ = frozenset(
     | {
         "Event-Name", "Event-Subclass", "Core-UUID", "Answer-State", "Hangup-Cause", "CC-Action", "CC-Cancel-Reason", "CC-Hangup-Cause", "CC-Agent-Bridged",
         "CC-Agent-Contact", "CC-Agent-Answered-Time", "CC-Member-Joined-Time",
-        "Unique-ID", "Other-Leg-Unique-ID", "Record-File-Path", "variable_record_ms", "variable_cc_member_session_uuid",
+        "Unique-ID", "Other-Leg-Unique-ID", "Record-File-Path", "variable_record_ms", "variable_cc_member_session_uuid", "variable_cc_member_uuid",
+        "variable_cc_side",
         "CC-Bridge-Terminated-Time", "CC-Member-CID-Number", "CC-Member-CID-Name", "variable_cc_exit_key",
     }
 )  # fmt: skip
@@ -199,6 +204,17 @@ def _recording(name: str, told: Message, at: float | None) -> Observation:
         recording=where,
         recorded_seconds=_milliseconds("variable_record_ms", told.get("variable_record_ms")) if stopped else None,
     )
+
+
+def _on_hold(name: str, told: Message, at: float | None) -> Observation | Ignored:
+    """CHANNEL_HOLD and CHANNEL_UNHOLD, of the channel whose end asked for it. An agent's is named with the member whom it serves; a caller who puts
+    us on hold, and calls that are none of a queue, are of no concern."""
+    channel = _need(told, name, "Unique-ID")
+    session, line = told.get("variable_cc_member_session_uuid"), _member_call(told.get("variable_cc_member_uuid"), channel)
+    if told.get("variable_cc_side") != "agent" or not session or not line:
+        return Ignored(f"{name} of no agent's channel")
+    key = f"callcenter|{name}|{line}|{told.get(_STAMPED) or at}"
+    return Observation("callcenter", ON_HOLD[name], key, at, call=session, member_call=line)
 
 
 def _milliseconds(what: str, text: str | None) -> float | None:
@@ -565,7 +581,18 @@ def _agent_leg(uuid: str, variables: Message, flow: Sequence[Mapping[str, Any]],
         Observation("agent_cdr", "entered", stem + "entered", joined, **where, **_caller(flow, variables)),
         Observation("agent_cdr", "answered", stem + "answered", answered, **met),
         Observation("agent_cdr", ended, stem + "ended", end, talk_seconds=talk, reason=by, **met),
+        *_holds(stem, variables, {"call": call, "member_call": met["member_call"]}),
     ]
+
+
+_HELD = re.compile(r"\{(\d{15,16}),(\d{15,16})\}")
+
+
+def _holds(stem: str, variables: Message, whose: Mapping[str, Any]) -> Iterator[Observation]:
+    """`hold_events`: {{on,off},{on,off}}, in microseconds, the newest first; one that lasted to the end goes to the hang-up."""
+    for began, over in _HELD.findall(variables.get("hold_events", "")):
+        for kind, at in (("held", began), ("resumed", over)):
+            yield Observation("agent_cdr", kind, f"{stem}{kind}|{at}", int(at) / 1_000_000, **whose)
 
 
 def _caller(flow: Sequence[Mapping[str, Any]], variables: Message) -> dict[str, Any]:

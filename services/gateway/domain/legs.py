@@ -8,19 +8,22 @@ order in which they are given.)
 How it works: facts of one call in one queue are one leg, unless some reporter tells a once-in-a-leg fact n times: then there are n
 legs, and the k-th such fact belongs to the k-th leg. Each leg is then settled by precedence: the queue_log's word over AMI's,
 AMI's over ARI's, and that over the dialplan's.
+
+Holds are of the contact: a line of it, other than the customer's own, puts the customer on hold. What lies within a leg's talk, all
+lines together, are the leg's.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right, insort
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import floor, inf
 from typing import Any, Literal, NamedTuple, cast
 
 from services.gateway.domain.ami import RECEIVED
-from services.gateway.domain.observation import AGENT_KINDS, CALL_KINDS, Observation
+from services.gateway.domain.observation import AGENT_KINDS, CALL_KINDS, HOLDS, Observation
 
 EndedBy = Literal["agent", "caller", "transfer"]
 Outcome = Literal[
@@ -57,6 +60,8 @@ TELLS_CHANNELS = frozenset({"queue_log", "ami", "ari", "callcenter", "cdr", "age
 DISTRIBUTES = frozenset({"queue_log", "ami", "ari", "callcenter"})
 """Reporters of queues that look for an agent by themselves: who stands in one is not ours to route."""
 TELLS_RINGS = frozenset({"queue_log", "ami", "callcenter", "taskrouter", "events"})
+TELLS_HOLDS = frozenset({"ami", "ari", "callcenter", "agent_cdr"})
+"""Reporters of answers that would tell of each hold after it too: where they told of none, there was none."""
 QUEUE_TOLD_ONCE = frozenset({"taskrouter", "twilio", "events"})
 """Reporters that need not name the queue each time: what names none is about the call's stay at that moment."""
 SAME_RECEIPT_SECONDS = 5.0
@@ -93,8 +98,10 @@ class Leg:
     position: int | None = None
     ended_by: EndedBy | None = None
     transfer_target: str | None = None
-    hold_seconds: float | None = None
+    hold_seconds: float | None = None  # the wait in the queue, as a PBX calls it
     talk_seconds: float | None = None
+    holds: int | None = None  # of the customer by the agent, within the talk; None: nobody who would know has spoken
+    on_hold_seconds: float | None = None  # together, without one that still lasts
     missed: Mapping[str, int] | None = None  # None: nobody who would know has spoken
     ringing: tuple[str, ...] = ()
     estimated: tuple[str, ...] = ()
@@ -119,13 +126,17 @@ class Snapshot(NamedTuple):
 def fold(observations: Iterable[Observation], restarts: Sequence[float] = (), snapshots: Sequence[Snapshot] = ()) -> list[Leg]:
     """The legs of one contact, by time. `restarts` are the instants at which its PBX started anew, `snapshots` what it had when."""
     facts = _met(_distinct(observations))
+    holds = [fact for fact in facts if fact.kind in HOLDS]
+    if holds:
+        facts = [fact for fact in facts if fact.kind not in HOLDS]
     stays = _stays(facts)
     gone = _attach(stays, facts)
     over = [_Over(at, "the PBX restarted before the end was told") for at in restarts]
     over += [_Over(fact.at, "nothing more was heard of it") for fact in facts if fact.kind == "expired" and fact.at is not None]
     over += [_Over(shot.at, "its end was never told; a snapshot no longer had it", shot.calls) for shot in snapshots]
     over.sort(key=lambda end: (end.at, end.why))
-    return [_settle(number, stay, _moved_on(stay, stays[number:]), gone, over) for number, stay in enumerate(stays, 1)]
+    lines = _lines(holds, facts, stays) if holds else None
+    return [_settle(number, stay, _moved_on(stay, stays[number:]), gone, over, lines) for number, stay in enumerate(stays, 1)]
 
 
 class _Over(NamedTuple):
@@ -311,7 +322,7 @@ class _Ending(NamedTuple):
     uncertain: str | None = None
 
 
-def _settle(number: int, stay: _Stay, moved_on: float | None, gone: set[str], over: Sequence[_Over]) -> Leg:
+def _settle(number: int, stay: _Stay, moved_on: float | None, gone: set[str], over: Sequence[_Over], lines: Sequence[_Line] | None) -> Leg:
     told = _sort(stay, moved_on, number == 1)
     ending = _ending(told)
     if ending.outcome in OPEN:
@@ -319,6 +330,7 @@ def _settle(number: int, stay: _Stay, moved_on: float | None, gone: set[str], ov
     met = ending.outcome in TALKED or (ending.outcome == "lost" and bool(told.answers or told.connected))
     meetings = [*told.answers, *told.closings, *_details(told)] if met else []
     times = _times(stay, told, ending, met)
+    holds, on_hold_seconds = _on_hold(lines, told, ending, times, met)
     return Leg(
         number=number,
         queue=stay.queue,
@@ -342,6 +354,8 @@ def _settle(number: int, stay: _Stay, moved_on: float | None, gone: set[str], ov
         ),
         hold_seconds=times.hold_seconds,
         talk_seconds=times.talk_seconds,
+        holds=holds,
+        on_hold_seconds=on_hold_seconds,
         missed=_missed(told.facts),
         ringing=_ringing(told.facts, gone) if ending.outcome == "waiting" else (),
         estimated=times.estimated,
@@ -535,6 +549,62 @@ def _ringing(facts: list[Observation], gone: set[str]) -> tuple[str, ...]:
     return tuple(sorted(set(rung.values())))
 
 
+# ---- holds
+
+_Line = Mapping[float, set[bool]]
+"""By instant: whether it has the customer on hold from then on."""
+
+
+def _lines(holds: Iterable[Observation], facts: Iterable[Observation], stays: Iterable[_Stay]) -> list[_Line]:
+    """The lines that may put the customer on hold: all but those on the customer's own side, who may put us on hold, which is their affair."""
+    calls = {stay.call for stay in stays}
+    own = {id for id in calls if id} | {fact.linked for fact in facts if fact.linked and (fact.call is None or fact.call in calls)}
+    lines: dict[str, dict[float, set[bool]]] = {}
+    for fact in holds:
+        line = fact.member_call or fact.call
+        if line and fact.at is not None and (line in own) == (fact.member_call is None):
+            lines.setdefault(line, {}).setdefault(fact.at, set()).add(fact.kind == "held")
+    for fact in facts:
+        if fact.kind == "hung_up" and fact.at is not None and fact.call in lines:
+            lines[fact.call].setdefault(fact.at, set()).add(False)
+    return list(lines.values())
+
+
+def _on_hold(lines: Sequence[_Line] | None, told: _Told, ending: _Ending, times: _Times, met: bool) -> tuple[int | None, float | None]:
+    """How often and how long the customer was on hold in the talk; where only others know of an answer, in all of the leg.
+
+    Two lines may have the customer on hold at once (a Local channel and the device behind it): that is one hold."""
+    if lines is None:
+        return (0, 0.0) if met and any(fact.reporter in TELLS_HOLDS for fact in told.answers) else (None, None)
+    begins = [at for at in (times.answered_at if met else times.arrived_at, *(fact.at for fact in told.answers)) if at is not None]
+    start, end = min(begins, default=-inf), inf
+    if ending.at is not None:  # of the instants told for it the last: a queue_log has whole seconds
+        end = max(ending.at, *(fact.at for fact in told.closings if fact.at is not None and fact.at <= ending.at + CLOCK_SECONDS), -inf)
+    count, seconds, until = 0, 0.0, -inf
+    for began, over in sorted(span for line in lines for span in _spans(line, start, end)):
+        count += began > until
+        if over < inf:
+            seconds += max(0.0, over - max(began, until))
+        until = max(until, over)
+    return (count, round(seconds, 3)) if met or count else (None, None)
+
+
+def _spans(line: _Line, start: float, end: float) -> Iterator[tuple[float, float]]:
+    """When the line had the customer on hold, among what it told from `start` to `end`."""
+    since: float | None = None
+    for at in sorted(at for at in line if start <= at < end):
+        held = line[at]
+        if len(held) == 2:  # on hold and off at one instant: it stays as it is
+            continue
+        if True in held:
+            since = at if since is None else since
+        elif since is not None:
+            yield since, at
+            since = None
+    if since is not None:
+        yield since, end
+
+
 # ---- what changed since the legs were last published
 
 What = Literal["arrived", "answered", "missed", "abandoned", "transferred", "ended", "corrected"]
@@ -551,11 +621,11 @@ class Change(NamedTuple):
 _TOLD_BY: dict[str, tuple[str, ...]] = {
     "arrived": ("queue", "caller", "arrived_at"),
     "answered": ("agent", "interface", "answered_at", "hold_seconds"),
-    "abandoned": ("outcome", "ended_at", "hold_seconds", "uncertain"),
-    "transferred": ("outcome", "ended_at", "talk_seconds", "transfer_target", "uncertain"),
-    "ended": ("outcome", "ended_at", "ended_by", "talk_seconds", "uncertain"),
+    "abandoned": ("outcome", "ended_at", "hold_seconds", "holds", "on_hold_seconds", "uncertain"),
+    "transferred": ("outcome", "ended_at", "talk_seconds", "holds", "on_hold_seconds", "transfer_target", "uncertain"),
+    "ended": ("outcome", "ended_at", "ended_by", "talk_seconds", "holds", "on_hold_seconds", "uncertain"),
 }
-_INSTANTS = frozenset({"arrived_at", "answered_at", "ended_at"})
+_BY_CLOCKS = frozenset({"arrived_at", "answered_at", "ended_at", "on_hold_seconds"})
 
 
 def diff(before: Sequence[Leg], after: Sequence[Leg]) -> list[Change]:
@@ -601,6 +671,6 @@ def _differs(before: Leg, leg: Leg, step: str) -> bool:
 
 def _other(name: str, old: Any, new: Any) -> bool:
     """Two reporters' clocks may name one instant a second or two apart: that is no news."""
-    if name in _INSTANTS and old is not None and new is not None:
+    if name in _BY_CLOCKS and old is not None and new is not None:
         return bool(abs(old - new) > CLOCK_SECONDS)
     return bool(old != new)

@@ -29,6 +29,8 @@ CallKind = Literal[
     "completed",  # agent or caller ended the talk
     "transferred",  # the agent's part ended by a transfer
     "redirected",  # where a transfer went; says nothing of the agent's figures
+    "held",  # the line `member_call` put whom it talks with on hold; without it, the customer of `call` was put on hold
+    "resumed",  # and no longer is
     "abandoned",  # the caller gave up (from AMI alone: or the queue timed out, see `status`)
     "timed_out",
     "left_by_key",
@@ -55,6 +57,7 @@ Kind = Literal[CallKind, AgentKind, SourceKind, RecordingKind]
 
 CALL_KINDS: frozenset[str] = frozenset(get_args(CallKind))
 AGENT_KINDS: frozenset[str] = frozenset(get_args(AgentKind))
+HOLDS: frozenset[str] = frozenset({"held", "resumed"})
 SOURCE_KINDS: frozenset[str] = frozenset(get_args(SourceKind))
 RECORDING_KINDS: frozenset[str] = frozenset(get_args(RecordingKind))
 MAX_FIELDS = 200

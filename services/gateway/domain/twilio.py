@@ -32,6 +32,8 @@ AVAILABLE = frozenset({"available", "idle", "ready", "online", "reserved", "busy
 OFFLINE = frozenset({"offline", "logged out", "signed out"})
 STREAM_OF_TASKS = "com.twilio.taskrouter."
 STREAM_OF_CALLS = "com.twilio.voice.status-callback.call."
+OF_CONFERENCES = ("conference-", "participant-", "announcement-")
+"""So begin the StatusCallbackEvents of a conference."""
 
 _DEFAULT_PORTS = {"https": 443, "http": 80}
 _FINAL = {"completed": "completed", "busy": "missed", "no-answer": "missed", "failed": "missed", "canceled": "cancelled"}
@@ -162,6 +164,24 @@ def interpret_recording(fields: Mapping[str, str], received: float | None = None
         recorded_seconds=seconds if kind == "record_stopped" else None,
         reason="failed" if status in ("absent", "failed") else None,
     )
+
+
+_ON_HOLD: dict[str, Kind] = {"participant-hold": "held", "participant-unhold": "resumed"}
+
+
+def interpret_conference(fields: Mapping[str, str], received: float | None = None) -> Observation | Ignored:
+    """What a status callback of a conference tells: who in it was put on hold, by their own call. `received` (epoch
+    seconds) stands in for a missing Timestamp."""
+    event = _text(fields, "StatusCallbackEvent")
+    kind = _ON_HOLD.get(event)
+    if kind is None:
+        return Ignored(f"a conference's {event}")
+    call, conference = _text(fields, "CallSid"), _text(fields, "ConferenceSid")
+    if not call or not conference:
+        raise Malformed(f"{event} has no CallSid and ConferenceSid: point a <Conference>'s statusCallback here")
+    at = _time(_text(fields, "Timestamp"))
+    number = _text(fields, "SequenceNumber") or _text(fields, "Timestamp")
+    return Observation("twilio", kind, f"twilio|{conference}|{call}|{event}|{number}", received if at is None else at, call=call)
 
 
 def _kind_of_voice(status: str, *, is_child: bool, in_queue: bool, inbound: bool) -> Kind | None:

@@ -79,6 +79,8 @@ VOCABULARY = {
     "gateway.call_missed.v1": Word(schemas.CallMissed, _missed),
     "gateway.call_abandoned.v1": Word(schemas.CallAbandoned, _abandoned),
     "gateway.call_transferred.v1": Word(schemas.CallTransferred, _transferred),
+    "gateway.call_held.v1": Word(schemas.CallHeld, lambda _: {"kind": "held"}),
+    "gateway.call_resumed.v1": Word(schemas.CallResumed, lambda _: {"kind": "resumed"}),
     "gateway.call_ended.v1": Word(schemas.CallEnded, _ended),
     "gateway.agent_state_changed.v1": Word(schemas.AgentStateChanged, _agent_state),
     "gateway.survey_answered.v1": Word(SurveyAnswered, None),

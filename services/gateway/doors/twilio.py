@@ -61,10 +61,15 @@ class TwilioDoors(Doors):
               shapes={FORM: schemas.VoiceCallback}, signature=SIGNED, tag="telephony")  # fmt: skip
     def post_twilio_voice(self, request: Request) -> None:
         """A voice status callback. Where the address names a `queue`, the legs of a <Dial> are rings and talks in it. A recording status
-        callback is understood here too."""
-        queue, agent = request.query.get("queue"), request.query.get("agent")
-        interpret = partial(twilio.interpret_voice, received=clock.now(), queue=queue, agent=agent)
-        self._take_form(request, "twilio-voice", interpret, partial(twilio.interpret_recording, received=clock.now()))
+        callback is understood here too, and a conference's: who in it is on hold."""
+        queue, agent, received = request.query.get("queue"), request.query.get("agent"), clock.now()
+
+        def interpret(fields: Mapping[str, str]) -> Observation | Ignored:
+            if fields.get("StatusCallbackEvent", "").startswith(twilio.OF_CONFERENCES):
+                return twilio.interpret_conference(fields, received)
+            return twilio.interpret_voice(fields, received, queue, agent)
+
+        self._take_form(request, "twilio-voice", interpret, partial(twilio.interpret_recording, received=received))
 
     @endpoint("POST", "/v1/telephony/twilio/recording", query=schemas.Twilio, status=204, roles=CALLING, takes=(FORM,),
               shapes={FORM: RecordingCallback}, signature=SIGNED, tag="telephony")  # fmt: skip

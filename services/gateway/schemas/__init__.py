@@ -585,6 +585,14 @@ class CallTransferred(OfCall):
     )
 
 
+class CallHeld(OfCall):
+    """The agent put the customer on hold."""
+
+
+class CallResumed(OfCall):
+    """The two talk again."""
+
+
 class CallEnded(OfCall):
     """The call is over; where nobody had answered, the customer gave up."""
 

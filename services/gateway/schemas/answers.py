@@ -53,8 +53,10 @@ class Leg(Data):
     )
     ended_by = fields.String(**OR_NULL)
     target = fields.String(**OR_NULL)
-    hold_seconds = seconds(**OR_NULL)
+    hold_seconds = seconds(**told("the wait in the queue, as a PBX calls it", **OR_NULL))
     talk_seconds = seconds(**OR_NULL)
+    holds = fields.Integer(**told("how often the agent put the customer on hold; null: nobody would know", **OR_NULL))
+    on_hold_seconds = seconds(**told("all of them together", **OR_NULL))
     missed = fields.Dict(
         keys=fields.String(), values=fields.Integer(), **told("rings not answered, by agent; null: nobody would know", **OR_NULL)
     )

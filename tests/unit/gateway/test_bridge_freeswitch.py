@@ -293,6 +293,7 @@ def test_what_comes_while_the_snapshot_is_asked_for_is_not_lost(gateway: Gateway
     fs = follow(gateway, tmp_path, [Turn(before=said[:5], events=said[5:])])
     assert gateway.legs() == outcomes(TRUTH)
     assert fs.asked[1] == freeswitch.SUBSCRIBE, "first subscribed, then asked: nothing can happen between"
+    assert "CHANNEL_HOLD CHANNEL_UNHOLD" in freeswitch.SUBSCRIBE.partition("CUSTOM")[0], "what follows CUSTOM are its kinds"
 
 
 def test_a_heartbeat_is_no_news(gateway: Gateway, tmp_path: Path) -> None:

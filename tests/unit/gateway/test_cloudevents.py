@@ -210,6 +210,19 @@ def test_the_same_source_and_id_again_change_nothing(doors: Doors) -> None:
     assert doors.announced() == before
 
 
+def test_who_is_held_and_resumed_was_on_hold(doors: Doors) -> None:
+    def told(number: int, what: str, second: int, **data: str) -> dict[str, Any]:
+        time = f"2026-11-21T21:24:{second:02}Z"
+        return {**ONE, "id": f"h{number}", "type": f"gateway.call_{what}.v1", "time": time, "data": {"call": "c-1", **data}}
+
+    story = [
+        told(1, "arrived", 0, queue="sales"), told(2, "answered", 5, agent="Ann"), told(3, "held", 10), told(4, "resumed", 13),
+        told(5, "held", 20), told(6, "ended", 22),
+    ]  # fmt: skip
+    assert doors("POST", EVENTS, story, key="telephony", kind=BATCH).json["accepted"] == 6
+    assert [(leg["holds"], leg["on_hold_seconds"]) for leg in doors.legs()] == [(2, 5.0)]
+
+
 def test_an_id_is_its_sources_own(doors: Doors) -> None:
     event = json.loads(example("structured.json"))
     doors("POST", EVENTS, event, key="telephony", kind=STRUCTURED)

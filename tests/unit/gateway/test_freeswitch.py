@@ -240,6 +240,62 @@ def test_the_same_standby_channel_of_an_agent_joins_no_calls() -> None:
     assert len(group_by_contact(one for one in told if isinstance(one, Observation))) == 2
 
 
+def spoken() -> tuple[Call, float]:
+    """A call and the moment of its answer."""
+    call = Call("held", T).offered("1000@default", T + 1).answered("1000@default", T + 1, T + 5)
+    return call.completed(T + 65), T + 5
+
+
+def by_phone(name: str, at: float, call: Call, **changed: str) -> Observation | Ignored:
+    """CHANNEL_HOLD and CHANNEL_UNHOLD of the agent's channel, with its variables."""
+    told = {
+        "Event-Name": name,
+        "Event-Date-Timestamp": f"{at * 1_000_000:.0f}",
+        "Unique-ID": call.channel,
+        "Other-Leg-Unique-ID": call.session,
+    }
+    of_agent = {"variable_cc_side": "agent", "variable_cc_member_uuid": call.member, "variable_cc_member_session_uuid": call.session}
+    return read(told | of_agent | changed)
+
+
+def holds(call: Call, *more: Observation | Ignored) -> list[tuple[int | None, float]]:
+    told = [read(event) for event in call.told]
+    found = fold(one for one in (*told, *more) if isinstance(one, Observation))
+    return [(leg.holds, round(leg.on_hold_seconds or 0.0, 2)) for leg in found]
+
+
+def test_an_agents_phone_puts_the_caller_on_hold() -> None:
+    call, answered = spoken()
+    assert holds(call) == [(0, 0.0)]
+    told = [
+        by_phone(name, answered + after, call) for name, after in (("CHANNEL_HOLD", 10), ("CHANNEL_UNHOLD", 14.5), ("CHANNEL_HOLD", 50))
+    ]
+    assert holds(call, *told) == [(2, 14.5)]
+    assert isinstance(told[0], Observation) and told[0].identifiers[0] == call.session, "a standby channel joins no calls"
+
+
+def test_a_caller_who_holds_and_calls_of_no_queue_are_passed_over() -> None:
+    call, answered = spoken()
+    of_caller = by_phone("CHANNEL_HOLD", answered + 10, call, variable_cc_side="member", **{"Unique-ID": call.session})
+    assert isinstance(of_caller, Ignored)
+    assert isinstance(by_phone("CHANNEL_HOLD", answered, call, variable_cc_side="", variable_cc_member_uuid=""), Ignored)
+
+
+def test_an_agents_record_tells_the_same_holds_and_none_twice() -> None:
+    call, answered = spoken()
+    (ring,) = call.rings
+    spans = [(answered + 50, answered + 60), (answered + 10, answered + 14.5)]
+    ring["hold_events"] = "{" + ",".join(f"{{{on * 1e6:.0f},{off * 1e6:.0f}}}" for on, off in spans) + "}"
+    record = _told(freeswitch.interpret_cdr(freeswitch.read_cdr(as_json(ring_record(ring)))))
+    told = [
+        by_phone(name, answered + after, call) for name, after in (("CHANNEL_HOLD", 10), ("CHANNEL_UNHOLD", 14.5), ("CHANNEL_HOLD", 50))
+    ]
+    assert holds(call, *record) == holds(call, *told, *record) == [(2, 14.5)]
+    assert [(leg.holds, leg.on_hold_seconds) for leg in fold(record)] == [(2, 14.5)]
+    del ring["hold_events"]
+    assert [leg.holds for leg in fold(_told(freeswitch.interpret_cdr(freeswitch.read_cdr(as_json(ring_record(ring))))))] == [0]
+
+
 @pytest.mark.parametrize(
     ("change", "mend"),
     [

@@ -240,6 +240,24 @@ def test_each_step_is_announced_once_and_in_order(gateway: Gateway) -> None:
     assert gateway.news() == []
 
 
+def hold(event: str, second: float, channel: str) -> dict[str, Any]:
+    return {"Event": event, "Uniqueid": channel, "Linkedid": channel, "Timestamp": f"{1795296250 + second:.6f}"}
+
+
+def test_a_hold_is_told_with_the_end_of_its_talk_whichever_comes_first_and_one_of_no_contact_to_nobody(gateway: Gateway) -> None:
+    gateway.ami(hold("Hold", 10, "5.9"), hold("Unhold", 14.5, "5.9"), hold("Hold", 10, "77.1"), hold("Unhold", 11, "77.1"))
+    assert gateway.news() == []
+    gateway.post(LINE, ANSWER)
+    gateway.correlate()
+    gateway.post(END)
+    gateway.correlate()
+    ended = gateway.rows()[-1]
+    assert (ended["type"], ended["data"]["leg"]["holds"], ended["data"]["leg"]["on_hold_seconds"]) == ("gateway.contact_ended.v1", 1, 4.5)
+    assert contracts.load(ended["type"], ended["data"])["leg"]["hold_seconds"] == 6, "the wait"
+    gateway.ami(hold("Hold", 20, "5.9"))
+    assert gateway.news() == [("contact_corrected", "sales completed")]
+
+
 def test_events_of_a_contact_are_counted_from_one(gateway: Gateway) -> None:
     gateway.post(LINE, ANSWER)
     gateway.correlate()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import random
+from datetime import UTC, datetime
+from email.utils import format_datetime
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
@@ -193,6 +195,29 @@ def test_a_task_that_moves_on_to_another_queue_timed_out_in_the_first() -> None:
     )
 
 
+def in_conference(event: str, at: float, number: int, call: str = "CA1") -> Observation | Ignored:
+    told = {"StatusCallbackEvent": event, "ConferenceSid": "CF1", "FriendlyName": "WT1", "CallSid": call, "SequenceNumber": str(number)}
+    return twilio.interpret_conference(told | {"Timestamp": format_datetime(datetime.fromtimestamp(START + at, UTC))})
+
+
+def test_a_conference_tells_when_the_caller_was_put_on_hold() -> None:
+    story = (
+        event("task-queue.entered"),
+        event("reservation.accepted", 20, **by("Ann", "WR1")),
+        event("reservation.wrapup", 80, **by("Ann", "WR1")),
+    )
+    (silent,) = legs(*story)
+    assert (silent.holds, silent.on_hold_seconds) == (None, None), "TaskRouter alone does not know"
+    held = in_conference("participant-hold", 30, 4), in_conference("participant-unhold", 42, 5), in_conference("participant-hold", 75, 6)
+    (leg,) = legs(*story, *held, *held)
+    assert (leg.holds, int(leg.on_hold_seconds or 0)) == (2, 17)
+    (agent,) = legs(*story, in_conference("participant-hold", 30, 4, call="CA2"))
+    assert agent.holds == 0, "the agent's own call"
+    assert isinstance(in_conference("participant-join", 21, 2), Ignored)
+    with pytest.raises(Malformed, match="no CallSid and ConferenceSid"):
+        twilio.interpret_conference({"StatusCallbackEvent": "participant-hold", "CallSid": "CA1"})
+
+
 def test_a_task_that_no_filter_sent_to_a_queue_stood_in_its_workflow() -> None:
     created = event("task.created", 0, TaskQueueName="")
     assert legs(created) == []
@@ -378,6 +403,23 @@ def test_signed_callbacks_become_contacts(doors: Doors) -> None:
         ("Bob O'Neil", "paused", "Break", "cloud")
     ]
     assert "23125" not in str(doors.announced())
+
+
+def test_a_conference_tells_its_holds_through_the_door_of_voice(doors: Doors) -> None:
+    for body in posts("taskrouter_answered.form"):
+        signed(doors, f"{PATH}/taskrouter?source=cloud", body)
+    (leg,) = fold(calls_alone(of_tasks("taskrouter_answered.form")))
+    for number, what in enumerate(("participant-hold", "participant-unhold", "conference-end")):
+        at = format_datetime(datetime.fromtimestamp(int(leg.answered_at or 0) + 3 + 4 * number, UTC))
+        told = {
+            "StatusCallbackEvent": what,
+            "ConferenceSid": "CF1",
+            "SequenceNumber": str(number),
+            "CallSid": leg.call or "",
+            "Timestamp": at,
+        }
+        assert signed(doors, f"{PATH}/voice?source=cloud", urlencode(told)).status == 204
+    assert [(told["holds"], told["on_hold_seconds"]) for told in doors.legs()] == [(1, 4.0)]
 
 
 def test_a_stream_beside_the_callbacks_changes_nothing(doors: Doors) -> None:

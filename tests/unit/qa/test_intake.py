@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from services.qa import handlers, reports, store
+from services.qa import handlers, reports, store, studies
 from shared.bus.envelope import Event
 from shared.contracts.gateway import STAND_IN
 from shared.ids import new_id
@@ -42,6 +42,82 @@ def test_what_a_pbx_calls_hold_time_is_the_wait(house: House) -> None:
     handlers.put_transcript(house.units, id, [{"speaker": "agent", "text": "Hello!"}], "en", None)
     row = house.contact(id)
     assert (row["silence_seconds"], row["holds"], row["hold_seconds"]) == (3.0, 2, 40.0)
+
+
+def held(house: House, id: str) -> tuple[int | None, float | None]:
+    row = house.contact(id)
+    return row["holds"], row["hold_seconds"]
+
+
+def hold(leg: int = 1, holds: int | None = None, seconds: float | None = None, **more: object) -> dict[str, object]:
+    return {"number": leg, "holds": holds, "on_hold_seconds": seconds, **more}
+
+
+def test_holds_of_all_legs_are_the_contacts_and_the_newest_word_of_a_leg_counts(house: House) -> None:
+    id = new_id()
+    house.gate("transferred", id, 3, leg=hold(1, 1, 7.5, outcome="transferred"))
+    house.gate("ended", id, 6, leg=hold(2, 2, 10.0))
+    assert held(house, id) == (3, 17.5)
+    house.gate("corrected", id, 7, leg=hold(1, 2, 9.0, outcome="transferred"))
+    house.gate("transferred", id, 3, leg=hold(1, 1, 7.5, outcome="transferred"))
+    assert held(house, id) == (4, 19.0)
+    house.gate("corrected", id, 8, leg=hold(2, outcome="void"))
+    assert held(house, id) == (2, 9.0)
+
+
+def test_a_leg_told_behind_a_newer_one_keeps_its_holds(house: House) -> None:
+    id = new_id()
+    house.gate("ended", id, 6, leg=hold(2, 0, 0.0))
+    assert held(house, id) == (0, 0.0)
+    house.gate("transferred", id, 3, leg=hold(1, 1, 7.5, outcome="transferred"))
+    assert held(house, id) == (1, 7.5)
+
+
+def test_a_hold_for_a_question_that_telephony_told_too_is_not_counted_twice(house: House) -> None:
+    id = house.call()
+    for seconds in (25.0, 9.0):
+        house.hear("im.question_answered.v1", new_id(), {"contact": id, "hold_seconds": seconds})
+    assert held(house, id) == (2, 34.0), "as far as only the agent says so"
+    handlers.put_transcript(house.units, id, [{"speaker": "agent", "text": "Hello."}], "en", None, 1)
+    assert held(house, id) == (1, 34.0), "what was heard goes before it"
+    house.gate("ended", id, leg=hold(1, 3, 40.0))
+    assert held(house, id) == (3, 40.0), "and what was measured before both"
+    house.hear("im.question_answered.v1", new_id(), {"contact": id, "hold_seconds": 5.0})
+    handlers.put_transcript(house.units, id, [{"speaker": "agent", "text": "Hello."}], "en", None, 2, 20.0)
+    assert held(house, id) == (3, 40.0)
+    house.gate("corrected", id, 2, leg=hold(1))
+    assert held(house, id) == (2, 20.0), "telephony does not know after all"
+
+
+def test_what_was_said_before_it_was_kept_apart_still_counts(house: House) -> None:
+    id = house.call()
+    with house.units() as work:
+        work.connection.execute(store.contact.update().values(holds=2, hold_seconds=30.0))
+    house.hear("im.question_answered.v1", new_id(), {"contact": id, "hold_seconds": 5.0})
+    assert held(house, id) == (3, 35.0)
+    house.gate("ended", id, leg=hold(1, 1, 31.0))
+    assert held(house, id) == (1, 31.0)
+
+
+def test_holds_told_after_the_check_have_the_contact_checked_anew(house: House) -> None:
+    rules = "rules:\n  - {name: few, title: {en: Few, zh: 少}, check: {fact: {fact: holds, at_most: 1}}}\n"
+    studies.put_rules(house.units, "holds", rules, "lea")
+    checker = studies.Checker()
+
+    def check() -> None:
+        studies.check_due(house.units, checker, lambda work, *told: work(*told))
+
+    id = house.call()
+    house.gate("ended", id, leg=hold(1, 1, 4.0))
+    house.at.forward(3600)
+    check()
+    assert house.contact(id)["check_at"] is None
+    house.gate("corrected", id, 2, leg=hold(1, 1, 4.0))
+    assert house.contact(id)["check_at"] is None
+    house.gate("corrected", id, 3, leg=hold(1, 2, 8.0))
+    assert house.contact(id)["check_at"] is not None
+    check()
+    assert [row.reasons for row in house.rows(store.automatic)] == [["few"]]
 
 
 def test_a_corrected_wait_holds(house: House) -> None:

@@ -97,12 +97,15 @@ def test_value_is_for_each_contact_and_never_a_total(house: House) -> None:
         contact = house.call(customer=None)
         if number % 4 == 0:
             house.route("wrapped_up", contact, 12, agent="anna", amount="100", currency="EUR", wrap_up_seconds=10.0)
+        if number < 2:
+            house.gate("ended", contact, leg={"holds": 3 * number, "on_hold_seconds": 12.0 * number})
     told = house.look(reports.value, {**ALL, "by": "agent"})
     (anna,) = told["groups"]
     (euro,) = anna["value_per_contact"]
     assert (euro["currency"], euro["value"]["value"], euro["sales"], anna["contacts"]) == ("EUR", 25.0, 10, 40)
     assert euro["value"]["low"] < 25 < euro["value"]["high"]
     assert anna["handle_seconds"] == 62.5
+    assert (anna["holds_per_contact"], anna["hold_seconds"]) == (1.5, 6.0), "of those of which it is known"
     assert "never a target" in told["no_target"]
     assert not {"total", "amount", "sum"} & {*anna, *euro, *euro["value"]}
 

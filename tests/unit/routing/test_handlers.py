@@ -305,21 +305,22 @@ def test_an_assigned_contact_that_hangs_up_is_completed(house: House, at: SetClo
         "contact": contact, "state": "assigned", "queue": "sales", "agent": "ann", "name": "Ann", "address": "PJSIP/1",
     }  # fmt: skip
     at.forward(30)
-    house.hear(house.event("contact_ended", contact, 2, outcome="completed", ended_by="agent"))
+    house.hear(house.event("contact_ended", contact, 2, outcome="completed", ended_by="agent", holds=2, on_hold_seconds=7.5))
     (leg,) = house.rows(store.leg)
     assert (leg.outcome, leg.agent, leg.hold_seconds, leg.talk_seconds, leg.ended_by) == ("completed", "Ann", 2, 30, "agent")
+    assert (leg.holds, leg.on_hold_seconds) == (2, 7.5), "of holds telephony alone knows"
     assert house.told()[-1] == "contact_completed"
 
 
 def test_a_stale_leg_never_overwrites_a_newer_one(house: House) -> None:
     contact = new_id()
     told = [
-        house.event("contact_ended", contact, 3, queue="phone", outcome="completed"),
+        house.event("contact_ended", contact, 3, queue="phone", outcome="completed", holds=1, on_hold_seconds=4.0),
         house.event("contact_arrived", contact, 1, queue="phone"),
     ]
     house.hear(*told[:1])
     house.hear(*told[1:])
-    assert [(row.outcome, row.sequence) for row in house.rows(store.leg)] == [("completed", 3)]
+    assert [(row.outcome, row.sequence, row.holds, row.on_hold_seconds) for row in house.rows(store.leg)] == [("completed", 3, 1, 4.0)]
     house.hear(house.event("contact_corrected", contact, 4, queue="phone", outcome="abandoned"))
     assert [(row.outcome, row.sequence) for row in house.rows(store.leg)] == [("abandoned", 4)]
 
