@@ -5,13 +5,14 @@ Each is a few statements over the rows of a time, the sums made by the database.
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any, NamedTuple
 
 import numpy as np
-from sqlalchemy import Connection, Float, Integer, Select, Table, and_, case, cast, func, literal, select
+from sqlalchemy import Connection, Float, Integer, Select, Table, Text, and_, case, cast, func, literal, select
 
 from services.qa import store
 from services.qa.domain import intervals, resolution, sampling
@@ -58,7 +59,7 @@ def _sums(table: Table) -> list[Any]:
     drawn = and_(table.c.method == "stratified", y.is_not(None), p.is_not(None))
     picked = and_(table.c.method != "stratified", y.is_not(None))
     terms = {
-        "weight": 1 / p, "y_weight": y / p, "left": 1 - p, "left_w": (1 - p) / p, "left_yw": (1 - p) * y / p, "left_ww": (1 - p) / p / p,
+        "weight": 1 / p, "weights_squared": 1 / p / p, "y_weight": y / p, "left": 1 - p, "left_w": (1 - p) / p, "left_yw": (1 - p) * y / p, "left_ww": (1 - p) / p / p,
         "left_yww": (1 - p) * y / p / p, "left_yyww": (1 - p) * y * y / p / p, "total": y, "squares": y * y,
     }  # fmt: skip
     return [
@@ -70,6 +71,7 @@ def _sums(table: Table) -> list[Any]:
         func.avg(case((picked, y))).label("picked_mean"),
         *(func.sum(case((drawn, term))).label(name) for name, term in terms.items()),
         *(func.sum(cast(table.c[f"fails_{kind}"], Integer)).label(f"fails_{kind}") for kind in CLASSES),
+        *(func.sum(case((drawn, cast(table.c[f"fails_{kind}"], Integer) / p))).label(f"drawn_fails_{kind}") for kind in CLASSES),
     ]
 
 
@@ -99,8 +101,22 @@ def _scores(sums: Mapping[Any, Any], within: float) -> Row:
         "score": _interval(weighted_mean(sums)),
         "picked": {"evaluations": sums["picked"], "mean": _rounded(sums["picked_mean"])},
         "needed": sampling.needed(spread or None, within),
-        "class_accuracy": {kind: _interval(intervals.wilson(count - sums[f"fails_{kind}"], count)) for kind in CLASSES},
+        "class_accuracy": {kind: _interval(_accuracy(sums, kind)) for kind in CLASSES},
     }
+
+
+def _accuracy(sums: Mapping[Any, Any], kind: str) -> Interval:
+    """Of contacts that chance chose, as the mean; where there are none, of those picked."""
+    n, count = sums["drawn"], sums["evaluations"]
+    if not n:
+        return intervals.wilson(count - sums[f"fails_{kind}"], count)
+    return _weighted_share(sums["weight"] - sums[f"drawn_fails_{kind}"], sums["weight"], sums["weights_squared"], n)
+
+
+def _weighted_share(good: float, weight: float, squares: float, count: int) -> Interval:
+    """Wilson's interval at the effective size of a weighted sample (Kish, Survey Sampling, 1965, §11.7)."""
+    effective = weight * weight / squares
+    return replace(intervals.wilson(max(0.0, good) / weight * effective, effective), count=count)
 
 
 def _automatic(connection: Connection, by: str, asked: Mapping[str, Any]) -> dict[str, list[Row]]:
@@ -113,22 +129,27 @@ def _automatic(connection: Connection, by: str, asked: Mapping[str, Any]) -> dic
     grouped = _narrowed(query, table, asked).group_by(table.c[by], table.c.ruleset).order_by(table.c.ruleset)
     for name, ruleset, count, total, squares in connection.execute(grouped):
         if count:
-            found[name].append({"ruleset": ruleset, "contacts": count, "score": _interval(_mean(count, total, squares))})
+            found[name].append({"ruleset": ruleset, "contacts": count, "score": _interval(_mean(count, total, squares, 0, 1))})
     return found
 
 
 def criteria(connection: Connection, asked: Mapping[str, Any]) -> Row:
-    """Of one scorecard: how often each criterion applied, its mean value, and how often it was missed."""
+    """Of one scorecard: how often each criterion applied, its mean value, and how often it was missed: of contacts that chance chose, by their
+    chances, or where it was marked in none of them, of those picked."""
     one, mark = store.evaluation, store.mark
-    value = mark.c.value
+    value, drawn = mark.c.value, case((and_(one.c.method == "stratified", one.c.probability.is_not(None)), 1), else_=0)
+    weight = case((value.is_(None), 0.0), (drawn == 1, 1 / one.c.probability), else_=1.0)
     query = (
         select(
             mark.c.criterion,
+            drawn,
             func.count(),
             func.count(value),
-            func.sum(value),
-            func.sum(value * value),
-            func.sum(cast(mark.c.missed, Integer)),
+            func.sum(weight),
+            func.sum(weight * weight),
+            func.sum(weight * value),
+            func.sum(weight * value * value),
+            func.sum(weight * cast(mark.c.missed, Integer)),
         )
         .join(one, one.c.id == mark.c.evaluation)
         .where(one.c.contact_at >= asked["from"], one.c.contact_at < asked["to"], one.c.submitted_at.is_not(None), one.c.counts)
@@ -136,15 +157,18 @@ def criteria(connection: Connection, asked: Mapping[str, Any]) -> Row:
     )
     if asked.get("agent"):
         query = query.where(one.c.agent == asked["agent"])
-    rows = connection.execute(_narrowed(query, one, asked).group_by(mark.c.criterion).order_by(mark.c.criterion))
-    told = [
-        {
-            "criterion": criterion, "marked": marked, "applied": applied, "mean": _interval(_mean(applied, total, squares)),
-            "missed": _interval(intervals.wilson(missed or 0, applied)),
-        }
-        for criterion, marked, applied, total, squares, missed in rows
-    ]  # fmt: skip
-    return {"scorecard": asked["scorecard"], "criteria": told}
+    rows = connection.execute(_narrowed(query, one, asked).group_by(mark.c.criterion, drawn).order_by(mark.c.criterion, drawn))
+    told: dict[str, Row] = {}
+    for criterion, _, marked, applied, weights, weights_squared, total, squares, missed in rows:  # those picked first, and then those drawn
+        before = told.get(criterion, {"marked": 0, "applied": 0})
+        told[criterion] = {
+            **before, "criterion": criterion, "marked": before["marked"] + marked, "applied": before["applied"] + applied,
+        }  # fmt: skip
+        if applied:
+            mean = _mean(applied, total / weights * applied, squares / weights * applied, 0, 1, weights**2 / weights_squared)
+            told[criterion] |= {"mean": _interval(mean), "missed": _interval(_weighted_share(missed, weights, weights_squared, applied))}
+    nothing = _interval(Interval(None, None, None, 0))
+    return {"scorecard": asked["scorecard"], "criteria": [{"mean": nothing, "missed": nothing} | one for one in told.values()]}
 
 
 def surveys(connection: Connection, asked: Mapping[str, Any]) -> Row:
@@ -174,6 +198,7 @@ def _said(connection: Connection, column: Any, asked: Mapping[str, Any]) -> dict
         count(and_(heard, table.c.resolved.is_(True))), count(and_(answered, ~sent)),
         func.sum(case((and_(answered, ~sent), csat))), count(late),
     ).where(table.c.contact_at >= asked["from"], table.c.contact_at < asked["to"])  # fmt: skip
+    query = _readable(query, asked)
     if column.table is store.contact:
         query = query.join(store.contact, store.contact.c.id == table.c.contact)
     found = {}
@@ -181,11 +206,35 @@ def _said(connection: Connection, column: Any, asked: Mapping[str, Any]) -> dict
         name, asked_of, answers, rated, total, squares, satisfied, told_resolved, resolved, unasked, unasked_total, too_late = row
         found[name] = {
             "asked": asked_of, "answered": answers, "late": too_late, "response_rate": _interval(intervals.wilson(answers, asked_of)),
-            "satisfaction": _interval(_mean(rated, total, squares)), "satisfied": _interval(intervals.wilson(satisfied, rated)),
+            "satisfaction": _interval(_mean(rated, total, squares, 1, 5)), "satisfied": _interval(intervals.wilson(satisfied, rated)),
             "resolved": _interval(intervals.wilson(resolved, told_resolved)),
             "unasked": {"answers": unasked, "satisfaction": _rounded(unasked_total / unasked if unasked and unasked_total is not None else None)},
         }  # fmt: skip
     return found
+
+
+def _readable(query: Select[Any], asked: Mapping[str, Any]) -> Select[Any]:
+    """Without the contacts that `person`, who reads the report, has yet to submit an evaluation of: the customer's word would sway them."""
+    if not asked.get("person"):
+        return query
+    one = store.evaluation
+    return query.where(
+        store.survey.c.contact.not_in(select(one.c.contact).where(one.c.evaluator == asked["person"], one.c.state == "draft"))
+    )
+
+
+def answers_alone(connection: Connection, asked: Mapping[str, Any]) -> list[str]:
+    """Contacts whose customer's answer is the only one of its group in the report, which thus tells it."""
+    by, table = asked["by"], store.survey
+    if by == "evaluator":
+        return []
+    column = store.contact.c.self_service_failed if by == "self_service_failed" else table.c[by]
+    query = select(func.min(cast(table.c.contact, Text))).where(
+        table.c.contact_at >= asked["from"], table.c.contact_at < asked["to"], table.c.answered_at.is_not(None), ~table.c.late
+    )
+    if by == "self_service_failed":
+        query = query.join(store.contact, store.contact.c.id == table.c.contact)
+    return list(connection.scalars(_narrowed(_readable(query, asked), table, asked).group_by(column).having(func.count() == 1)))
 
 
 def one_call(connection: Connection, asked: Mapping[str, Any]) -> Row:
@@ -291,16 +340,19 @@ def _narrowed(query: Select[Any], table: Table, asked: Mapping[str, Any]) -> Sel
     return query
 
 
-def _mean(count: int, total: float | None, squares: float | None) -> Interval:
-    """Student's interval of a mean, from sums."""
+def _mean(
+    count: int, total: float | None, squares: float | None, least: float = -math.inf, most: float = math.inf, effective: float | None = None
+) -> Interval:
+    """Student's interval of a mean, from sums, within what a value can be. `effective`: the size of a sample whose contacts weigh differently."""
     if not count:
         return Interval(None, None, None, 0)
     average = (total or 0.0) / count
-    if count == 1:
-        return Interval(average, None, None, 1)
-    spread = max(0.0, ((squares or 0.0) - count * average * average) / (count - 1)) ** 0.5
-    half = intervals.student_quantile(intervals.CONFIDENCE, count - 1) * spread / count**0.5
-    return Interval(average, average - half, average + half, count)
+    n = count if effective is None else effective
+    if count == 1 or n < 1 + 1e-9:
+        return Interval(average, None, None, count)
+    spread = max(0.0, ((squares or 0.0) / count - average * average) * n / (n - 1)) ** 0.5
+    half = intervals.student_quantile(intervals.CONFIDENCE, max(1, int(n + 1e-9) - 1)) * spread / n**0.5
+    return Interval(average, max(least, average - half), min(most, average + half), count)
 
 
 def _interval(found: Interval) -> Row:

@@ -378,6 +378,36 @@ def test_what_customers_say_tells_the_effect_of_questions(house: House) -> None:
     assert (told["satisfied"]["difference"], told["resolved"]["difference"]) == (1.0, 1.0)
 
 
+def test_answers_that_come_too_late_are_left_out_in_whatever_order_they_come(house: House) -> None:
+    def asked(contact: str) -> None:
+        house.hear("qa.survey_asked.v1", contact, 4, answer_until=house.at() + 100)
+
+    def answered(contact: str, after: float, **told: Any) -> None:
+        house.hear("gateway.survey_answered.v1", contact, at=house.at() + after, **told)
+
+    for number in range(2 * ENOUGH):
+        contact, asks = house.assign(f"a{number}"), number < ENOUGH
+        if asks:
+            house.ask(contact=contact, agent=f"a{number}")
+        house.hear("contact_completed", contact, 2, agent=f"a{number}", talk_seconds=60.0)
+        house.hear("contact_wrapped_up", contact, 3, disposition="fault", resolved=True)
+        match number % 3:
+            case 0:  # in time, and then once more, too late
+                asked(contact)
+                answered(contact, 50, satisfied=5 if asks else 2)
+                answered(contact, 150, satisfied=2 if asks else 5, resolved=False)
+            case 1:  # the earlier one is heard last, and that it was asked after both
+                answered(contact, 90, satisfied=5 if asks else 2)
+                answered(contact, 80, satisfied=2 if asks else 5, resolved=False)
+                asked(contact)
+            case _:  # too late alone: nobody's word but the agent's
+                answered(contact, 101, satisfied=2 if asks else 5, resolved=False)
+                asked(contact)
+    told = house.look(reports.effects, {"from": 0.0, "to": house.at() + 1})
+    assert (told["satisfied"]["with_question"], told["satisfied"]["without"]) == (20, 20)
+    assert (told["resolved"]["with_question"], told["resolved"]["difference"]) == (ENOUGH, 0.0)
+
+
 def test_what_is_open_is_not_forgotten(house: House) -> None:
     house.ask()
     house.at.forward(31 * 86400)
