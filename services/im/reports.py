@@ -115,8 +115,8 @@ def effects(connection: Connection, filters: Mapping[str, Any]) -> Row:
         query = query.where(table.c.queue.in_(queues))
     rows = list(connection.execute(query))
     return {
-        "resolved": _told(effect.of_shares(_strata(rows, _resolved))),
-        "satisfied": _told(effect.of_shares(_strata(rows, _satisfied))),
+        "resolved": _told(effect.of_shares(_strata(rows, resolved))),
+        "satisfied": _told(effect.of_shares(_strata(rows, satisfied))),
         "talk_seconds": _told(effect.of_means(_strata(rows, lambda row: row.talk_seconds))),
     }
 
@@ -125,12 +125,12 @@ def _in_time(row: Any) -> bool:
     return row.answered_at is None or row.answer_until is None or row.answered_at <= row.answer_until
 
 
-def _resolved(row: Any) -> float | None:
+def resolved(row: Any) -> float | None:
     told = row.resolved if row.customer_resolved is None or not _in_time(row) else row.customer_resolved
     return None if told is None else float(told)
 
 
-def _satisfied(row: Any) -> float | None:
+def satisfied(row: Any) -> float | None:
     return None if row.satisfied is None or not _in_time(row) else float(row.satisfied >= SATISFIED)
 
 

@@ -76,7 +76,7 @@ STORY: list[tuple[str, int, dict[str, Any]]] = [
 """A contact as the telephony system and routing tell of it: type, sequence, and the leg."""
 
 
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(order=st.permutations(range(len(STORY))), cuts=st.sets(st.integers(1, len(STORY) - 1)), again=st.integers(0, len(STORY) - 1))
 def test_the_newest_right_word_holds_in_whatever_order_and_batches_it_comes(
     house: House, order: list[int], cuts: set[int], again: int
