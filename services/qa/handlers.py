@@ -889,7 +889,8 @@ def report_answers(units: UnitOfWork, report: Callable[[Connection, Mapping[str,
     """A report in which customers' answers stand. `person`: who reads it; a group of one answer says what that customer said, so it is written down."""
     with units.database.reading() as connection:
         told, alone = report(connection, asked), reports.answers_alone(connection, asked) if asked.get("person") else []
-    _note_looks(units, Viewer(asked["person"]), answer=alone) if alone else None
+    if alone:
+        _note_looks(units, Viewer(asked["person"]), answer=alone)
     return told
 
 
