@@ -137,19 +137,16 @@ def criteria(connection: Connection, asked: Mapping[str, Any]) -> Row:
     """Of one scorecard: how often each criterion applied, its mean value, and how often it was missed: of contacts that chance chose, by their
     chances, or where it was marked in none of them, of those picked."""
     one, mark = store.evaluation, store.mark
-    value, drawn = mark.c.value, case((and_(one.c.method == "stratified", one.c.probability.is_not(None)), 1), else_=0)
-    weight = case((value.is_(None), 0.0), (drawn == 1, 1 / one.c.probability), else_=1.0)
+    value, chance = mark.c.value, case((one.c.method == "stratified", one.c.probability))
     query = (
         select(
             mark.c.criterion,
-            drawn,
+            chance,
             func.count(),
             func.count(value),
-            func.sum(weight),
-            func.sum(weight * weight),
-            func.sum(weight * value),
-            func.sum(weight * value * value),
-            func.sum(weight * cast(mark.c.missed, Integer)),
+            func.sum(value),
+            func.sum(value * value),
+            func.sum(cast(mark.c.missed, Integer)),
         )
         .join(one, one.c.id == mark.c.evaluation)
         .where(one.c.contact_at >= asked["from"], one.c.contact_at < asked["to"], one.c.submitted_at.is_not(None), one.c.counts)
@@ -157,18 +154,25 @@ def criteria(connection: Connection, asked: Mapping[str, Any]) -> Row:
     )
     if asked.get("agent"):
         query = query.where(one.c.agent == asked["agent"])
-    rows = connection.execute(_narrowed(query, one, asked).group_by(mark.c.criterion, drawn).order_by(mark.c.criterion, drawn))
-    told: dict[str, Row] = {}
-    for criterion, _, marked, applied, weights, weights_squared, total, squares, missed in rows:  # those picked first, and then those drawn
-        before = told.get(criterion, {"marked": 0, "applied": 0})
-        told[criterion] = {
-            **before, "criterion": criterion, "marked": before["marked"] + marked, "applied": before["applied"] + applied,
-        }  # fmt: skip
-        if applied:
-            mean = _mean(applied, total / weights * applied, squares / weights * applied, 0, 1, weights**2 / weights_squared)
-            told[criterion] |= {"mean": _interval(mean), "missed": _interval(_weighted_share(missed, weights, weights_squared, applied))}
-    nothing = _interval(Interval(None, None, None, 0))
-    return {"scorecard": asked["scorecard"], "criteria": [{"mean": nothing, "missed": nothing} | one for one in told.values()]}
+    rows: defaultdict[str, list[Any]] = defaultdict(list)
+    for row in connection.execute(_narrowed(query, one, asked).group_by(mark.c.criterion, chance)):
+        rows[row[0]].append(tuple(row)[1:])
+    return {"scorecard": asked["scorecard"], "criteria": [{"criterion": name, **_criterion(rows[name])} for name in sorted(rows)]}
+
+
+def _criterion(rows: Sequence[tuple[float | None, int, int, float, float, int]]) -> Row:
+    """From (chance, marked, applied, sum, sum of squares, missed) of evaluations of one chance each."""
+    drawn = [row for row in rows if row[0] is not None and row[2]]
+    counted = np.array([(chance or 1.0, n, *(sum or 0.0 for sum in sums)) for chance, _, n, *sums in drawn or rows if n], dtype=float)
+    told = {"marked": sum(row[1] for row in rows), "applied": sum(row[2] for row in rows)}
+    if not len(counted):
+        return {**told, **dict.fromkeys(("mean", "missed"), _interval(Interval(None, None, None, 0)))}
+    w, applied = 1 / counted[:, 0], counted[:, 1]
+    weight, squared = float(w @ applied), float((w * w) @ applied)
+    total, squares, missed = (float(sum) for sum in w @ counted[:, 2:])
+    n = int(applied.sum())
+    mean = _mean(n, total / weight * n, squares / weight * n, 0, 1, weight * weight / squared)
+    return {**told, "mean": _interval(mean), "missed": _interval(_weighted_share(missed, weight, squared, n))}
 
 
 def surveys(connection: Connection, asked: Mapping[str, Any]) -> Row:
