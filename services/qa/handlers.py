@@ -888,7 +888,8 @@ def _shown_finding(row: Row) -> Row:
 def report_answers(units: UnitOfWork, report: Callable[[Connection, Mapping[str, Any]], Row], asked: Mapping[str, Any]) -> Row:
     """A report in which customers' answers stand. `person`: who reads it; a group of one answer says what that customer said, so it is written down."""
     with units.database.reading() as connection:
-        told, alone = report(connection, asked), reports.answers_alone(connection, asked) if asked.get("person") else []
+        told = report(connection, asked)
+        alone = reports.answers_alone(connection, asked, told) if asked.get("person") else []
     if alone:
         _note_looks(units, Viewer(asked["person"]), answer=alone)
     return told

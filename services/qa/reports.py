@@ -12,7 +12,7 @@ from dataclasses import asdict, replace
 from typing import Any, NamedTuple
 
 import numpy as np
-from sqlalchemy import Connection, Float, Integer, Select, Table, Text, and_, case, cast, func, literal, select
+from sqlalchemy import Connection, Float, Integer, Select, Table, and_, case, cast, func, literal, select
 
 from services.qa import store
 from services.qa.domain import intervals, resolution, sampling
@@ -227,18 +227,21 @@ def _readable(query: Select[Any], asked: Mapping[str, Any]) -> Select[Any]:
     )
 
 
-def answers_alone(connection: Connection, asked: Mapping[str, Any]) -> list[str]:
+def answers_alone(connection: Connection, asked: Mapping[str, Any], told: Row) -> list[str]:
     """Contacts whose customer's answer is the only one of its group in the report, which thus tells it."""
     by, table = asked["by"], store.survey
-    if by == "evaluator":
+    said = [(group[by], group.get("customers_said", group)) for group in told["groups"]]
+    names = [name for name, one in said if one and one["answered"] + one["unasked"]["answers"] == 1]
+    if not names:
         return []
-    column = store.contact.c.self_service_failed if by == "self_service_failed" else table.c[by]
-    query = select(func.min(cast(table.c.contact, Text))).where(
+    query = select(table.c.contact).where(
         table.c.contact_at >= asked["from"], table.c.contact_at < asked["to"], table.c.answered_at.is_not(None), ~table.c.late
     )
     if by == "self_service_failed":
-        query = query.join(store.contact, store.contact.c.id == table.c.contact)
-    return list(connection.scalars(_narrowed(_readable(query, asked), table, asked).group_by(column).having(func.count() == 1)))
+        query = query.join(store.contact, store.contact.c.id == table.c.contact).where(store.contact.c.self_service_failed.in_(names))
+    else:
+        query = query.where(table.c[by].in_(names))
+    return list(connection.scalars(_narrowed(_readable(query, asked), table, asked)))
 
 
 def one_call(connection: Connection, asked: Mapping[str, Any]) -> Row:

@@ -328,6 +328,13 @@ def test_a_report_shows_no_customers_word_to_who_has_yet_to_evaluate_and_binds_w
     with pytest.raises(Conflict, match="lea has looked at what the customer said"):
         house.evaluate(alone, LEAD)
     house.evaluate(contact, LEAD, scorecard="other")
+    if report is reports.surveys:
+        third = house.call("cleo", queue="sales")
+        house.gate("ended", third, facts={"self_service_failed": True})
+        house.answer(third, satisfied=1)
+        handlers.report_answers(house.units, report, asked | {"by": "self_service_failed"})
+        with pytest.raises(Conflict, match="lea has looked at what the customer said"):
+            house.evaluate(third, LEAD)
     assert handlers.report_answers(house.units, report, asked | {"person": ""})["groups"]
 
 
