@@ -106,6 +106,8 @@ def _tell(row: Row, leg: int, word: Word, **figures: Any) -> None:
     for name, value in figures.items():
         by = [leg, word if value is not None else -1]
         if by >= known.get(name, [0, 0]) and not (value is None and name == "waited_seconds"):
+            if value != row[name] and row["ended_at"] is not None and row["agent"]:  # what was checked before is checked anew
+                row["check_at"] = row["check_at"] or clock.now()
             row[name], known = value, {**known, name: by}
     row["told_by"] = known
 

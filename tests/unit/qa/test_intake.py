@@ -53,8 +53,10 @@ def test_what_a_pbx_calls_hold_time_is_the_wait(house: House) -> None:
 def test_a_corrected_wait_holds(house: House) -> None:
     id = house.call(waited_seconds=12.0, leg=2)
     house.gate("ended", id, 3, leg={"hold_seconds": 12.0, "number": 2})
+    with house.units() as work:
+        store.change(work.connection, store.contact, id, check_at=None)  # it has been checked
     house.gate("corrected", id, 4, leg={"hold_seconds": 21.0, "number": 2})
-    assert house.contact(id)["waited_seconds"] == 21.0
+    assert (house.contact(id)["waited_seconds"], house.contact(id)["check_at"]) == (21.0, house.at()), "and is checked anew by that"
     house.route("transferred", id, 5, agent="bert", target="billing")
     house.gate("corrected", id, 6, leg={"hold_seconds": 3.0, "talk_seconds": 8.0, "outcome": "transferred"})
     assert house.contact(id)["waited_seconds"] == 21.0, "the wait is that of the last leg"
