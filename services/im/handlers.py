@@ -300,9 +300,9 @@ def receive(work: Work, events: Sequence[Event]) -> None:
                 told = {"disposition": data.get("disposition"), "resolved": data.get("resolved")}
                 store.note_on_card(work.connection, data["contact"], **told)
             case "gateway.survey_answered.v1":
-                told = {name: data[name] for name in ("satisfied", "resolved") if data.get(name) is not None}
-                if told:
-                    store.note_on_card(work.connection, data["contact"], **told)
+                store.note_answer(work.connection, data["contact"], data["at"], data.get("satisfied"), data.get("resolved"))
+            case "qa.survey_asked.v1":
+                store.note_on_card(work.connection, data["contact"], answer_until=data["answer_until"])
 
 
 def erase_customer(work: Work, data: Mapping[str, Any]) -> None:

@@ -177,10 +177,14 @@ card = Table(
     Column("disposition", Text),
     Column("resolved", Boolean),
     Column("satisfied", Moment),
+    Column("customer_resolved", Boolean),
+    Column("answered_at", Moment),
+    Column("answer_until", Moment),
     Column("escalations", Integer, nullable=False, server_default="0"),
     Column("sequence", Moment, nullable=False),
 )
-"""What is known of a contact that an agent has or had: the card in the corner of the room, and what became of it."""
+"""What is known of a contact that an agent has or had: the card in the corner of the room, and what became of it. `resolved`: the agent's word;
+`satisfied`, `customer_resolved`: the customer's, given at `answered_at`, which counts until `answer_until` (null: nobody asked, or it is not heard yet)."""
 Index("card_ended", card.c.ended_at)
 
 Row = dict[str, Any]
@@ -485,6 +489,15 @@ def rename_customer(connection: Connection, customer: str, contacts: Sequence[st
 
 def note_on_card(connection: Connection, contact: str, **what: Any) -> None:
     connection.execute(update(card).where(card.c.contact == contact).values(**what))
+
+
+def note_answer(connection: Connection, contact: str, at: float, satisfied: float | None, resolved: bool | None) -> None:
+    """A customer's answer takes the place of an earlier one, unless it comes too late and the earlier one did not, as with qa."""
+    known, late = card.c.answered_at, case((card.c.answer_until < at, 1), else_=0)
+    was_late = case((card.c.answer_until < known, 1), else_=0)
+    takes_place = or_(known.is_(None), late < was_late, and_(late == was_late, known <= at))
+    told = {"answered_at": at, "satisfied": satisfied, "customer_resolved": resolved}
+    connection.execute(update(card).where(card.c.contact == contact, takes_place).values(**told))
 
 
 def count_escalation(connection: Connection, contact: str) -> None:

@@ -540,7 +540,7 @@ def _served(
 
     progress.at("reads handovers", 0.7)
     legs = select(handover.c.contact, handover.c.agent, handover.c.queue, handover.c.channel, handover.c.talk_seconds, handover.c.at)
-    legs = legs.where(handover.c.at >= told["from"] - DAY, handover.c.at < told["to"])
+    legs = legs.where(store.PASSED_ON, handover.c.at >= told["from"] - DAY, handover.c.at < told["to"])
     if told.get("queues"):
         legs = legs.where(handover.c.queue.in_(told["queues"]))
     rows = list(connection.execute(legs))

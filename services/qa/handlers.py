@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 from sqlalchemy import Connection, Table, and_, delete, func, or_, select, update
 
-from services.qa import scorecards, store
+from services.qa import reports, scorecards, store
 from services.qa.domain import errors as domain
 from services.qa.domain import evaluation as evaluating
 from services.qa.domain import finding as findings
@@ -200,9 +200,9 @@ def get_contact(units: UnitOfWork, id: str, viewer: Viewer) -> Row:
     whoever is shown it evaluates it no more."""
     with units.database.reading() as connection:
         row = _required(store.find(connection, store.contact, id), "contact", id)
-        told = shown(row, "check_at", "routing_sequence", "gateway_sequence", "told_holds")
-        handed = connection.execute(select(store.handover).where(store.handover.c.contact == id).order_by(store.handover.c.leg)).mappings()
-        told["handovers"] = [shown(store.plain(one), "contact") for one in handed]
+        told = shown(row, "check_at", "routing_sequence", "gateway_sequence", "told_holds", "told_by")
+        handed = select(store.handover).where(store.handover.c.contact == id, store.PASSED_ON).order_by(store.handover.c.leg)
+        told["handovers"] = [shown(store.plain(one), "contact", "passed_on", "word") for one in connection.execute(handed).mappings()]
         told["automatic"] = _automatic_of(connection, id)
         told["customer_said"] = None if _must_not_know(connection, viewer, id) else _customer_said(connection, id)
     _note_looks(units, viewer, answer=[id] if told["customer_said"] else [])
@@ -317,7 +317,7 @@ def open_evaluation(units: UnitOfWork, told: Mapping[str, Any], viewer: Viewer) 
         connection = work.connection
         contact = evaluable(connection, told["contact"], viewer)
         agent = told.get("agent") or contact["agent"]
-        others = select(store.handover.c.agent).where(store.handover.c.contact == contact["id"])
+        others = select(store.handover.c.agent).where(store.handover.c.contact == contact["id"], store.PASSED_ON)
         if agent != contact["agent"] and agent not in set(connection.scalars(others)):
             raise errors.Invalid(f"{agent} had no part in contact {contact['id']}")
         card = card_of(connection, told["scorecard"])
@@ -367,10 +367,17 @@ def begin(
         if known := connection.scalar(standing):
             raise errors.Conflict(f"somebody else evaluates this contact by {card.name}: {known}", evaluation=known)
     chosen = store.sampled
-    drawn = connection.execute(
-        select(chosen).where(chosen.c.contact == contact["id"], chosen.c.evaluation.is_(None)).order_by(chosen.c.method.desc()).limit(1)
-    ).mappings().first()  # fmt: skip
-    of_sample = drawn if purpose == "quality" and agent == contact["agent"] else None
+    drawn = [
+        row
+        for row in connection.execute(
+            select(chosen, store.sample.c.plan)
+            .join(store.sample, store.sample.c.id == chosen.c.sample)
+            .where(chosen.c.contact == contact["id"], chosen.c.evaluation.is_(None))
+            .order_by(chosen.c.method.desc(), chosen.c.sample)
+        ).mappings()
+        if row["plan"]["scorecard"] == card.name
+    ]
+    of_sample = drawn[0] if drawn and purpose == "quality" and agent == contact["agent"] else None
     id = new_id()
     store.add(
         connection, table,
@@ -384,12 +391,9 @@ def begin(
             "counts": False, "dispute": "", "outcome": "", "created_at": clock.now(), "submitted_at": None, "ended_at": None, "sequence": 0,
         },
     )  # fmt: skip
-    if of_sample:
-        connection.execute(
-            update(chosen)
-            .where(chosen.c.sample == of_sample["sample"], chosen.c.contact == contact["id"], chosen.c.method == of_sample["method"])
-            .values(evaluation=id)
-        )
+    if of_sample:  # drawn again by another sample, it is done there too
+        samples = [row["sample"] for row in drawn]
+        connection.execute(update(chosen).where(chosen.c.sample.in_(samples), chosen.c.contact == contact["id"]).values(evaluation=id))
     return id
 
 
@@ -881,6 +885,16 @@ def _shown_finding(row: Row) -> Row:
 
 
 # ---- surveys
+
+
+def report_answers(units: UnitOfWork, report: Callable[[Connection, Mapping[str, Any]], Row], asked: Mapping[str, Any]) -> Row:
+    """A report in which customers' answers stand. `person`: who reads it; a group of one answer says what that customer said, so it is written down."""
+    with units.database.reading() as connection:
+        told = report(connection, asked)
+        alone = reports.answers_alone(connection, asked, told) if asked.get("person") else []
+    if alone:
+        _note_looks(units, Viewer(asked["person"]), answer=alone)
+    return told
 
 
 def put_survey_rule(units: UnitOfWork, queue: str, told: Mapping[str, Any]) -> Row:

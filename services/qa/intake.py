@@ -55,9 +55,8 @@ def _contacts(work: Work, events: Sequence[Event]) -> None:
     known = store.contacts(connection, (event.data["contact"] for event in events), lock=True)
     rows: dict[str, Row] = {}
     completed: set[str] = set()
-    matters = {id: _matter_of(row) for id, row in known.items()}
+    matters = {id: _matter_of(row) for id, row in known.items() if row["outcome"] not in (None, "void")}
     counted = {id for id, row in known.items() if row["outcome"] != "void"}
-    handovers = [_handover(event) for event in events if event.type == "routing.contact_transferred.v1" and event.data.get("agent")]
     for event in events:
         id = event.data["contact"]
         row = rows.setdefault(id, known.get(id) or {**store.EMPTY_CONTACT, "id": id})
@@ -72,11 +71,7 @@ def _contacts(work: Work, events: Sequence[Event]) -> None:
             row["recordings"] += event.sequence == 1  # announced again when what is known of it changed
         else:
             _from_gateway(row, event)
-    bulk.insert(
-        connection, store.handover, handovers, key=("contact", "leg"), update=("agent", "queue", "channel", "target", "talk_seconds", "at")
-    )
-    if handovers:
-        _count_handovers(connection, rows)
+    _handovers(connection, events, rows)
     _know_staff(connection, [rows[id] for id in completed])
     for row in rows.values():
         row["matter"] = row["thread"] or (f"queue {row['queue']}" if row["queue"] else None)
@@ -94,18 +89,68 @@ def _matter_of(row: Row) -> tuple[Any, ...]:
     return row["customer"], row["matter"], row["arrived_at"]
 
 
-def _handover(event: Event) -> Row:
-    data = event.data
-    return {
-        "contact": data["contact"], "leg": data["leg"], "agent": data["agent"], "queue": data["queue"], "channel": data["channel"],
-        "target": data.get("target"), "talk_seconds": data.get("talk_seconds"), "at": data["at"],
-    }  # fmt: skip
+Word = int
+"""Who said something of a leg, the righter the higher: the telephony system 0, routing 1, a correction (it is the telephony system's second thought) more
+than that, the later the more. So what comes last does not win because it comes last."""
 
 
-def _count_handovers(connection: Connection, rows: Mapping[str, Row]) -> None:
+def _word(event: Event) -> Word:
+    if event.type.startswith("routing."):
+        return 1
+    return event.sequence + 1 if event.type == "gateway.contact_corrected.v1" else 0
+
+
+def _tell(row: Row, leg: int, word: Word, **figures: Any) -> None:
+    """Figures of a contact are those of its last leg, by the rightest word on it. A leg in which nobody talked has none of talking; a wait that
+    nobody tells is the one before."""
+    known = row["told_by"] or {}
+    for name, value in figures.items():
+        by = [leg, word if value is not None else -1]
+        if by >= known.get(name, [0, 0]) and not (value is None and name == "waited_seconds"):
+            if value != row[name] and row["ended_at"] is not None and row["agent"]:  # what was checked before is checked anew
+                row["check_at"] = row["check_at"] or clock.now()
+            row[name], known = value, {**known, name: by}
+    row["told_by"] = known
+
+
+def _handovers(connection: Connection, events: Sequence[Event], rows: Mapping[str, Row]) -> None:
+    """Who passed a contact on after how long: who it was by routing's word, whether and the figures by the rightest."""
+    told = [
+        event
+        for event in events
+        if event.type in ("routing.contact_transferred.v1", "gateway.contact_transferred.v1", "gateway.contact_corrected.v1")
+    ]
+    if not told:
+        return
     table = store.handover
-    query = select(table.c.contact, func.count()).where(table.c.contact.in_(sorted(rows))).group_by(table.c.contact)
-    for id, count in connection.execute(query):
+    known = {
+        (row["contact"], row["leg"]): store.plain(row)
+        for row in connection.execute(
+            select(table).where(table.c.contact.in_(sorted({event.data["contact"] for event in told})))
+        ).mappings()
+    }
+    changed: dict[tuple[str, int], Row] = {}
+    for event in told:
+        data, word = event.data, _word(event)
+        by_routing = event.type.startswith("routing.")
+        leg = data if by_routing else data["leg"]
+        key = data["contact"], data["leg"] if by_routing else leg["number"]
+        row = known.get(key)
+        passed_on = by_routing or leg["outcome"] == "transferred"
+        if row is None:
+            row = dict.fromkeys(bulk.columns_of(table)) | {"contact": key[0], "leg": key[1], "agent": "", "word": -1}
+        if by_routing or not row["agent"]:
+            row |= {"agent": leg.get("agent") or row["agent"], "queue": leg["queue"], "channel": data.get("channel") or ""}
+            row["at"] = data["at"] if by_routing else leg.get("ended_at") or event.time
+        if word > row["word"]:
+            row |= {"word": word, "passed_on": passed_on, "target": leg.get("target"), "talk_seconds": leg.get("talk_seconds")}
+        changed[key] = known[key] = row
+    columns = bulk.columns_of(table)
+    bulk.insert(connection, table, list(changed.values()), columns=columns, key=("contact", "leg"), update=columns[2:])
+    for id in {contact for contact, _ in changed}:
+        rows[id]["transfers"] = 0
+    counted = select(table.c.contact, func.count()).where(table.c.contact.in_(sorted({key[0] for key in changed})), store.PASSED_ON)
+    for id, count in connection.execute(counted.group_by(table.c.contact)):
         rows[id]["transfers"] = count
 
 
@@ -125,13 +170,11 @@ def _from_routing(row: Row, event: Event) -> bool:
         "ended_at": data["at"],
         "outcome": event.type.split(".")[1].removeprefix("contact_"),
         "agent": data.get("agent"),
-        "ended_by": ENDED_BY.get(data.get("ended_by") or "", data.get("ended_by")),
-        "talk_seconds": data.get("talk_seconds"),
         "transferred": event.type == "routing.contact_transferred.v1",
         "check_at": clock.now() + CHECK_AFTER_SECONDS if data.get("agent") else None,
     }
-    if data.get("waited_seconds") is not None:
-        row["waited_seconds"] = data["waited_seconds"]
+    ended_by = ENDED_BY.get(data.get("ended_by") or "", data.get("ended_by"))
+    _tell(row, data["leg"], 1, waited_seconds=data.get("waited_seconds"), talk_seconds=data.get("talk_seconds"), ended_by=ended_by)
     if row["arrived_at"] is None:
         row["arrived_at"] = data["at"] - (data.get("talk_seconds") or 0.0) - (data.get("waited_seconds") or 0.0)
     return True
@@ -141,6 +184,11 @@ def _from_gateway(row: Row, event: Event) -> None:
     data, leg = event.data, event.data["leg"]
     if row["outcome"] != "void":
         _note_holds(row, holds.of_leg(row, leg, event.sequence))
+    if leg["outcome"] != "void":
+        by = ENDED_BY.get(leg.get("ended_by") or "", leg.get("ended_by"))  # a PBX calls the wait in its queue the hold time
+        _tell(row, leg["number"], _word(event), waited_seconds=leg.get("hold_seconds"), talk_seconds=leg.get("talk_seconds"), ended_by=by)
+    if leg["number"] == 1 and leg.get("arrived_at") is not None:
+        _tell(row, 1, event.sequence, arrived_at=leg["arrived_at"])
     if event.sequence <= row["gateway_sequence"]:
         return
     row["gateway_sequence"] = event.sequence
@@ -152,12 +200,6 @@ def _from_gateway(row: Row, event: Event) -> None:
     row["channel"] = row["channel"] or data.get("channel") or ""
     row["queue"] = row["queue"] or leg["queue"]
     row["self_service_failed"] = bool((data.get("facts") or {}).get("self_service_failed", row["self_service_failed"]))
-    if leg["number"] == 1 and leg.get("arrived_at") is not None:
-        row["arrived_at"] = leg["arrived_at"]
-    if leg.get("hold_seconds") is not None:  # a PBX calls the wait in its queue the hold time
-        is_corrected = event.type == "gateway.contact_corrected.v1" and leg["number"] > row["transfers"]  # the wait is that of the last leg
-        if row["waited_seconds"] is None or is_corrected:
-            row["waited_seconds"] = leg["hold_seconds"]
 
 
 def _note_holds(row: Row, figures: Row) -> None:

@@ -5,9 +5,10 @@ Each is a few statements over the rows of a time, the sums made by the database.
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -58,7 +59,7 @@ def _sums(table: Table) -> list[Any]:
     drawn = and_(table.c.method == "stratified", y.is_not(None), p.is_not(None))
     picked = and_(table.c.method != "stratified", y.is_not(None))
     terms = {
-        "weight": 1 / p, "y_weight": y / p, "left": 1 - p, "left_w": (1 - p) / p, "left_yw": (1 - p) * y / p, "left_ww": (1 - p) / p / p,
+        "weight": 1 / p, "weights_squared": 1 / p / p, "y_weight": y / p, "left": 1 - p, "left_w": (1 - p) / p, "left_yw": (1 - p) * y / p, "left_ww": (1 - p) / p / p,
         "left_yww": (1 - p) * y / p / p, "left_yyww": (1 - p) * y * y / p / p, "total": y, "squares": y * y,
     }  # fmt: skip
     return [
@@ -70,6 +71,7 @@ def _sums(table: Table) -> list[Any]:
         func.avg(case((picked, y))).label("picked_mean"),
         *(func.sum(case((drawn, term))).label(name) for name, term in terms.items()),
         *(func.sum(cast(table.c[f"fails_{kind}"], Integer)).label(f"fails_{kind}") for kind in CLASSES),
+        *(func.sum(case((drawn, cast(table.c[f"fails_{kind}"], Integer) / p))).label(f"drawn_fails_{kind}") for kind in CLASSES),
     ]
 
 
@@ -99,8 +101,22 @@ def _scores(sums: Mapping[Any, Any], within: float) -> Row:
         "score": _interval(weighted_mean(sums)),
         "picked": {"evaluations": sums["picked"], "mean": _rounded(sums["picked_mean"])},
         "needed": sampling.needed(spread or None, within),
-        "class_accuracy": {kind: _interval(intervals.wilson(count - sums[f"fails_{kind}"], count)) for kind in CLASSES},
+        "class_accuracy": {kind: _interval(_accuracy(sums, kind)) for kind in CLASSES},
     }
+
+
+def _accuracy(sums: Mapping[Any, Any], kind: str) -> Interval:
+    """Of contacts that chance chose, as the mean; where there are none, of those picked."""
+    n, count = sums["drawn"], sums["evaluations"]
+    if not n:
+        return intervals.wilson(count - sums[f"fails_{kind}"], count)
+    return _weighted_share(sums["weight"] - sums[f"drawn_fails_{kind}"], sums["weight"], sums["weights_squared"], n)
+
+
+def _weighted_share(good: float, weight: float, squares: float, count: int) -> Interval:
+    """Wilson's interval at the effective size of a weighted sample (Kish, Survey Sampling, 1965, §11.7)."""
+    effective = weight * weight / squares
+    return replace(intervals.wilson(max(0.0, good) / weight * effective, effective), count=count)
 
 
 def _automatic(connection: Connection, by: str, asked: Mapping[str, Any]) -> dict[str, list[Row]]:
@@ -113,17 +129,19 @@ def _automatic(connection: Connection, by: str, asked: Mapping[str, Any]) -> dic
     grouped = _narrowed(query, table, asked).group_by(table.c[by], table.c.ruleset).order_by(table.c.ruleset)
     for name, ruleset, count, total, squares in connection.execute(grouped):
         if count:
-            found[name].append({"ruleset": ruleset, "contacts": count, "score": _interval(_mean(count, total, squares))})
+            found[name].append({"ruleset": ruleset, "contacts": count, "score": _interval(_mean(count, total, squares, 0, 1))})
     return found
 
 
 def criteria(connection: Connection, asked: Mapping[str, Any]) -> Row:
-    """Of one scorecard: how often each criterion applied, its mean value, and how often it was missed."""
+    """Of one scorecard: how often each criterion applied, its mean value, and how often it was missed: of contacts that chance chose, by their
+    chances, or where it was marked in none of them, of those picked."""
     one, mark = store.evaluation, store.mark
-    value = mark.c.value
+    value, chance = mark.c.value, case((one.c.method == "stratified", one.c.probability))
     query = (
         select(
             mark.c.criterion,
+            chance,
             func.count(),
             func.count(value),
             func.sum(value),
@@ -136,15 +154,25 @@ def criteria(connection: Connection, asked: Mapping[str, Any]) -> Row:
     )
     if asked.get("agent"):
         query = query.where(one.c.agent == asked["agent"])
-    rows = connection.execute(_narrowed(query, one, asked).group_by(mark.c.criterion).order_by(mark.c.criterion))
-    told = [
-        {
-            "criterion": criterion, "marked": marked, "applied": applied, "mean": _interval(_mean(applied, total, squares)),
-            "missed": _interval(intervals.wilson(missed or 0, applied)),
-        }
-        for criterion, marked, applied, total, squares, missed in rows
-    ]  # fmt: skip
-    return {"scorecard": asked["scorecard"], "criteria": told}
+    rows: defaultdict[str, list[Any]] = defaultdict(list)
+    for row in connection.execute(_narrowed(query, one, asked).group_by(mark.c.criterion, chance)):
+        rows[row[0]].append(tuple(row)[1:])
+    return {"scorecard": asked["scorecard"], "criteria": [{"criterion": name, **_criterion(rows[name])} for name in sorted(rows)]}
+
+
+def _criterion(rows: Sequence[tuple[float | None, int, int, float, float, int]]) -> Row:
+    """From (chance, marked, applied, sum, sum of squares, missed) of evaluations of one chance each."""
+    drawn = [row for row in rows if row[0] is not None and row[2]]
+    counted = np.array([(chance or 1.0, n, *(sum or 0.0 for sum in sums)) for chance, _, n, *sums in drawn or rows if n], dtype=float)
+    told = {"marked": sum(row[1] for row in rows), "applied": sum(row[2] for row in rows)}
+    if not len(counted):
+        return {**told, **dict.fromkeys(("mean", "missed"), _interval(Interval(None, None, None, 0)))}
+    w, applied = 1 / counted[:, 0], counted[:, 1]
+    weight, squared = float(w @ applied), float((w * w) @ applied)
+    total, squares, missed = (float(sum) for sum in w @ counted[:, 2:])
+    n = int(applied.sum())
+    mean = _mean(n, total / weight * n, squares / weight * n, 0, 1, weight * weight / squared)
+    return {**told, "mean": _interval(mean), "missed": _interval(_weighted_share(missed, weight, squared, n))}
 
 
 def surveys(connection: Connection, asked: Mapping[str, Any]) -> Row:
@@ -174,6 +202,7 @@ def _said(connection: Connection, column: Any, asked: Mapping[str, Any]) -> dict
         count(and_(heard, table.c.resolved.is_(True))), count(and_(answered, ~sent)),
         func.sum(case((and_(answered, ~sent), csat))), count(late),
     ).where(table.c.contact_at >= asked["from"], table.c.contact_at < asked["to"])  # fmt: skip
+    query = _readable(query, asked)
     if column.table is store.contact:
         query = query.join(store.contact, store.contact.c.id == table.c.contact)
     found = {}
@@ -181,11 +210,38 @@ def _said(connection: Connection, column: Any, asked: Mapping[str, Any]) -> dict
         name, asked_of, answers, rated, total, squares, satisfied, told_resolved, resolved, unasked, unasked_total, too_late = row
         found[name] = {
             "asked": asked_of, "answered": answers, "late": too_late, "response_rate": _interval(intervals.wilson(answers, asked_of)),
-            "satisfaction": _interval(_mean(rated, total, squares)), "satisfied": _interval(intervals.wilson(satisfied, rated)),
+            "satisfaction": _interval(_mean(rated, total, squares, 1, 5)), "satisfied": _interval(intervals.wilson(satisfied, rated)),
             "resolved": _interval(intervals.wilson(resolved, told_resolved)),
             "unasked": {"answers": unasked, "satisfaction": _rounded(unasked_total / unasked if unasked and unasked_total is not None else None)},
         }  # fmt: skip
     return found
+
+
+def _readable(query: Select[Any], asked: Mapping[str, Any]) -> Select[Any]:
+    """Without the contacts that `person`, who reads the report, has yet to submit an evaluation of: the customer's word would sway them."""
+    if not asked.get("person"):
+        return query
+    one = store.evaluation
+    return query.where(
+        store.survey.c.contact.not_in(select(one.c.contact).where(one.c.evaluator == asked["person"], one.c.state == "draft"))
+    )
+
+
+def answers_alone(connection: Connection, asked: Mapping[str, Any], told: Row) -> list[str]:
+    """Contacts whose customer's answer is the only one of its group in the report, which thus tells it."""
+    by, table = asked["by"], store.survey
+    said = [(group[by], group.get("customers_said", group)) for group in told["groups"]]
+    names = [name for name, one in said if one and one["answered"] + one["unasked"]["answers"] == 1]
+    if not names:
+        return []
+    query = select(table.c.contact).where(
+        table.c.contact_at >= asked["from"], table.c.contact_at < asked["to"], table.c.answered_at.is_not(None), ~table.c.late
+    )
+    if by == "self_service_failed":
+        query = query.join(store.contact, store.contact.c.id == table.c.contact).where(store.contact.c.self_service_failed.in_(names))
+    else:
+        query = query.where(table.c[by].in_(names))
+    return list(connection.scalars(_narrowed(_readable(query, asked), table, asked)))
 
 
 def one_call(connection: Connection, asked: Mapping[str, Any]) -> Row:
@@ -293,16 +349,19 @@ def _narrowed(query: Select[Any], table: Table, asked: Mapping[str, Any]) -> Sel
     return query
 
 
-def _mean(count: int, total: float | None, squares: float | None) -> Interval:
-    """Student's interval of a mean, from sums."""
+def _mean(
+    count: int, total: float | None, squares: float | None, least: float = -math.inf, most: float = math.inf, effective: float | None = None
+) -> Interval:
+    """Student's interval of a mean, from sums, within what a value can be. `effective`: the size of a sample whose contacts weigh differently."""
     if not count:
         return Interval(None, None, None, 0)
     average = (total or 0.0) / count
-    if count == 1:
-        return Interval(average, None, None, 1)
-    spread = max(0.0, ((squares or 0.0) - count * average * average) / (count - 1)) ** 0.5
-    half = intervals.student_quantile(intervals.CONFIDENCE, count - 1) * spread / count**0.5
-    return Interval(average, average - half, average + half, count)
+    n = count if effective is None else effective
+    if count == 1 or n < 1 + 1e-9:
+        return Interval(average, None, None, count)
+    spread = max(0.0, ((squares or 0.0) / count - average * average) * n / (n - 1)) ** 0.5
+    half = intervals.student_quantile(intervals.CONFIDENCE, max(1, int(n + 1e-9) - 1)) * spread / n**0.5
+    return Interval(average, max(least, average - half), min(most, average + half), count)
 
 
 def _interval(found: Interval) -> Row:

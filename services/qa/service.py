@@ -302,7 +302,7 @@ class QaService:
 
     @rpc
     def report_quality(self, filters: Told) -> Told:
-        return self.core.look(reports.quality, filters)
+        return handlers.report_answers(self.core.units, reports.quality, filters)
 
     @rpc
     def report_criteria(self, filters: Told) -> Told:
@@ -310,7 +310,7 @@ class QaService:
 
     @rpc
     def report_surveys(self, filters: Told) -> Told:
-        return self.core.look(reports.surveys, filters)
+        return handlers.report_answers(self.core.units, reports.surveys, filters)
 
     @rpc
     def report_resolution(self, filters: Told) -> Told:

@@ -6,7 +6,24 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, fields
 from typing import Any
 
-from sqlalchemy import Boolean, Column, Connection, Float, Index, Integer, MetaData, Table, Text, delete, func, insert, or_, select, update
+from sqlalchemy import (
+    Boolean,
+    Column,
+    Connection,
+    Float,
+    Index,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    and_,
+    delete,
+    func,
+    insert,
+    or_,
+    select,
+    update,
+)
 
 from services.qa.domain.evaluation import Evaluation
 from services.qa.domain.scorecard import Marked
@@ -58,10 +75,13 @@ contact = Table(
     Column("check_at", Moment),
     Column("routing_sequence", Serial, nullable=False, server_default="0"),
     Column("gateway_sequence", Serial, nullable=False, server_default="0"),
+    Column("told_by", Document),
 )
 """One row a contact: `agent`, `queue` and `ended_by` of its last leg. `matter`: by which a repeat is known. `amount`: sold; for figures, so a
 float. `resolved`: the agent's word. `next_at`: the arrival of the customer's next contact about the same matter; `is_repeat`: it is itself such a
-one. `told_holds`: what `holds` and `hold_seconds` are made of (domain.holds). `check_at`: when the automatic checks are due; null: they are not. `routing_sequence`, `gateway_sequence`: of the newest word of each (routing counts in microseconds)."""
+one. `told_holds`: what `holds` and `hold_seconds` are made of (domain.holds). `check_at`: when the automatic checks are due; null: they are not.
+`routing_sequence`, `gateway_sequence`: of the newest word of each (routing counts in microseconds). `told_by`: which leg, and which word on it
+(`intake.Word`), told the figures of the last leg."""
 Index("contact_ended", contact.c.ended_at)
 Index("contact_check", contact.c.check_at, postgresql_where=contact.c.check_at.is_not(None), sqlite_where=contact.c.check_at.is_not(None))
 Index("contact_of_customer", contact.c.customer, contact.c.matter, contact.c.arrived_at)
@@ -78,9 +98,12 @@ handover = Table(
     Column("target", Text),
     Column("talk_seconds", Float),
     Column("at", Moment, nullable=False),
+    Column("passed_on", Boolean, nullable=False, server_default="1"),
+    Column("word", Serial, nullable=False, server_default="0"),
 )
-"""An agent passed the contact on."""
+"""An agent passed the contact on. `passed_on` false: a correction says that they did not. `word`: which one told target and talk_seconds, see `intake.Word`."""
 Index("handover_at", handover.c.at)
+PASSED_ON = and_(handover.c.passed_on, handover.c.agent != "")
 
 transcript = Table(
     "transcript",
@@ -482,7 +505,7 @@ def save_contacts(connection: Connection, rows: Sequence[Row]) -> None:
 EMPTY_CONTACT: Row = {
     **dict.fromkeys(CONTACT_COLUMNS),
     "queue": "", "channel": "", "direction": "inbound", "transfers": 0, "transferred": False, "is_repeat": False, "escalations": 0, "answered_inside": 0, "recordings": 0, "turns": 0,
-    "self_service_failed": False, "practice": False, "new_staff": False, "routing_sequence": 0, "gateway_sequence": 0,
+    "self_service_failed": False, "practice": False, "new_staff": False, "routing_sequence": 0, "gateway_sequence": 0, "told_by": {},
 }  # fmt: skip
 
 

@@ -156,14 +156,17 @@ def get_sample(connection: Connection, id: str, viewer: Viewer) -> Row:
 def to_do(connection: Connection, evaluator: str, after: str, limit: int, viewer: Viewer) -> Row:
     """Contacts that were chosen for somebody and that they have not begun to evaluate; risk's reasons are left out, so that nothing sways them."""
     table = store.sampled
-    query = select(table).where(table.c.evaluator == evaluator, table.c.evaluation.is_(None)).order_by(table.c.contact).limit(limit)
+    query = select(table, store.sample.c.plan).join(store.sample, store.sample.c.id == table.c.sample)
+    query = query.where(table.c.evaluator == evaluator, table.c.evaluation.is_(None)).order_by(table.c.contact, table.c.sample).limit(limit)
     if after and is_id(after):
         query = query.where(table.c.contact > after)
     if viewer.queues is not None:
         query = query.where(table.c.queue.in_(viewer.queues))
     rows = [store.plain(row) for row in connection.execute(query).mappings()]
     names = ("sample", "contact", "agent", "queue", "channel")
-    return {"items": [{name: row[name] for name in names} for row in rows], "next": rows[-1]["contact"] if len(rows) == limit else None}
+    once = {(row["contact"], row["plan"]["scorecard"]): row for row in reversed(rows)}  # two samples may have drawn it
+    items = [{**{name: row[name] for name in names}, "scorecard": row["plan"]["scorecard"]} for row in reversed(once.values())]
+    return {"items": items, "next": rows[-1]["contact"] if len(rows) == limit else None}
 
 
 # ---- automatic checks

@@ -29,6 +29,7 @@ SUBSCRIPTIONS: dict[str, tuple[str, ...]] = {
         "gateway.customer_erased.v1",
         "gateway.person_changed.v1",
         "gateway.survey_answered.v1",
+        "qa.survey_asked.v1",
         "routing.contact_assigned.v1",
         "routing.contact_completed.v1",
         "routing.contact_wrapped_up.v1",

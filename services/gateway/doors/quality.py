@@ -335,6 +335,7 @@ class QualityDoors(Doors):
     def _period(self, request: Request) -> dict[str, Any]:
         queues = self.core.scopes.queues(request.principal)
         asked = {**{name: value for name, value in request.query.items() if name != "from_"}, "from": request.query["from_"]}
+        asked["person"] = request.principal.person
         return asked if queues is None else {**asked, "queues": queues}
 
 

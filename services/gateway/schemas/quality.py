@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from marshmallow import ValidationError, fields, validate
+from marshmallow import ValidationError, fields, validate, validates_schema
 
 from services.gateway.schemas import NAME, TEXT, Page
 from shared.contracts.fields import Data, Input, Time
@@ -121,6 +121,11 @@ class Turn(Input):
     start = fields.Float(load_default=None, allow_none=True, validate=validate.Range(min=0, max=1e6), metadata={"description": "second"})
     end = fields.Float(load_default=None, allow_none=True, validate=validate.Range(min=0, max=1e6), metadata={"description": "second"})
     action = fields.String(load_default=None, allow_none=True, validate=TEXT, metadata={"description": "what was done in a tool (system)"})
+
+    @validates_schema(skip_on_field_errors=True)
+    def in_order(self, data: dict[str, Any], **_: Any) -> None:
+        if data["start"] is not None and data["end"] is not None and data["end"] < data["start"]:
+            raise ValidationError("a turn ends after its start", "end")
 
 
 class PutTranscript(Input):

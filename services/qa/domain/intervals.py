@@ -39,16 +39,6 @@ def wilson(cases: float, n: float, confidence: float = CONFIDENCE) -> Interval:
     return Interval(share, 0.0 if cases <= 0 else centre - half, 1.0 if cases >= n else centre + half, round(n))
 
 
-def exact(cases: int, n: int, confidence: float = CONFIDENCE) -> Interval:
-    """A share with the interval of Clopper and Pearson (Biometrika 26, 1934, p. 404): never too short, often too long."""
-    if n <= 0:
-        return Interval(None, None, None, 0)
-    tail = (1 - confidence) / 2
-    low = float(special.betaincinv(cases, n - cases + 1, tail)) if cases else 0.0
-    high = float(special.betaincinv(cases + 1, n - cases, 1 - tail)) if cases < n else 1.0
-    return Interval(cases / n, low, high, n)
-
-
 def mean(values: Sequence[float], confidence: float = CONFIDENCE) -> Interval:
     """A mean with Student's interval; one value alone has none."""
     n = len(values)

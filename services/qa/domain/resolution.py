@@ -8,7 +8,7 @@ are over, and the estimate of Kaplan and Meier, which uses the recent ones for a
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -70,8 +70,9 @@ def survival(watched: ArrayLike, happened: ArrayLike, until: float, confidence: 
     moments, counts = np.unique(times[events & (times <= until)], return_counts=True)
     at_risk = n - np.searchsorted(np.sort(times), moments, side="left")
     alive = float(np.prod(1 - counts / at_risk))
-    if alive in (0.0, 1.0):
-        return wilson(alive * n, n, confidence)
+    if alive in (0.0, 1.0):  # Greenwood's variance is 0 then; who was watched for an hour says little about a week
+        watched_to_the_end = int((times >= until).sum())
+        return replace(wilson(alive * watched_to_the_end, watched_to_the_end, confidence), count=n)
     greenwood = _greenwood(counts, at_risk)
     reach = normal_quantile(confidence) * math.sqrt(greenwood) / abs(math.log(alive))
     return Interval(alive, alive ** math.exp(reach), alive ** math.exp(-reach), n)

@@ -35,6 +35,9 @@ HANDLE_TIME = re.compile(
     rf"|\b{_WORK}[ _-]+((is |are |was |were |stays? |kept )?(short|shorter|brief)\b|(is |are |stays? |kept )?(under|below|less than|at most) [0-9]"
     r"|(ends?|ended|lasts?|lasted|takes|took|kept) ((in|within|under|below|less than|at most|no longer than|no more than) )?[0-9])"
     rf"|\b{_WORK}[ _-]+(an?|per|each)[ _-]+(hour|day|shift)\b"
+    rf"|\b((hang|hangs|hung|hanging)[ _-]+up|(end|ends|finish|finishes|close|closes|complete|completes)[ _-]+(an?[ _-]+|the[ _-]+|each[ _-]+|every[ _-]+)?{_WORK})"
+    r"[ _-]+(in|within|under|before|after at most)[ _-]+(the[ _-]+)?([0-9]|one|two|three|four|five|ten)"
+    r"|[0-9一二两兩三四五六七八九十]+ ?(分钟|分鐘|秒钟?|秒鐘)(之内|之內|以内|以內|内|內)(结束|結束|挂[断机]|掛[斷機]|处理完|處理完)"
     r"|(处理|處理|通话|通話|话后|話後|整理|会话|會話|对话|接待|小结)的?(平均)?(时[间长]|時[間長]|用时|耗时|秒数|分钟数|长度|长短|时效)"
     r"|每(小时|天|班)的?(接听|接待|处理|通话)(量|数)|(尽快|快速|尽早)(结束通话|挂[机断])|(通话|话务|会话).{0,6}(不超过|少于|低于|以内|越短)",
     re.IGNORECASE,
@@ -108,6 +111,11 @@ class Criterion:
         if not fits or (whole and float(answer) != int(answer)):
             raise Invalid(f"{self.id} is answered with a {'whole ' if whole else ''}number from {low:g} to {high:g}")
         return float(answer)
+
+    @property
+    def judges(self) -> bool:
+        """Whether it says how good a contact was; without a weight it only says which others are asked, and nothing of it is missed."""
+        return self.weight > 0 or self.critical is not None
 
     def value(self, answer: Answer) -> float | None:
         """Between 0 and 1; None: it does not apply."""
@@ -207,7 +215,7 @@ def judge(card: Scorecard, marks: Sequence[Marked]) -> Result:
         if score is not None:
             weight = whole if section.weight is None else section.weight
             above, below = above + weight * score, below + weight
-    missed = tuple(id for id, value in values.items() if value is not None and value < criteria[id].missed_below)
+    missed = tuple(id for id, value in values.items() if value is not None and value < criteria[id].missed_below and criteria[id].judges)
     failed = tuple(kind for kind in CLASSES if any(criteria[id].critical == kind for id in missed))
     return Result(above / below if below else None, sections, values, missed, failed)
 

@@ -16,7 +16,7 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import linalg, optimize, special
+from scipy import linalg, optimize, special, stats
 
 from services.qa.domain.intervals import CONFIDENCE, student_quantile
 
@@ -166,12 +166,7 @@ def benjamini_hochberg(p: Sequence[float]) -> list[float]:
     """Adjusted p values: those at most q are the findings of which on average a share q is false."""
     if not p:
         return []
-    values = np.asarray(p, dtype=float)
-    order = np.argsort(values)[::-1]
-    scaled = values[order] * len(values) / np.arange(len(values), 0, -1)
-    adjusted = np.empty(len(values))
-    adjusted[order] = np.minimum(1.0, np.minimum.accumulate(scaled))
-    return [float(one) for one in adjusted]
+    return [float(one) for one in stats.false_discovery_control(p)]
 
 
 # ---- weights

@@ -53,3 +53,22 @@ def test_means_with_the_pooled_variance() -> None:
     squares = sum((value - 12) ** 2 for value in yes) + sum((value - 10) ** 2 for value in no)
     half = 1.96 * math.sqrt(squares / 88 * (1 / 40 + 1 / 50))
     assert (found.difference, found.low, found.high) == pytest.approx((2, 2 - half, 2 + half), abs=1e-3)
+
+
+def test_the_stratified_difference_is_rothmans() -> None:
+    """Deaths with tolbutamide and with placebo, under 55 and over: Rothman, Greenland and Lash, Modern Epidemiology (3rd ed. 2008), Table 15-1 and
+    p. 276: 0.0349, and at 90 % -0.018 to 0.087."""
+    found = of_shares([shares((8, 106), (5, 120)), shares((22, 98), (16, 85))])
+    assert found.difference is not None and found.high is not None
+    half = (found.high - found.difference) / 1.959964 * 1.644854
+    assert (found.difference, found.difference - half, found.difference + half) == pytest.approx((0.0349, -0.0176, 0.0874), abs=1e-4)
+
+
+def test_the_difference_of_means_is_that_of_the_sleepers() -> None:
+    """Student's two samples of sleep (1908), each told four times: 1.58, and the pooled error of R's `t.test(var.equal = TRUE)`, 1.58 / 1.8608, for
+    as many more."""
+    first, second = [0.7, -1.6, -0.2, -1.2, -0.1, 3.4, 3.7, 0.8, 0.0, 2.0], [1.9, 0.8, 1.1, 0.1, -0.1, 4.4, 5.5, 1.6, 4.6, 3.4]
+    found = of_means([(second * 4, first * 4)])
+    assert found.difference is not None and found.high is not None
+    error = 1.58 / 1.8608 * math.sqrt(18 / 78)
+    assert (found.difference, (found.high - found.difference) / 1.959964) == pytest.approx((1.58, error), rel=1e-4)

@@ -378,6 +378,29 @@ def test_what_customers_say_tells_the_effect_of_questions(house: House) -> None:
     assert (told["satisfied"]["difference"], told["resolved"]["difference"]) == (1.0, 1.0)
 
 
+def test_answers_that_come_too_late_are_left_out_in_whatever_order_they_come(house: House) -> None:
+    def asked(contact: str) -> None:
+        house.hear("qa.survey_asked.v1", contact, 4, answer_until=house.at() + 100)
+
+    def answered(contact: str, after: float, **told: Any) -> None:
+        house.hear("gateway.survey_answered.v1", contact, at=house.at() + after, **told)
+
+    first, second, third = contacts = [house.assign(f"a{number}") for number in range(3)]
+    for contact in contacts:
+        house.hear("contact_wrapped_up", contact, 3, disposition="fault", resolved=True)
+    asked(first)  # in time, and then once more, too late
+    answered(first, 50, satisfied=5, resolved=True)
+    answered(first, 150, satisfied=2, resolved=False)
+    answered(second, 90, satisfied=4, resolved=True)  # the earlier one is heard last, and that it was asked after both
+    answered(second, 80, satisfied=2, resolved=False)
+    asked(second)
+    answered(third, 101, satisfied=2, resolved=False)  # too late alone: nobody's word but the agent's
+    asked(third)
+    cards = {row.contact: row for row in house.rows(store.card)}
+    assert [reports.satisfied(cards[contact]) for contact in contacts] == [1.0, 1.0, None]
+    assert [reports.resolved(cards[contact]) for contact in contacts] == [1.0, 1.0, 1.0]
+
+
 def test_what_is_open_is_not_forgotten(house: House) -> None:
     house.ask()
     house.at.forward(31 * 86400)

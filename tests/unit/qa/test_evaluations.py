@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from services.qa import handlers, store, studies
+from services.qa import handlers, reports, store, studies
 from services.qa.handlers import Viewer
 from shared.errors import Conflict, Forbidden, Invalid, NotFound
 from tests.system import eventually
@@ -307,6 +307,58 @@ def test_who_looks_while_their_evaluation_is_begun_for_them_does_not_submit_it(h
     handlers._note_looks(house.units, LEAD, answer=[contact])
     with pytest.raises(Conflict, match="would sway them"):
         house.submit(id, LEAD)
+
+
+@pytest.mark.parametrize("report", [reports.quality, reports.surveys])
+def test_a_report_shows_no_customers_word_to_who_has_yet_to_evaluate_and_binds_who_reads_the_only_one(house: House, report: Any) -> None:
+    handlers.put_scorecard(house.units, "other", CARD, "test")
+    contact, alone = house.call(), house.call("bert")
+    for one in (contact, house.call(), alone):
+        house.answer(one, satisfied=1)
+    asked = {"by": "agent", "from": 0.0, "to": 9e9, "within": 0.05, "person": "lea"}
+
+    def answers() -> dict[str, int]:
+        groups = handlers.report_answers(house.units, report, asked)["groups"]
+        return {one["agent"]: (one.get("customers_said") or one)["unasked"]["answers"] for one in groups}
+
+    id = house.evaluate(contact, LEAD)["id"]
+    assert answers()["anna"] == 1, "the one that lea has yet to submit an evaluation of is left out"
+    house.submit(id, LEAD)
+    assert answers() == {"anna": 2, "bert": 1}
+    with pytest.raises(Conflict, match="lea has looked at what the customer said"):
+        house.evaluate(alone, LEAD)
+    house.evaluate(contact, LEAD, scorecard="other")
+    if report is reports.surveys:
+        third = house.call("cleo", queue="sales")
+        house.gate("ended", third, facts={"self_service_failed": True})
+        house.answer(third, satisfied=1)
+        handlers.report_answers(house.units, report, asked | {"by": "self_service_failed"})
+        with pytest.raises(Conflict, match="lea has looked at what the customer said"):
+            house.evaluate(third, LEAD)
+    assert handlers.report_answers(house.units, report, asked | {"person": ""})["groups"]
+
+
+def test_what_was_drawn_for_one_scorecard_is_done_by_that_one_and_in_all_samples_at_once(house: House) -> None:
+    handlers.put_scorecard(house.units, "other", CARD, "test")
+    contact = house.call()
+    told = {
+        "scorecard": "small",
+        "from": 0.0,
+        "to": 9e9,
+        "size": 1,
+        "risk_size": 0,
+        "seed": 7,
+        "queues": [],
+        "channels": [],
+        "evaluators": ["eve"],
+        "due_days": 7.0,
+    }
+    for _ in range(2):
+        studies.draw_sample(house.units, told, "lea", LEAD, lambda do, *arguments: do(*arguments))
+    assert [(one["contact"], one["scorecard"]) for one in house.look(studies.to_do, "eve", "", 9, EVE)["items"]] == [(contact, "small")]
+    assert house.evaluate(contact, scorecard="other")["method"] == "chosen"
+    assert house.evaluate(contact)["method"] == "stratified"
+    assert house.look(studies.to_do, "eve", "", 9, EVE)["items"] == []
 
 
 def test_by_two_scorecards_one_evaluates_before_one_looks(house: House) -> None:

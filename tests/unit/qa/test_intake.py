@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from services.qa import handlers, reports, store, studies
+from itertools import pairwise
+from typing import Any
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from services.qa import handlers, intake, reports, store, studies
 from shared.bus.envelope import Event
 from shared.contracts.gateway import STAND_IN
 from shared.ids import new_id
-from tests.unit.qa.house import House
+from tests.unit.qa.house import LEAD, House
 
 DAY = 86400.0
 
@@ -121,13 +127,67 @@ def test_holds_told_after_the_check_have_the_contact_checked_anew(house: House) 
 
 
 def test_a_corrected_wait_holds(house: House) -> None:
-    id = house.call(waited_seconds=12.0)
-    house.gate("ended", id, 3, leg={"hold_seconds": 12.0})
-    house.gate("corrected", id, 4, leg={"hold_seconds": 21.0})
-    assert house.contact(id)["waited_seconds"] == 21.0
+    id = house.call(waited_seconds=12.0, leg=2)
+    house.gate("ended", id, 3, leg={"hold_seconds": 12.0, "number": 2})
+    with house.units() as work:
+        store.change(work.connection, store.contact, id, check_at=None)  # it has been checked
+    house.gate("corrected", id, 4, leg={"hold_seconds": 21.0, "number": 2})
+    assert (house.contact(id)["waited_seconds"], house.contact(id)["check_at"]) == (21.0, house.at()), "and is checked anew by that"
     house.route("transferred", id, 5, agent="bert", target="billing")
-    house.gate("corrected", id, 6, leg={"hold_seconds": 3.0, "outcome": "transferred"})
+    house.gate("corrected", id, 6, leg={"hold_seconds": 3.0, "talk_seconds": 8.0, "outcome": "transferred"})
     assert house.contact(id)["waited_seconds"] == 21.0, "the wait is that of the last leg"
+    (passed_on,) = handlers.get_contact(house.units, id, LEAD)["handovers"]
+    assert (passed_on["agent"], passed_on["talk_seconds"]) == ("bert", 8.0), "the correction of an earlier leg holds there"
+    house.gate("corrected", id, 7, leg={"outcome": "completed"})
+    assert (handlers.get_contact(house.units, id, LEAD)["handovers"], house.contact(id)["transfers"]) == ([], 0)
+
+
+STORY: list[tuple[str, int, dict[str, Any]]] = [
+    ("gateway.contact_transferred.v1", 3, {"number": 1, "outcome": "transferred", "agent": "bert", "arrived_at": 1000.0, "hold_seconds": 5.0, "talk_seconds": 30.0}),
+    ("routing.contact_transferred.v1", 11, {"leg": 1, "agent": "bert", "talk_seconds": 30.0, "target": "billing", "at": 1035.0}),
+    ("gateway.contact_ended.v1", 5, {"number": 2, "outcome": "completed", "agent": "anna", "hold_seconds": 12.0, "talk_seconds": 60.0, "ended_by": "agent"}),
+    ("routing.contact_completed.v1", 12, {"leg": 2, "agent": "anna", "waited_seconds": 12.0, "talk_seconds": 60.0, "ended_by": "agent", "at": 1110.0}),
+    ("gateway.contact_corrected.v1", 6, {"number": 2, "outcome": "completed", "agent": "anna", "hold_seconds": 20.0, "talk_seconds": 52.0, "ended_by": "caller"}),
+    ("gateway.contact_corrected.v1", 7, {"number": 2, "outcome": "completed", "agent": "anna", "hold_seconds": 21.0, "talk_seconds": 51.0, "ended_by": "caller"}),
+    ("gateway.contact_corrected.v1", 8, {"number": 1, "outcome": "transferred", "agent": "bert", "arrived_at": 999.0, "hold_seconds": 3.0, "talk_seconds": 32.0, "target": "sales"}),
+]  # fmt: skip
+"""A contact as the telephony system and routing tell of it: type, sequence, and the leg."""
+
+
+@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(order=st.permutations(range(len(STORY))), cuts=st.sets(st.integers(1, len(STORY) - 1)), again=st.integers(0, len(STORY) - 1))
+def test_the_newest_right_word_holds_in_whatever_order_and_batches_it_comes(
+    house: House, order: list[int], cuts: set[int], again: int
+) -> None:
+    id, place = new_id(), {"queue": "support", "channel": "voice", "customer": "k5", "direction": "inbound"}
+    events = []
+    for number in [*order, again]:
+        type, sequence, leg = STORY[number]
+        data = (
+            place | leg
+            if type.startswith("routing.")
+            else {"channel": "voice", "customer": "k5", "facts": {}, "leg": {"queue": "support"} | leg}
+        )
+        events.append(Event(type, id, data | {"contact": id}, 1200.0, sequence))
+    for start, end in pairwise([0, *sorted(cuts), len(events)]):
+        with house.units() as work:
+            intake.receive(work, events[start:end])
+    row = house.contact(id)
+    told = (
+        "agent",
+        "outcome",
+        "waited_seconds",
+        "talk_seconds",
+        "ended_by",
+        "arrived_at",
+        "transfers",
+        "queue",
+        "customer",
+        "gateway_sequence",
+    )
+    assert [row[name] for name in told] == ["anna", "completed", 21.0, 51.0, "customer", 999.0, 1, "support", "k5", 8]
+    (passed_on,) = handlers.get_contact(house.units, id, LEAD)["handovers"]
+    assert [passed_on[name] for name in ("leg", "agent", "target", "talk_seconds")] == [1, "bert", "sales", 32.0]
 
 
 def test_what_comes_late_or_again_changes_nothing(house: House) -> None:
@@ -178,6 +238,15 @@ def test_a_repeat_undoes_the_contact_before_in_whatever_order_they_are_told(hous
         house.call(contact=id, at=start + after + 65)
     told = {id: (house.contact(id)["next_at"], bool(house.contact(id)["is_repeat"])) for id in (first, second, third)}
     assert told == {first: (start + 2 * DAY, False), second: (start + 5 * DAY, True), third: (None, True)}
+
+
+def test_a_repeat_is_known_though_the_telephony_system_told_of_both_before_routing(house: House) -> None:
+    first, second = new_id(), new_id()
+    for number, id in enumerate((first, second)):
+        house.gate("ended", id, leg={"arrived_at": house.at() + number * 3600.0}, customer="k1")
+    for id in (first, second):
+        house.call(contact=id)
+    assert (house.contact(first)["next_at"], bool(house.contact(second)["is_repeat"])) == (house.at() + 3600.0, True)
 
 
 def test_another_matter_or_customer_is_no_repeat(house: House) -> None:

@@ -79,6 +79,33 @@ def test_criteria_are_told_by_how_often_they_are_missed(house: House) -> None:
     assert (told["clear"]["marked"], told["clear"]["applied"], told["clear"]["missed"]["value"]) == (2, 1, 0.0)
 
 
+def test_shares_and_criteria_are_of_contacts_that_chance_chose_and_by_their_chances(house: House) -> None:
+    house.done(solved="no", clear=1)  # picked because something was wrong with it
+    drawn = [house.done(solved=solved, clear=clear) for solved, clear in (("yes", 5), ("no", 5), ("yes", 3))]
+    with house.units() as work:
+        for one, probability in zip(drawn, (0.5, 0.25, 0.25), strict=True):
+            store.change(work.connection, store.evaluation, one["id"], method="stratified", probability=probability)
+    told = {row["criterion"]: row for row in house.look(reports.criteria, {**ALL, "scorecard": "small"})["criteria"]}
+    assert (told["solved"]["marked"], told["solved"]["applied"]) == (4, 4)
+    assert told["solved"]["mean"]["value"] == pytest.approx((2 + 0 + 4) / 10)
+    assert told["clear"]["mean"]["value"] == pytest.approx((2 + 4 + 4 * 0.5) / 10)
+    assert (told["solved"]["missed"]["value"], told["solved"]["missed"]["count"]) == (pytest.approx(0.4), 3)
+    assert 0 <= told["clear"]["mean"]["low"] < told["clear"]["mean"]["high"] == 1, "no mean ends beyond the best there is"
+    (anna,) = house.look(reports.quality, {**ALL, "by": "agent", "within": 0.05})["groups"]
+    accuracy = anna["internal"][0]["class_accuracy"]["customer"]
+    assert (accuracy["value"], accuracy["count"]) == (pytest.approx(0.6), 3)
+
+
+def test_satisfaction_of_a_few_does_not_end_beyond_the_scale(house: House) -> None:
+    handlers.put_survey_rule(house.units, "default", {"enabled": True, "delay_seconds": 0.0})
+    contacts = [house.call(customer=f"k{number}") for number in range(2)]
+    handlers.send_due(house.units)
+    for contact, satisfied in zip(contacts, (2, 5), strict=True):
+        house.answer(contact, satisfied=satisfied)
+    (group,) = house.look(reports.surveys, {**ALL, "by": "queue"})["groups"]
+    assert group["satisfaction"] == {"value": 3.5, "low": 1.0, "high": 5.0, "count": 2}
+
+
 def test_one_call_resolution_counts_what_is_known_and_says_what_is_not(house: House) -> None:
     start = house.at()
     for customer, day in (("a", 0), ("b", 0), ("b", 3), ("c", 0), ("c", 8), ("d", 9), ("e", 9), ("e", 10)):

@@ -137,6 +137,17 @@ def test_what_only_sounds_like_it_can() -> None:
     card(CARD.replace("{en: Clear}", "{en: Called back in time and talked of it}"))
 
 
+def test_a_criterion_without_weight_says_what_else_is_asked_and_is_never_missed() -> None:
+    asking = card(
+        CARD.replace(
+            "{id: clear,",
+            "{id: upset, title: {en: Upset}, weight: 0}\n      - {id: grave, title: {en: Grave}, weight: 0, critical: business}\n      - {id: clear,",
+        )
+    )
+    told = read_marks(asking, [{"criterion": name, "answer": "no"} for name in ("upset", "grave")], complete=False)
+    assert judge(asking, told).missed == ("grave",)
+
+
 def test_the_ready_scorecards_are_whole_and_in_both_languages() -> None:
     ready = {name: card(text) for name, text in scorecards.ready().items()}
     assert {name: one.kind for name, one in ready.items()} == {"world-class": "customer", "standards": "internal"}
@@ -160,6 +171,7 @@ def test_other_weights_make_another_document() -> None:
     [
         "Calls are under 300 seconds", "Keeps calls short", "Time per contact", "The call ends within 5 minutes", "Handled time", "A\u200bHT",
         "ＡＨＴ", "Calls per hour", "Talking time", "Short calls", "Length of the conversation", "通話時間", "處理時長", "通话用时", "每小时接听量", "尽快挂断", "通话不超过三分钟",
+        "Hangs up within 60 seconds", "Ends the call in three minutes", "Finish each contact before 5 minutes", "三分钟内挂断", "5分钟以内结束来电",
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("place", ["title: {en: Test}", "title: {en: First}", "title: {en: Clear}"])
@@ -172,7 +184,7 @@ def test_handle_time_is_no_target_in_other_words_or_places_either(words: str, pl
 
 @pytest.mark.parametrize(
     "words",
-    ["Calls back within 2 hours", "Answers calls within 20 seconds", "Told the opening hours", "Quick call back", "Time of the contact is noted", "告知服务时间", "告知办理时间", "Controls the conversation"],
+    ["Calls back within 2 hours", "Says goodbye before hanging up", "Ends the call on a pleasant note", "20秒内接听", "Answers calls within 20 seconds", "Told the opening hours", "Quick call back", "Time of the contact is noted", "告知服务时间", "告知办理时间", "Controls the conversation"],
 )  # fmt: skip
 def test_time_that_is_the_customers_may_be_judged(words: str) -> None:
     scorecards.compile(CARD.replace("title: {en: Clear}", f"title: {{en: {words!r}}}"), "small", 1)

@@ -35,6 +35,16 @@ def test_a_limit_is_passed_by_chance_as_seldom_as_it_says(n, rate, correlation):
         assert sf(least - 2) > 0.001
 
 
+@pytest.mark.parametrize(("tail", "limit", "families"), [(0.04, 10, 177.9 + 43.8 + 5.2), (0.01, 11, 43.8 + 5.2), (0.001, 12, 5.2)])
+def test_where_peers_differ_the_tail_is_that_of_the_beta_binomial(tail, limit, families):
+    """Boys among the first 12 of 13 children in 6,115 families of Saxony (Geissler 1889), fitted with alpha = 34.135 and beta = 31.6085: expected
+    177.9, 43.8 and 5.2 families with 10, 11 and 12 boys (Wikipedia, Beta-binomial distribution, example of the sex ratio), where the binomial has fewer."""
+    alpha, beta = 34.1350, 31.6085
+    least, chance = beyond(12, alpha / (alpha + beta), 1 / (alpha + beta + 1), tail)
+    assert (least, chance * 6115) == (limit, pytest.approx(families, abs=0.15))
+    assert beyond(12, alpha / (alpha + beta), 0.0, tail)[0] <= limit
+
+
 def test_all_of_few_need_not_be_beyond_the_limit():
     assert beyond(3, 0.5, 0.0, 0.001) == (4, 0.0)
 

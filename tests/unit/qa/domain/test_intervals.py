@@ -10,20 +10,13 @@ from services.qa.domain import intervals
 
 
 @pytest.mark.parametrize(
-    ("cases", "n", "wilson", "exact"),
-    [
-        (81, 263, (0.2553, 0.3662), (0.2527, 0.3676)),
-        (15, 148, (0.0624, 0.1605), (0.0578, 0.1617)),
-        (0, 20, (0.0000, 0.1611), (0.0000, 0.1684)),
-        (1, 29, (0.0061, 0.1718), (0.0009, 0.1776)),
-    ],
+    ("cases", "n", "wilson"),
+    [(81, 263, (0.2553, 0.3662)), (15, 148, (0.0624, 0.1605)), (0, 20, (0.0000, 0.1611)), (1, 29, (0.0061, 0.1718))],
 )
-def test_shares_have_the_intervals_of_newcombes_table(cases, n, wilson, exact):
-    """Newcombe, Statistics in Medicine 17 (1998), p. 857, Table I: methods 3 and 5."""
+def test_shares_have_the_intervals_of_newcombes_table(cases, n, wilson):
+    """Newcombe, Statistics in Medicine 17 (1998), p. 857, Table I: method 3."""
     found = intervals.wilson(cases, n)
     assert (round(found.low, 4), round(found.high, 4)) == wilson
-    found = intervals.exact(cases, n)
-    assert (round(found.low, 4), round(found.high, 4)) == exact
 
 
 def test_a_mean_has_students_interval():

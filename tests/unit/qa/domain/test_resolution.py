@@ -38,6 +38,12 @@ def test_survival_is_kaplan_and_meiers_of_the_6_mp_patients():
     assert (found[10].low, found[10].high) == (pytest.approx(0.5032, abs=2e-4), pytest.approx(0.8894, abs=2e-4))
 
 
+def test_where_nobody_came_again_who_was_watched_for_an_hour_says_little_about_a_week():
+    """Wilson's interval of the one who was watched to the end, not of all sixteen: what NIST and Newcombe give for 1 of 1."""
+    found = survival([7 * DAY] + [DAY / 24] * 15, [False] * 16, 7 * DAY)
+    assert (found.value, round(found.low, 4), found.high, found.count) == (1.0, 0.2065, 1.0, 16)
+
+
 def test_nothing_is_said_of_a_day_until_which_nobody_was_watched():
     assert survival([1.0, 2.0], [False, True], 7.0).value is None
 

@@ -92,6 +92,14 @@ def test_the_weighted_mean_is_right_where_the_plain_one_is_not():
     assert covered / 200 > 0.93
 
 
+def test_with_unequal_chances_the_total_is_thompsons():
+    """Thompson, Sampling (3rd ed. 2012), ch. 6, exercise 2: 3, 10 and 7 found with chances 0.1694, 0.4880 and 0.2710 are 64.03 in all
+    (Horvitz and Thompson). The mean is that over the number of contacts, estimated in the same way (Hájek)."""
+    chances = (0.1694, 0.4880, 0.2710)
+    found = weighted_mean(list(zip((0.3, 1.0, 0.7), chances, strict=True)))
+    assert found.value * 10 * sum(1 / chance for chance in chances) == pytest.approx(64.03, abs=0.005)
+
+
 def test_with_equal_chances_the_variance_is_cochrans():
     """v = (1 - f) s² / n: Cochran, Sampling Techniques (3rd ed. 1977), (2.20)."""
     y = [0.2, 0.5, 0.9, 0.4]
