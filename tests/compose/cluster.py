@@ -48,6 +48,9 @@ class Cluster(Installation):
     def clients(self) -> list[Client]:
         return [Client(("127.0.0.1", self.first_port + number), self.key, timeout=10) for number in range(2)]
 
+    def report(self) -> Any:
+        return self.clients()[0].get("/v1/reports/queues", source="pbx").ok()
+
     def sql(self, service: str, statement: str) -> list[str]:
         return self.run_in("postgres", "psql", "-U", "postgres", "-At", service, "-c", statement).split("\n")[:-1]
 
@@ -151,9 +154,18 @@ def test_nothing_is_lost_while_nodes_and_processes_die(cluster: Cluster) -> None
 
 def test_everything_stops_and_starts_again(cluster: Cluster) -> None:
     """Whichever node is the last to stop."""
+    before = cluster.report()
     cluster.compose("stop")
+    began = time.monotonic()
     cluster.compose("up", "-d", "--wait")
+    print(f"\nall stopped and started: healthy after {time.monotonic() - began:.0f} s")
     assert cluster.running_nodes("rabbitmq") == set(NODES)
+    assert cluster.report() == before
+    with Pbx(cluster.clients(), SEED, source="later", pace=0.2).working() as pbx:
+        until(pbx, lambda: pbx.posts >= 10, PATIENCE)
+    eventually(lambda: not left(cluster), PATIENCE, every=2)
+    sums(cluster)
+    pbx.check_reports(cluster.clients()[0])
 
 
 # ---- what has become of it
