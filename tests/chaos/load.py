@@ -212,7 +212,7 @@ class Pbx(Crew):
         wanted = expected_queues(self.calls)
         rows = client.get("/v1/reports/queues", source=self.source).ok()["queues"]
         found = {row["queue"]: {figure: row[figure] for figure in wanted[row["queue"]]} for row in rows}
-        assert found == wanted
+        assert found == wanted, f"found {found}, told {wanted}"
         assert all(row["waiting"] == row["talking"] == 0 for row in rows)
         people = {row["agent"]: row for row in client.get("/v1/reports/agents", source=self.source).ok()["agents"]}
         wanted = expected_agents(self.calls)

@@ -2,21 +2,26 @@
 engine and builds images.
 
 It begins with the commit before this one (ANSWERLINE_E2E_BEFORE names another), takes its first routed call, is upgraded to this working
-tree, restarted, and removed. Project, images and port are its own: an installation on the same machine is not touched."""
+tree, watched, restarted, and removed; then another begins with a broker and a database that are elsewhere. Projects, images and ports are
+their own: an installation on the same machine is not touched."""
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import re
+import secrets
 import shutil
 import signal
 import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 
@@ -35,15 +40,17 @@ DEVNULL = Path(os.devnull)
 EACH_TABLE = """select format('select %L, count(*), md5(string_agg(t::text, ''|'' order by t::text)) from %I t', tablename, tablename)
 from pg_tables where schemaname = 'public' \\gexec
 """
+OBSERVABILITY = ("--profile", "observability")
 SHELLS_AND_COMPILERS = ("sh", "bash", "dash", "gcc", "cc", "as", "ld", "apt", "apt-get", "dpkg", "perl", "pip")
 
 
 class Installation:
-    def __init__(self, place: Path) -> None:
-        self.project = f"answerline-e2e-{os.getpid()}"
+    def __init__(self, place: Path, name: str = "e2e") -> None:
+        self.project = f"answerline-{name}-{os.getpid()}"
         self.before, self.now = place / "before", place / "now"
         self.folder = self.before
-        self.port = port()
+        self.port, self.grafana_port = port(), port()
+        self.settings = [f"ANSWERLINE_PUBLISH=127.0.0.1:{self.port}", f"GRAFANA_PUBLISH=127.0.0.1:{self.grafana_port}"]
         self.key = ""
         self.patience = place / "patience.yml"
         self.patience.write_text(json.dumps({"services": {name: {"healthcheck": PATIENT} for name in (*OURS, "postgres", "rabbitmq")}}))
@@ -90,7 +97,7 @@ class Installation:
         if not (self.folder / ".env").exists():
             shutil.copy(self.folder / ".env.example", self.folder / ".env")
             with (self.folder / ".env").open("a") as settings:
-                settings.write(f"\nANSWERLINE_PUBLISH=127.0.0.1:{self.port}\n")
+                settings.write("\n".join(("", *self.settings, "")))
         self.compose("build")
         began = time.monotonic()
         self.compose("up", "-d", "--wait")
@@ -114,6 +121,18 @@ class Installation:
         told += "".join(self.run_in(service, "sh", "-c", "cat /run/secrets/*") for service in ("postgres", "rabbitmq"))
         return set(re.findall(r"[A-Za-z0-9_-]{40,}", told))
 
+    def unpack_this_tree(self) -> None:
+        self.now.mkdir()
+        files = subprocess.run(["git", "ls-files", "-z", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, check=True).stdout
+        subprocess.run(["tar", "-c", "--null", "-T", "-", "-f", self.now / "tree.tar"], cwd=ROOT, input=files, check=True)
+        subprocess.run(["tar", "-x", "-f", "tree.tar"], cwd=self.now, check=True)
+        (self.now / "tree.tar").unlink()
+
+    def remove(self) -> None:
+        self.compose("--profile", "*", "down", "-v", "--remove-orphans", "--rmi", "local", "-t", "5", check=False)
+        for folder in ("before", "now"):
+            subprocess.run(["docker", "image", "rm", "-f", f"answerline:{self.project}-{folder}"], capture_output=True)
+
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
@@ -121,20 +140,14 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation
     if engine is None or engine.returncode or subprocess.run(["docker", "info"], capture_output=True).returncode:
         pytest.fail("there is no Docker engine with Compose here; `make e2e-compose` needs one", pytrace=False)
     installation = Installation(tmp_path_factory.mktemp("compose"))
-    for folder in (installation.before, installation.now):
-        folder.mkdir()
+    installation.before.mkdir()
     archive = subprocess.run(["git", "archive", BEFORE], cwd=ROOT, capture_output=True, check=True).stdout
     subprocess.run(["tar", "-x", "-C", installation.before], input=archive, check=True)
-    files = subprocess.run(["git", "ls-files", "-z", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, check=True).stdout
-    subprocess.run(["tar", "-c", "--null", "-T", "-", "-f", installation.now / "tree.tar"], cwd=ROOT, input=files, check=True)
-    subprocess.run(["tar", "-x", "-f", "tree.tar"], cwd=installation.now, check=True)
-    (installation.now / "tree.tar").unlink()
+    installation.unpack_this_tree()
     try:
         yield installation
     finally:
-        installation.compose("--profile", "*", "down", "-v", "--remove-orphans", "--rmi", "local", "-t", "5", check=False)
-        for folder in ("before", "now"):
-            subprocess.run(["docker", "image", "rm", "-f", f"answerline:{installation.project}-{folder}"], capture_output=True)
+        installation.remove()
 
 
 def calls(installation: Installation) -> dict[str, int]:
@@ -144,6 +157,8 @@ def calls(installation: Installation) -> dict[str, int]:
 
 def test_it_comes_up_healthy(installed: Installation) -> None:
     print(f"\n{BEFORE}: healthy after {installed.up():.1f} s")
+    print("what these images are:", installed.run_in("postgres", "postgres", "--version").strip(), end=", ")
+    print("RabbitMQ", installed.run_in("rabbitmq", "rabbitmqctl", "version").strip())
     states = {name: one["State"] for name, one in installed.containers().items()}
     assert {name for name, state in states.items() if state.get("Health", {}).get("Status") == "healthy"} == {*OURS, "postgres", "rabbitmq"}
     assert all(states[job]["ExitCode"] == 0 for job in JOBS)
@@ -208,6 +223,51 @@ def test_up_again_changes_nothing(installed: Installation) -> None:
     assert "made " not in installed.compose("logs", "--no-log-prefix", "--since", "60s", "secrets").stdout
 
 
+def test_what_watches_sees_everything(installed: Installation) -> None:
+    """The profile `observability`. Where Grafana's image cannot be had it is left out, and the run says so."""
+    no_image = {
+        name
+        for name in ("prometheus", "grafana")
+        if installed.compose(*OBSERVABILITY, "pull", "-q", "--policy", "missing", name, check=False).returncode
+    }
+    assert "prometheus" not in no_image
+    watching = [name for name in ("prometheus", "grafana") if name not in no_image]
+    installed.compose(*OBSERVABILITY, "up", "-d", "--wait", *watching)
+    containers = installed.containers()
+    for name in watching:
+        assert containers[name]["State"]["Health"]["Status"] == "healthy", name
+        locked_and_bounded(name, containers[name])
+
+    def ask(path: str, **query: str) -> Any:
+        url = f"http://127.0.0.1:9090/api/v1/{path}?{urlencode(query)}"
+        return json.loads(installed.run_in("prometheus", "wget", "-q", "-O", "-", url))["data"]
+
+    def targets() -> dict[tuple[str, str], str]:
+        return {(one["labels"]["job"], one["labels"].get("service", "")): one["health"] for one in ask("targets")["activeTargets"]}
+
+    wanted = {*(("answerline", service) for service in OURS), *((name, "") for name in ("rabbitmq", "rabbitmq-queues", "prometheus"))}
+    eventually(lambda: targets() == dict.fromkeys(wanted, "up"), PATIENCE, every=2)
+    rules = [rule for group in eventually(lambda: ask("rules"), PATIENCE)["groups"] for rule in group["rules"]]
+    assert len(rules) > 30
+    seen = eventually(lambda: ask("query", query="sum(answerline_gateway_correlated_observations_total) > 0")["result"], PATIENCE, every=2)
+    print(
+        f"\nPrometheus {ask('status/buildinfo')['version']}: {len(wanted)} targets up, {len(rules)} rules, {seen[0]['value'][1]} observations seen",
+        end="; ",
+    )
+    if "grafana" in watching:
+        password = installed.run_in("grafana", "cat", "/run/secrets/admin-password").strip()
+        grafana = Client(("127.0.0.1", installed.grafana_port), None)
+        headers = {"Authorization": f"Basic {base64.b64encode(f'admin:{password}'.encode()).decode()}"}
+        shown = grafana.request("GET", "/api/search", headers=headers, query={"type": "dash-db"}).ok()
+        assert len(shown) == len([*(installed.folder / "deploy" / "grafana" / "dashboards").glob("*.json")])
+        assert grafana.request("GET", "/api/datasources/uid/prometheus/health", headers=headers).ok()["status"] == "OK"
+        assert grafana.get("/api/search").status == 401
+        print(f"Grafana: {len(shown)} dashboards")
+    else:
+        print("Grafana did NOT run: its image is not to be had here")
+    installed.compose(*OBSERVABILITY, "rm", "-sf", *watching)
+
+
 def test_a_restart_of_everything_keeps_all(installed: Installation) -> None:
     figures = calls(installed)
     began = time.monotonic()
@@ -269,15 +329,19 @@ def test_a_service_reaches_no_others_database(installed: Installation) -> None:
     installed.run_in("routing", "python", "-Ic", knock)
 
 
+def locked_and_bounded(name: str, one: dict[str, Any]) -> None:
+    host = one["HostConfig"]
+    assert host["CapDrop"] == ["ALL"] and not host["CapAdd"] and not host["Privileged"], name
+    assert host["SecurityOpt"] == ["no-new-privileges:true"], name
+    assert host["Memory"] > 0 and host["LogConfig"]["Config"]["max-size"] == "10m", name
+    assert name == "secrets" or one["Config"]["User"].partition(":")[0] not in ("", "0", "root"), name
+    assert bool(host["PortBindings"]) == (name in ("gateway", "grafana")), name
+    assert host["ReadonlyRootfs"] or name in ("postgres", "rabbitmq"), name
+
+
 def test_containers_are_locked_and_bounded(installed: Installation) -> None:
     for name, one in installed.containers().items():
-        host = one["HostConfig"]
-        assert host["CapDrop"] == ["ALL"] and not host["CapAdd"] and not host["Privileged"], name
-        assert host["SecurityOpt"] == ["no-new-privileges:true"], name
-        assert host["Memory"] > 0 and host["LogConfig"]["Config"]["max-size"] == "10m", name
-        assert name == "secrets" or one["Config"]["User"].partition(":")[0] not in ("", "0", "root"), name
-        assert bool(host["PortBindings"]) == (name == "gateway"), name
-        assert host["ReadonlyRootfs"] or name not in (*OURS, *JOBS), name
+        locked_and_bounded(name, one)
         if name in OURS:
             assert one["Config"]["StopTimeout"] >= 25, name
             assert installed.compose("exec", "-T", name, "touch", "/opt/answerline/x", check=False).returncode, name
@@ -343,3 +407,88 @@ def test_removed_it_leaves_nothing(installed: Installation) -> None:
     for kind in ("container", "volume", "network"):
         words = ["docker", kind, "ls", "-q", "--filter", f"label=com.docker.compose.project={installed.project}"]
         assert subprocess.run([*words, *(["-a"] if kind == "container" else [])], capture_output=True, text=True, check=True).stdout == ""
+
+
+# ---- another one, whose broker and database are elsewhere
+
+
+@dataclass(frozen=True)
+class Elsewhere:
+    """Somebody else's broker and database, on this machine outside of the project: known by their URLs alone."""
+
+    broker: str
+    database: str
+    password: str
+
+
+@pytest.fixture
+def elsewhere() -> Iterator[Elsewhere]:
+    """As docs/operations.md says: a user with rights to our names, and of each service a role that owns an empty database."""
+    told = subprocess.run(["docker", "network", "inspect", "bridge"], capture_output=True, text=True, check=True).stdout
+    address = json.loads(told)[0]["IPAM"]["Config"][0]["Gateway"]
+    password, ports = secrets.token_urlsafe(24), (port(), port())
+    names = tuple(f"answerline-elsewhere-{os.getpid()}-{what}" for what in ("broker", "database"))
+
+    def run_in(name: str, *words: str) -> None:
+        subprocess.run(["docker", "exec", name, *words], capture_output=True, check=True)
+
+    def listens(name: str, *words: str) -> bool:
+        return subprocess.run(["docker", "exec", name, *words], capture_output=True).returncode == 0
+
+    def start(name: str, published: str, *words: str) -> None:
+        subprocess.run(["docker", "run", "-d", "--name", name, "-p", f"{address}:{published}", *words], capture_output=True, check=True)
+
+    try:
+        start(names[0], f"{ports[0]}:5672", "rabbitmq:3.13-management")
+        start(names[1], f"{ports[1]}:5432", "-e", f"POSTGRES_PASSWORD={password}", "postgres:16")
+        eventually(lambda: listens(names[1], "pg_isready", "-q", "-h", "127.0.0.1", "-U", "postgres"), PATIENCE, every=0.5)
+        for service in OURS:
+            role, database = f"create role {service} login password '{password}'", f"create database {service} owner {service}"
+            run_in(names[1], "psql", "-U", "postgres", "-c", role, "-c", database, "-c", f"revoke all on database {service} from public")
+        eventually(lambda: listens(names[0], "bash", "-c", "exec 3<>/dev/tcp/127.0.0.1/5672"), PATIENCE, every=0.5)
+        run_in(names[0], "rabbitmqctl", "add_vhost", "answerline")
+        run_in(names[0], "rabbitmqctl", "add_user", "answerline", password)
+        rights = (r"^answerline\.", r"^(answerline\..*|amq\.default)$", r"^answerline\.")
+        run_in(names[0], "rabbitmqctl", "set_permissions", "-p", "answerline", "answerline", *rights)
+        yield Elsewhere(
+            f"amqp://answerline:{password}@{address}:{ports[0]}/answerline",
+            f"postgresql://{{service}}:{password}@{address}:{ports[1]}/{{service}}",
+            password,
+        )
+    finally:
+        subprocess.run(["docker", "rm", "-f", "-v", *names], capture_output=True)
+
+
+def test_a_broker_and_a_database_elsewhere_need_their_urls_and_no_more(
+    tmp_path: Path, installed: Installation, elsewhere: Elsewhere
+) -> None:
+    own = Installation(tmp_path, "elsewhere")
+    own.folder = own.now
+    own.settings += [f"ANSWERLINE_BROKER_URL={elsewhere.broker}", "RABBITMQ_REPLICAS=0"]
+    own.settings += [f"ANSWERLINE_DATABASE_URL={elsewhere.database}", "POSTGRES_REPLICAS=0"]
+    try:
+        own.unpack_this_tree()
+        print(f"\nwith a broker and a database elsewhere: healthy after {own.up():.1f} s")
+        assert own.containers().keys() == {*OURS, *JOBS}
+        with a_call(own, "1795296258.5"):
+            pass
+        archive = tmp_path / "centre.tar"
+        own.pipe("run", "--rm", "-T", "backup", target=archive)
+        own.pipe("run", "--rm", "-T", "backup", "restore", "--check", "-", source=archive)
+        assert own.containers().keys() == {*OURS, *JOBS}
+        assert elsewhere.password not in own.compose("logs", "--no-color").stdout
+    finally:
+        own.remove()
+
+
+def test_the_example_of_an_override_is_valid_in_each_of_its_parts(installed: Installation) -> None:
+    example = (ROOT / "deploy" / "compose.override.example.yml").read_text()
+    parts = re.split(r"\n\n(?=  #)", example.partition("services:\n")[2])
+    assert len(parts) > 4
+    for part in parts:
+        (installed.folder / "part.yml").write_text("services:\n" + re.sub(r"(?m)^  # ( *[a-z]+:.*)$", r"  \1", part) + "\n")
+        done = subprocess.run(
+            ["docker", "compose", "-f", "docker-compose.yml", "-f", "part.yml", *OBSERVABILITY, "config", "-q"],
+            cwd=installed.now, capture_output=True, text=True,
+        )  # fmt: skip
+        assert done.returncode == 0, (part, done.stderr)
