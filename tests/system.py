@@ -50,6 +50,7 @@ CORE = ("gateway", "routing")
 ADMIN_KEY = "al_" + secrets.token_urlsafe(32)
 SECRET_KEY = secrets.token_urlsafe(32)
 START_SECONDS = 60.0
+PATIENCE_SECONDS = 60.0
 STOP_SECONDS = 20.0
 COMMAND = [sys.executable, "-m", "shared.cli"]
 REPOSITORY = Path(__file__).parents[1]
@@ -153,6 +154,11 @@ class Client:
             connection.close()
             raise
 
+    def patient(self) -> Client:
+        """The same person, who comes back where an answer asks for that (503 with Retry-After, as whatever takes longer than its
+        deadline): for many who ask at once, and for whatever a loaded machine may delay."""
+        return _Patient(self.address, self.key, self.timeout)
+
     def _connection(self) -> http.client.HTTPConnection:
         kept: http.client.HTTPConnection | None = getattr(self._kept, "connection", None)
         if kept is None:
@@ -160,6 +166,14 @@ class Client:
         elif kept.sock and select.select([kept.sock], [], [], 0)[0]:
             kept.close()  # the server has closed it meanwhile
         return kept
+
+
+class _Patient(Client):
+    def request(self, *asked: Any, **more: Any) -> Answer:
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while (answer := super().request(*asked, **more)).status == 503 and time.monotonic() < deadline:
+            time.sleep(float(answer.headers["Retry-After"]))
+        return answer
 
 
 def raw_request(address: tuple[str, int], request: bytes, timeout: float = 15.0) -> bytes:

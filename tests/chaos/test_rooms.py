@@ -100,8 +100,9 @@ def test_of_a_hundred_claims_over_two_processes_exactly_one_wins(deployed: Chaos
         contact = centre.call()
         centre.serve(anna, contact)
         id = asked(system, centre, anna, contact)
+        experts = system.patient()
         with ThreadPoolExecutor(100) as pool:
-            answers = list(pool.map(lambda number: system.post(f"/v1/escalations/{id}/claim", {"person": f"x{number}"}), range(100)))
+            answers = list(pool.map(lambda number: experts.post(f"/v1/escalations/{id}/claim", {"person": f"x{number}"}), range(100)))
         assert Counter(answer.status for answer in answers) == {200: 1, 409: 99}
         told = [row[0] for row in system.sql("im", "select type from outbox where subject = :id", id=id)]
         assert told.count("im.escalation_claimed.v1") == 1
