@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import time
@@ -82,6 +83,8 @@ def run(
     runner.start()
     for definition in whole:
         contexts[definition.name].phase = "started"
+    gc.collect()
+    gc.freeze()  # what was loaded stays for ever: looking through it again and again would hold up everything else
     log.info("started", services=sorted(contexts))
     holders = [Holder(one.load(), contexts[one.name], shards[one.name], config) for one in definitions if one not in whole]
     watchers = [eventlet.spawn(_wait, runner, stopped)] if whole else []
