@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -16,6 +17,8 @@ from tests.e2e.centre import Centre
 from tests.system import eventually
 
 QUESTIONS = 6
+PACE = 0.03
+"""Seconds between two messages of one who writes."""
 LADDER = """
 steps:
   - {after: 0, who: experts, best: 1}
@@ -46,9 +49,11 @@ def write(system: Chaos, id: str, agent: str, over: Any) -> dict[str, int]:
         try:
             answer = system.post(f"/v1/escalations/{id}/messages", {"person": agent, "text": f"m{number}"})
         except (OSError, http.client.HTTPException):
+            time.sleep(PACE)
             continue
         if answer.status == 201:
             acknowledged[f"m{number}"] = answer.json["number"]
+        time.sleep(PACE)
     return acknowledged
 
 
