@@ -80,11 +80,11 @@ def run(
     for definition in whole:
         runner.add_service(definition.load())
     keeper = eventlet.spawn(_watch_leases, [(contexts[definition.name], definition.single_active) for definition in whole])
+    gc.collect()
+    gc.freeze()  # what was loaded stays for ever: looking through it again and again would hold up everything else
     runner.start()
     for definition in whole:
         contexts[definition.name].phase = "started"
-    gc.collect()
-    gc.freeze()  # what was loaded stays for ever: looking through it again and again would hold up everything else
     log.info("started", services=sorted(contexts))
     holders = [Holder(one.load(), contexts[one.name], shards[one.name], config) for one in definitions if one not in whole]
     watchers = [eventlet.spawn(_wait, runner, stopped)] if whole else []
