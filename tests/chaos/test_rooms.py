@@ -82,6 +82,8 @@ def test_ladders_and_rooms_outlive_kills(either: Chaos, monkey: Monkey, rounds: 
                 system.kill_broker()
                 monkey.pause(0.5)
                 system.broker.start()
+            if monkey.random.random() < 0.7:  # else it may die again while it starts
+                eventually(lambda: system.ready(service), RECOVERY_SECONDS)
         acknowledged = {id: one.result(60) for id, one in writing.items()}
     eventually(lambda: not system.count("im", "outbox where published_at is null"), RECOVERY_SECONDS)
     for id in ids:
