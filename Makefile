@@ -7,6 +7,9 @@ DEV_STAMP := $(VENV)/.installed-dev
 TOOLS := $(VENV)/tools
 TOOLS_STAMP := $(TOOLS)/.installed
 
+# compiled once, not by each process anew
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help run test check format bench e2e e2e-compose e2e-ha e2e-observe alerts chaos chaos-long soak fuzz audit sbom check-kubernetes lock clean
 
 help:  ## What there is
@@ -36,6 +39,7 @@ run: $(RUN_STAMP)  ## Everything in one process, with a sample centre, at http:/
 
 test: $(DEV_STAMP)  ## All tests; brings up its own RabbitMQ and PostgreSQL
 	$(BIN)/python -m tests.stack install
+	$(BIN)/python -m compileall -q -j 0 answerline services shared
 	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 check: $(DEV_STAMP)  ## Style, types, import rules

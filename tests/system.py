@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import functools
 import http.client
 import itertools
 import json
@@ -36,7 +37,7 @@ from urllib.parse import quote, urlencode, urlsplit
 import psycopg2
 import pytest
 from kombu import Connection
-from sqlalchemy import create_engine, event, text
+from sqlalchemy import Engine, NullPool, create_engine, event, text
 
 from shared.contracts import topology
 from tests import zygote
@@ -50,6 +51,7 @@ CORE = ("gateway", "routing")
 ADMIN_KEY = "al_" + secrets.token_urlsafe(32)
 SECRET_KEY = secrets.token_urlsafe(32)
 START_SECONDS = 60.0
+PATIENCE_SECONDS = 60.0
 STOP_SECONDS = 20.0
 COMMAND = [sys.executable, "-m", "shared.cli"]
 REPOSITORY = Path(__file__).parents[1]
@@ -153,6 +155,11 @@ class Client:
             connection.close()
             raise
 
+    def patient(self) -> Client:
+        """The same person, who comes back where an answer asks for that (503 with Retry-After, as whatever takes longer than its
+        deadline): for many who ask at once, and for whatever a loaded machine may delay."""
+        return _Patient(self.address, self.key, self.timeout)
+
     def _connection(self) -> http.client.HTTPConnection:
         kept: http.client.HTTPConnection | None = getattr(self._kept, "connection", None)
         if kept is None:
@@ -160,6 +167,14 @@ class Client:
         elif kept.sock and select.select([kept.sock], [], [], 0)[0]:
             kept.close()  # the server has closed it meanwhile
         return kept
+
+
+class _Patient(Client):
+    def request(self, *asked: Any, **more: Any) -> Answer:
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while (answer := super().request(*asked, **more)).status == 503 and time.monotonic() < deadline:
+            time.sleep(float(answer.headers["Retry-After"]))
+        return answer
 
 
 def raw_request(address: tuple[str, int], request: bytes, timeout: float = 15.0) -> bytes:
@@ -370,16 +385,9 @@ class System(Client):
         url = self.settings.get("ANSWERLINE_DATABASE_URL", f"sqlite:///{self.folder}/data/{{service}}.sqlite3").replace(
             "{service}", service
         )
-        url = re.sub(r"^postgresql:", "postgresql+psycopg2:", url)
-        engine = create_engine(url, connect_args={} if self.deployed else {"timeout": 10})
-        if not self.deployed:
-            event.listen(engine, "connect", lambda connection, _: connection.execute("PRAGMA busy_timeout=10000"))
-        try:
-            with engine.begin() as connection:
-                result = connection.execute(text(statement), parameters)
-                return list(result) if result.returns_rows else []
-        finally:
-            engine.dispose()
+        with _engine(re.sub(r"^postgresql:", "postgresql+psycopg2:", url)).begin() as connection:
+            result = connection.execute(text(statement), parameters)
+            return list(result) if result.returns_rows else []
 
     def publish(self, body: bytes | str, routing_key: str = topology.inbox_queue("routing"), exchange: str = "") -> None:
         """Put a message on the (real) broker, by default straight into routing's inbox."""
@@ -413,6 +421,16 @@ class System(Client):
         kept = {name: value for name, value in os.environ.items() if not name.startswith("ANSWERLINE_")}
         metrics = {"ANSWERLINE_METRICS": f"127.0.0.1:{self.ports.get(service) or port()}"}
         return kept | {"PYTHONPATH": str(REPOSITORY), "PYTHONUNBUFFERED": "1"} | self.settings | metrics | settings
+
+
+@functools.cache
+def _engine(url: str) -> Engine:
+    """What it finds out about the server on first connecting it asks once; no connection is kept."""
+    if url.startswith("postgresql"):
+        return create_engine(url, poolclass=NullPool)
+    engine = create_engine(url, poolclass=NullPool, connect_args={"timeout": 10})
+    event.listen(engine, "connect", lambda connection, _: connection.execute("PRAGMA busy_timeout=10000"))
+    return engine
 
 
 _migrated: dict[str, System] = {}

@@ -8,6 +8,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import functools
+import gc
 import json
 import os
 import signal
@@ -44,11 +45,12 @@ class Forked:
             os.kill(self.pid, number)
 
     def wait(self, timeout: float = 10.0) -> int:
-        deadline = time.monotonic() + timeout
+        deadline, pause = time.monotonic() + timeout, 0.002
         while (code := self.poll()) is None:
             if time.monotonic() > deadline:
                 raise subprocess.TimeoutExpired("answerline", timeout)
-            time.sleep(0.002)
+            time.sleep(pause)
+            pause = min(pause * 1.2, 0.05)
         return code
 
 
@@ -104,6 +106,8 @@ def main() -> None:
 
     for definition in installed().values():
         definition.load()
+    gc.collect()
+    gc.freeze()  # what is there now is looked through, and so copied, by no process that is forked
     signal.signal(signal.SIGCHLD, _reap)
     for line in sys.stdin:  # ends with whoever ordered them
         order = json.loads(line)

@@ -350,6 +350,8 @@ def _tellable(format: str) -> Collection[str]:
 def _receivers(connection: Connection, id: str | None = None) -> list[Receiver]:
     """The webhooks that are enabled, or the one with that id whatever it is."""
     rows = connection.execute(select(webhook).where(webhook.c.enabled if id is None else webhook.c.id == id)).all()
+    if not rows:
+        return []
     kept: dict[str, list[str]] = {}
     of_them = webhook_secret.c.webhook.in_([row.id for row in rows])
     still = or_(webhook_secret.c.until.is_(None), webhook_secret.c.until > clock.now())

@@ -53,12 +53,14 @@ class TrainingService:
     @continuously
     def lapse(self) -> None:
         """Certificates end, and people are reminded, when it is time; sleeps until then, or until there may be a new one."""
+        due = self.core.look(store.next_due)
+        pause = LONGEST_PAUSE if due is None else min(due - clock.now(), LONGEST_PAUSE)
+        if pause > 0:
+            time.sleep(pause)
+            return
         late = handlers.do_due(self.core.units)
         for seconds in late:
             metrics.LAPSE_ERROR.observe(seconds)
-        if not late:
-            due = self.core.look(store.next_due)
-            time.sleep(LONGEST_PAUSE if due is None else min(max(due - clock.now(), 0.0), LONGEST_PAUSE))
 
     @continuously(every=PLAN_EVERY)
     def plan(self) -> None:

@@ -1,22 +1,23 @@
-"""kombu's in-memory transport, whose readers are woken by a message instead of looking for one every few milliseconds."""
+"""kombu's in-memory transport, whose readers are woken by a message for them instead of looking for one every few milliseconds."""
 
 from __future__ import annotations
 
-from threading import Condition
+from threading import Event
 from time import monotonic
 from typing import Any
 
 from kombu.transport import memory
 
 LOOK_SECONDS = 0.5
-_arrived = Condition()
+_waiting: dict[Transport, Event] = {}
 
 
 class Channel(memory.Channel):
     def _put(self, queue: str, message: Any, **kwargs: Any) -> None:
         super()._put(queue, message, **kwargs)  # type: ignore[no-untyped-call]
-        with _arrived:
-            _arrived.notify_all()
+        for transport, arrived in list(_waiting.items()):
+            if not arrived.is_set() and any(queue in channel._active_queues for channel in transport.channels):
+                arrived.set()
 
 
 class Transport(memory.Transport):
@@ -32,5 +33,8 @@ class Transport(memory.Transport):
                 left = LOOK_SECONDS if deadline is None else deadline - monotonic()
                 if left <= 0:
                     raise
-            with _arrived:
-                _arrived.wait(min(left, LOOK_SECONDS))
+            arrived = _waiting[self] = Event()
+            try:
+                arrived.wait(min(left, LOOK_SECONDS))
+            finally:
+                del _waiting[self]

@@ -32,6 +32,8 @@ END_OF_FROZEN = text(
     "and activity.state = 'idle' and activity.state_change < clock_timestamp() - make_interval(secs => :seconds)"
 )
 
+STILL_THERE = text("select 1")
+
 
 class Lease:
     """Held through a PostgreSQL session lock, or through a lock on a file beside the SQLite database."""
@@ -74,7 +76,7 @@ class Lease:
             self._connection = connection
             return True
         try:
-            self._connection.scalar(text("select 1"))
+            self._connection.scalar(STILL_THERE)
         except BaseException:  # a connection that was cut short in the middle of a question cannot be asked again
             self._forget()
             raise

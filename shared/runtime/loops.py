@@ -36,6 +36,7 @@ STUCK_SECONDS = 20.0
 FAREWELL_SECONDS = 0.5
 BATCH = 200
 FILL_SECONDS = 0.002
+IDLE_SECONDS = 0.5
 RETRY_EVERY = 1.0
 LEASE_EVERY = 1.0
 PRUNE_EVERY = 3600.0
@@ -109,7 +110,7 @@ class Loop(Extension):
         while self.running:
             self.beat()
             with suppress(TimeoutError):
-                connection.drain_events(timeout=0.5)
+                connection.drain_events(timeout=IDLE_SECONDS)
             if clock.monotonic() > beat_at:
                 beat_at = clock.monotonic() + 1
                 brokers.keep_alive(connection)
@@ -234,7 +235,7 @@ class Consume(Entrypoint, Loop):
 
     def _fill(self, connection: Connection) -> None:
         """Wait a little for a first message, then take what follows at once."""
-        timeout = FILL_SECONDS if self.buffer else 0.2
+        timeout = FILL_SECONDS if self.buffer else IDLE_SECONDS
         while len(self.buffer) < BATCH:
             try:
                 connection.drain_events(timeout=timeout)

@@ -80,6 +80,8 @@ class _Link(SharedExtension, Loop):
 
     def _keep_writing(self) -> None:
         """Nothing comes in on the writing connection but the broker's heartbeats, which must be read all the same."""
+        if bootstrap.of(self.container).broker.in_memory:
+            return
         with self.turn:
             if self.writing is not None:
                 try:

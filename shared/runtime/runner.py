@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import time
@@ -79,6 +80,8 @@ def run(
     for definition in whole:
         runner.add_service(definition.load())
     keeper = eventlet.spawn(_watch_leases, [(contexts[definition.name], definition.single_active) for definition in whole])
+    gc.collect()
+    gc.freeze()  # what was loaded stays for ever: looking through it again and again would hold up everything else
     runner.start()
     for definition in whole:
         contexts[definition.name].phase = "started"

@@ -7,7 +7,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import time
 import urllib.error
 import urllib.request
@@ -17,6 +16,8 @@ from pathlib import Path
 from zoneinfo import available_timezones
 
 import pytest
+
+from tests import zygote
 
 ROOT = Path(__file__).parents[2]
 KEY = "key-of-the-browser-tests"
@@ -61,18 +62,22 @@ def playwright():
         yield running
 
 
+@pytest.fixture(scope="module")
+def browser(chromium, playwright):
+    running = playwright.chromium.launch(executable_path=chromium, headless=True, args=FLAGS)
+    yield running
+    running.close()
+
+
 @pytest.fixture
-def visit(chromium, playwright, tmp_path) -> Iterator[Callable]:
-    """Opens a page in a browser of its own, with a fresh profile; what the console complains of is kept in `page.complaints`."""
+def visit(browser) -> Iterator[Callable]:
+    """Opens a page with a fresh profile; what the console complains of is kept in `page.complaints`."""
     contexts = []
 
     def open_page(address: str, locale: str = "en-US"):
-        context = playwright.chromium.launch_persistent_context(
-            tmp_path / f"profile{len(contexts)}", executable_path=chromium, headless=True, args=FLAGS, locale=locale,
-            viewport={"width": 1280, "height": 900},
-        )  # fmt: skip
+        context = browser.new_context(locale=locale, viewport={"width": 1280, "height": 900})
         contexts.append(context)
-        page = context.pages[0]
+        page = context.new_page()
         page.set_default_timeout(15_000)
         page.complaints = []
         page.on("console", lambda message: page.complaints.append(message.text) if message.type in ("error", "warning") else None)
@@ -94,7 +99,7 @@ class Server:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
         self.address = f"http://127.0.0.1:{self.port}"
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: zygote.Forked | None = None
 
     def start(self, *options: str, **settings: str) -> None:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("ANSWERLINE_")}
@@ -102,12 +107,11 @@ class Server:
             "ANSWERLINE_DATA": str(self.folder), "ANSWERLINE_HTTP": f"127.0.0.1:{self.port}", "ANSWERLINE_ADMIN_KEY": KEY,
             "ANSWERLINE_TIMEZONE": _zone_where_it_is_noon(), **settings,
         }  # fmt: skip
-        self.log = self.folder.with_suffix(".log").open("ab")
-        command = [sys.executable, "-m", "shared.cli", "up", *options]
-        self.process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=self.log, stderr=self.log)
+        log = self.folder.with_suffix(".log")
+        self.process = zygote.fork(["up", *options], environment | {"PYTHONPATH": str(ROOT)}, log, self.folder)
         give_up_at = time.monotonic() + START_SECONDS
         while not self._lives():
-            assert self.process.poll() is None and time.monotonic() < give_up_at, self.folder.with_suffix(".log").read_text()[-4000:]
+            assert self.process.poll() is None and time.monotonic() < give_up_at, log.read_text()[-4000:]
             time.sleep(0.1)
 
     def _lives(self) -> bool:
@@ -126,7 +130,6 @@ class Server:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
-        self.log.close()
         self.process = None
 
     def ask(self, method: str, path: str, body: bytes | None = None) -> bytes:

@@ -15,6 +15,7 @@ from tests.system import eventually
 KILLS = 20
 PREFETCH = 400
 AWAY_SECONDS = 15.0
+LOOK_SECONDS = 0.1
 
 
 def applied_once(system: Chaos, stream: Stream) -> dict[str, Any]:
@@ -65,6 +66,7 @@ def test_the_database_is_away_while_the_broker_is_full(deployed: Chaos, monkey: 
             assert system.internal("routing").get("/livez").status == 200, "it lives, and says that it is not ready"
             assert not system.ready("routing")
             assert system.post("/v1/contacts", {"queue": "any", "call": "1"}).status == 503
+            time.sleep(LOOK_SECONDS)
         assert backlog(watching)[0] > 0
         system.database.start()
     began = time.monotonic()

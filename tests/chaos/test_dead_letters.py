@@ -43,7 +43,7 @@ def test_events_whose_handler_raises(either: Chaos, seed: int, say: Say) -> None
     for one in calls:
         one.lines = [line.replace(f"|{one.queue}|", f"|{POISON}|") for line in one.lines]
         one.queue = POISON
-    with Pbx([system], seed).working() as pbx:
+    with Pbx([system], seed, pace=0.2).working() as pbx:  # that others are not held up is seen by the first few as well
         for line in (line for step in range(9) for one in calls for line in one.lines[step : step + 1]):
             system.post(DOOR, line, source="bad").ok()
         eventually(lambda: states(system).get("retrying") == len(calls))

@@ -124,41 +124,42 @@ def test_whoever_comes_or_leaves_in_order_leaves_no_request_behind(sharded: Chao
 
 def test_contacts_and_agents_go_from_shard_to_shard(sharded: Chaos) -> None:
     system = sharded
+    people = system.patient()
     with system.twin() as twin:
         twin.start("routing")
         eventually(lambda: have_one_each(system, twin))
         for pool in POOLS:
-            system.put(f"/v1/queues/{pool}", {"mode": "routed", "pool": pool, "offer_seconds": 60}).ok()
-            system.put(f"/v1/agents/{pool}", {"channels": ["voice"], "pool": pool, "address": f"PJSIP/{pool}"}).ok()
-            system.put(f"/v1/agents/{pool}/state", {"state": "available"}).ok()
-        assert {row["name"] for row in system.get("/v1/queues").ok()["items"]} >= set(POOLS)
-        assert [row["id"] for row in system.get("/v1/agents").ok()["items"]] == sorted(POOLS)
-        assert system.put("/v1/agents/other", {"pool": "west", "address": "PJSIP/east"}).status == 409, (
+            people.put(f"/v1/queues/{pool}", {"mode": "routed", "pool": pool, "offer_seconds": 60}).ok()
+            people.put(f"/v1/agents/{pool}", {"channels": ["voice"], "pool": pool, "address": f"PJSIP/{pool}"}).ok()
+            people.put(f"/v1/agents/{pool}/state", {"state": "available"}).ok()
+        assert {row["name"] for row in people.get("/v1/queues").ok()["items"]} >= set(POOLS)
+        assert [row["id"] for row in people.get("/v1/agents").ok()["items"]] == sorted(POOLS)
+        assert people.put("/v1/agents/other", {"pool": "west", "address": "PJSIP/east"}).status == 409, (
             "whoever has it, has it in every shard"
         )
 
-        contact = system.post("/v1/contacts", {"queue": "east", "source": "s", "call": "1"}).ok()["contact"]
-        system.post(f"/v1/offers/{offered(system, 'east')['id']}/accept", {"agent": "east"}).ok()
-        system.post(f"/v1/contacts/{contact}/transfer", {"queue": "west"}).ok()
-        assert system.get("/v1/agents/east").ok()["state"] == "wrap_up"
+        contact = people.post("/v1/contacts", {"queue": "east", "source": "s", "call": "1"}).ok()["contact"]
+        people.post(f"/v1/offers/{offered(system, 'east')['id']}/accept", {"agent": "east"}).ok()
+        people.post(f"/v1/contacts/{contact}/transfer", {"queue": "west"}).ok()
+        assert people.get("/v1/agents/east").ok()["state"] == "wrap_up"
         assert offered(system, "west")["contact"] == contact
-        system.post(f"/v1/offers/{offered(system, 'west')['id']}/accept", {"agent": "west"}).ok()
-        assert system.post(f"/v1/contacts/{contact}/assignment").ok()["agent"] == "west"
-        system.put("/v1/agents/east/state", {"state": "available"}).ok()
-        assert system.get("/v1/agents/east").ok()["state"] == "available"
-        system.post(f"/v1/contacts/{contact}/end", {}).ok()
-        eventually(lambda: system.get("/v1/agents/west").ok()["state"] == "wrap_up")
+        people.post(f"/v1/offers/{offered(system, 'west')['id']}/accept", {"agent": "west"}).ok()
+        assert people.post(f"/v1/contacts/{contact}/assignment").ok()["agent"] == "west"
+        people.put("/v1/agents/east/state", {"state": "available"}).ok()
+        assert people.get("/v1/agents/east").ok()["state"] == "available"
+        people.post(f"/v1/contacts/{contact}/end", {}).ok()
+        eventually(lambda: people.get("/v1/agents/west").ok()["state"] == "wrap_up")
 
-        system.put("/v1/agents/east", {"channels": ["voice"], "pool": "west", "address": "PJSIP/east"}).ok()
-        second = system.post("/v1/contacts", {"queue": "west", "source": "s", "call": "2"}).ok()["contact"]
+        people.put("/v1/agents/east", {"channels": ["voice"], "pool": "west", "address": "PJSIP/east"}).ok()
+        second = people.post("/v1/contacts", {"queue": "west", "source": "s", "call": "2"}).ok()["contact"]
         assert offered(system, "east")["contact"] == second, "east works in west now"
 
-        waiting = {queue: system.post("/v1/contacts", {"queue": queue, "source": "s", "call": queue}).ok()["contact"] for queue in POOLS}
+        waiting = {queue: people.post("/v1/contacts", {"queue": queue, "source": "s", "call": queue}).ok()["contact"] for queue in POOLS}
         for one in waiting.values():
-            eventually(lambda one=one: system.post(f"/v1/contacts/{one}/assignment").ok()["state"] == "waiting")
-        system.post("/v1/closures", {"kind": "emergency", "reason": "drill", "message": {"en": "fire"}}).ok()
+            eventually(lambda one=one: people.post(f"/v1/contacts/{one}/assignment").ok()["state"] == "waiting")
+        people.post("/v1/closures", {"kind": "emergency", "reason": "drill", "message": {"en": "fire"}}).ok()
         for one in waiting.values():
-            eventually(lambda one=one: system.post(f"/v1/contacts/{one}/assignment").ok()["state"] == "closed")
+            eventually(lambda one=one: people.post(f"/v1/contacts/{one}/assignment").ok()["state"] == "closed")
         eventually(lambda: system.count("routing", "mailbox") == 0)
         checks.settled(system)
         checks.nothing_lost_or_twice(system)
@@ -186,6 +187,7 @@ def test_each_keeps_its_half_when_database_and_broker_begin_anew(sharded: Chaos,
 
 def test_more_shards_than_before_share_what_one_had(killable: tuple[Broker, Database]) -> None:
     system = Chaos("deployed", *killable)
+    people = system.patient()
     try:
         system.migrate()
         for service in system.apart:
@@ -193,13 +195,13 @@ def test_more_shards_than_before_share_what_one_had(killable: tuple[Broker, Data
         system.all_ready()
         waiting: dict[str, str] = {}
         for pool in POOLS:
-            system.put(f"/v1/queues/{pool}", {"mode": "routed", "pool": pool, "offer_seconds": 60}).ok()
-            system.put(f"/v1/agents/{pool}", {"channels": ["voice"], "pool": pool}).ok()
-            system.put(f"/v1/agents/{pool}/state", {"state": "available"}).ok()
-            talking = system.post("/v1/contacts", {"queue": pool, "source": "s", "call": f"{pool}-1"}).ok()["contact"]
-            system.post(f"/v1/offers/{offered(system, pool)['id']}/accept", {"agent": pool}).ok()
-            waiting[pool] = system.post("/v1/contacts", {"queue": pool, "source": "s", "call": f"{pool}-2"}).ok()["contact"]
-            assert system.post(f"/v1/contacts/{talking}/assignment").ok()["agent"] == pool
+            people.put(f"/v1/queues/{pool}", {"mode": "routed", "pool": pool, "offer_seconds": 60}).ok()
+            people.put(f"/v1/agents/{pool}", {"channels": ["voice"], "pool": pool}).ok()
+            people.put(f"/v1/agents/{pool}/state", {"state": "available"}).ok()
+            talking = people.post("/v1/contacts", {"queue": pool, "source": "s", "call": f"{pool}-1"}).ok()["contact"]
+            people.post(f"/v1/offers/{offered(system, pool)['id']}/accept", {"agent": pool}).ok()
+            waiting[pool] = people.post("/v1/contacts", {"queue": pool, "source": "s", "call": f"{pool}-2"}).ok()["contact"]
+            assert people.post(f"/v1/contacts/{talking}/assignment").ok()["agent"] == pool
         system.terminate("routing")
         system.settings["ANSWERLINE_ROUTING_SHARDS"] = "3"
         system.start("routing")
@@ -207,10 +209,10 @@ def test_more_shards_than_before_share_what_one_had(killable: tuple[Broker, Data
         shards = {row.name: row.shard for row in system.sql("routing", "select name, shard from pool")}
         assert len({shards[pool] for pool in POOLS}) == 2
         for pool in POOLS:
-            talking = next(iter(system.get(f"/v1/agents/{pool}").ok()["work"]))
-            system.post(f"/v1/contacts/{talking}/end", {}).ok()
-            eventually(lambda pool=pool: system.get(f"/v1/agents/{pool}").ok()["state"] == "wrap_up")
-            system.put(f"/v1/agents/{pool}/state", {"state": "available"}).ok()
+            talking = next(iter(people.get(f"/v1/agents/{pool}").ok()["work"]))
+            people.post(f"/v1/contacts/{talking}/end", {}).ok()
+            eventually(lambda pool=pool: people.get(f"/v1/agents/{pool}").ok()["state"] == "wrap_up")
+            people.put(f"/v1/agents/{pool}/state", {"state": "available"}).ok()
             assert offered(system, pool)["contact"] == waiting[pool], "whoever waited is offered where their pool is now"
         eventually(lambda: system.count("routing", "mailbox") == 0)
         checks.nothing_lost_or_twice(system)

@@ -97,8 +97,9 @@ def post_all(client: Client, source: str, told: Iterable[Told], seconds: float =
             began = one.at
         window[one.door].append(one)
     flush()
+    patient = client.patient()
     with ThreadPoolExecutor(threads) as pool:
-        return list(pool.map(lambda one: post(client, source, *one), posts))
+        return list(pool.map(lambda one: post(patient, source, *one), posts))
 
 
 # ---- reading

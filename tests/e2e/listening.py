@@ -13,6 +13,9 @@ import orjson
 
 from tests.system import Client, System
 
+PACE = 0.02
+"""Seconds between two contacts."""
+
 
 class Told(NamedTuple):
     id: str
@@ -88,6 +91,7 @@ def busy(system: System, queue: str) -> Iterator[list[str]]:
             contact = system.post("/v1/contacts", {"queue": queue, "source": queue}).ok()["contact"]
             system.post(f"/v1/contacts/{contact}/end", {}).ok()
             contacts.append(contact)
+            over.wait(PACE)
 
     thread = threading.Thread(target=work)
     thread.start()

@@ -37,14 +37,14 @@ class Floor(Centre):
 
     def ask(self, question: str = "Which firmware has IPv6?") -> dict[str, Any]:
         body = {"contact": self.contact, "topic": self.topic, "question": question, "person": self.anna}
-        asked: dict[str, Any] = eventually(lambda: self.system.post("/v1/escalations", body).ok())
+        asked: dict[str, Any] = eventually(lambda: self.people.post("/v1/escalations", body).ok())
         return asked
 
     def do(self, id: str, what: str, person: str, **more: Any) -> Answer:
-        return self.system.post(f"/v1/escalations/{id}/{what}", {"person": person, **more})
+        return self.people.post(f"/v1/escalations/{id}/{what}", {"person": person, **more})
 
     def look(self, id: str) -> dict[str, Any]:
-        found: dict[str, Any] = self.system.get(f"/v1/escalations/{id}").ok()
+        found: dict[str, Any] = self.people.get(f"/v1/escalations/{id}").ok()
         return found
 
 

@@ -16,25 +16,31 @@ POLLS = 'answerline_gateway_waiting_requests{kind="assignment"}'
 
 def test_500_long_polls_wait_while_other_requests_are_answered(system: System, name: str) -> None:
     crowd, others = Centre(system, f"{name}_crowd"), Centre(system, name)
-    now = int(time.time())
+    now, people = int(time.time()), system.patient()
     with ThreadPoolExecutor(16) as pool:
         arrivals = ({"event": "call.arrived", "queue": crowd.queue, "callid": f"{name}.{number}", "at": now} for number in range(CALLERS))
-        for answer in pool.map(lambda told: system.post("/v1/telephony/asterisk/dialplan", told, source=crowd.name), arrivals):
+        for answer in pool.map(lambda told: people.post("/v1/telephony/asterisk/dialplan", told, source=crowd.name), arrivals):
             answer.ok()
     system.settle()
     with ExitStack() as calls, ThreadPoolExecutor(8) as pool:
         lines: list[socket.socket] = []
-        for first in range(0, CALLERS, 50):  # a question that waits longer than its deadline for a processor is refused
+
+        def all_hang() -> bool:
+            for number, line in enumerate(lines):  # a question that waits longer than its deadline for a processor is refused
+                crowd.come_back(f"{crowd.name}:{name}.{number}", line, wait=100)
+            return system.metrics("gateway").get(POLLS, 0) >= len(lines)
+
+        for first in range(0, CALLERS, 50):
             group = range(first, first + 50)
             lines += [calls.enter_context(crowd.hanging(f"{crowd.name}:{name}.{number}", wait=100)) for number in group]
-            eventually(lambda hanging=first + 50: system.metrics("gateway").get(POLLS, 0) >= hanging)
+            eventually(all_hang)
 
         def serve_one(number: int) -> None:
             agent = others.agent(f"a{number}", queues=[others.queue])
             contact = others.call(required_skills={"zh": 1})
             assert others.contact(contact)
-            assert system.get(f"/v1/agents/{agent}").ok()["id"] == agent
-            assert system.get("/v1/reports/queues", source=crowd.name).ok()["queues"][0]["waiting"] == CALLERS
+            assert people.get(f"/v1/agents/{agent}").ok()["id"] == agent
+            assert people.get("/v1/reports/queues", source=crowd.name).ok()["queues"][0]["waiting"] == CALLERS
             assert system.get("/readyz").status == 200
 
         list(pool.map(serve_one, range(16)))
@@ -47,7 +53,7 @@ def test_500_long_polls_wait_while_other_requests_are_answered(system: System, n
         crowd.accept(agent, offer)
         first = next(number for number in range(CALLERS) if crowd.contact(f"{crowd.name}:{name}.{number}")["contact"] == offer["contact"])  # type: ignore[index]
         assert answer_on(lines[first])["agent"] == agent
-        assert system.post(f"/v1/contacts/{crowd.name}:{name}.{CALLERS - 1}/end", {}).status == 202
+        assert people.post(f"/v1/contacts/{crowd.name}:{name}.{CALLERS - 1}/end", {}).status == 202
         assert answer_on(lines[CALLERS - 1])["state"] == "abandoned"
         eventually(lambda: system.metrics("gateway").get(POLLS, 0) == CALLERS - 2)
     eventually(lambda: system.metrics("gateway").get(POLLS, 0) == 0, within=30)

@@ -31,6 +31,12 @@ raft.wal_max_size_bytes = 67108864
 log.console = false
 log.file.level = info
 """
+VHOST = """\
+case rabbit_vhost:exists(<<"{name}">>) of true -> rabbit_vhost:delete(<<"{name}">>, <<"{user}">>); false -> ok end,
+ok = rabbit_vhost:add(<<"{name}">>, <<"{user}">>),
+ok = rabbit_auth_backend_internal:set_permissions(<<"{user}">>, <<"{name}">>, <<".*">>, <<".*">>, <<".*">>, <<"{user}">>).
+"""
+"""In one call: each starts a virtual machine, which takes half a second of a core."""
 
 
 @dataclass
@@ -120,10 +126,7 @@ class _OwnBroker(Broker):
         return f"amqp://{USER}:{self.password}@{self.host}:{self.port}/{quote(vhost, safe='')}"
 
     def vhost(self, name: str) -> str:
-        if name in self.ctl("--no-table-headers", "list_vhosts").split():
-            self.ctl("delete_vhost", name)
-        self.ctl("add_vhost", name)
-        self.ctl("set_permissions", "-p", name, USER, ".*", ".*", ".*")
+        self.ctl("eval", VHOST.format(name=name, user=USER))
         return self._url(name)
 
     def _need_owned(self, verb: str) -> None:
