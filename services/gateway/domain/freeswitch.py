@@ -591,8 +591,8 @@ _HELD = re.compile(r"\{(\d{15,16}),(\d{15,16})\}")
 def _holds(stem: str, variables: Message, whose: Mapping[str, Any]) -> Iterator[Observation]:
     """`hold_events`: {{on,off},{on,off}}, in microseconds, the newest first; one that lasted to the end goes to the hang-up."""
     for began, over in _HELD.findall(variables.get("hold_events", "")):
-        for kind, at in (("held", began), ("resumed", over)):
-            yield Observation("agent_cdr", kind, f"{stem}{kind}|{at}", int(at) / 1_000_000, **whose)
+        yield Observation("agent_cdr", "held", f"{stem}held|{began}", int(began) / 1_000_000, **whose)
+        yield Observation("agent_cdr", "resumed", f"{stem}resumed|{over}", int(over) / 1_000_000, **whose)
 
 
 def _caller(flow: Sequence[Mapping[str, Any]], variables: Message) -> dict[str, Any]:

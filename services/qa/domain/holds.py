@@ -46,7 +46,7 @@ def said(contact: Row, hold_seconds: float) -> Figures:
 def _told(contact: Row) -> Mapping[str, Any]:
     """What was known before any of it was kept apart counts as said."""
     if contact["told_holds"] is not None:
-        return contact["told_holds"]  # type: ignore[no-any-return]
+        return contact["told_holds"]
     known = [contact[name] for name in NAMES]
     return {} if known == [None, None] else {"said": known}
 
