@@ -20,6 +20,8 @@ from tests.stack import Broker, Database
 from tests.system import eventually
 
 TAKE_OVER_SECONDS = 10.0
+PACE = 0.02
+"""Seconds between two requests of one who asks on and on."""
 POOLS = ("east", "west")
 HELD = "answerline_routing_shards_held"
 
@@ -98,6 +100,7 @@ def test_whoever_comes_or_leaves_in_order_leaves_no_request_behind(sharded: Chao
     def ask(pool: str) -> None:
         while not over.is_set():
             answers[system.put(f"/v1/agents/{pool}", {"channels": ["voice"], "pool": pool}).status] += 1
+            over.wait(PACE)
 
     def answered() -> None:
         enough = answers.total() + 20
