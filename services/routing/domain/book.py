@@ -347,7 +347,7 @@ class Book:
         """Nothing that followed from the leg that is over holds for the next."""
         for known in (self._needs, self._segments, self._foretold):
             known.pop(contact.id, None)
-        for agent in (contact.reserved_for, contact.facts.get("last_agent")):
+        for agent in (contact.reserved_for or "", str(contact.facts.get("last_agent") or "")):
             if agent in self._named:
                 self._named[agent].pop(contact.id, None)
                 if not self._named[agent]:
