@@ -17,6 +17,7 @@ import shutil
 import sqlite3
 import tarfile
 import tempfile
+import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
@@ -39,7 +40,7 @@ from shared.config import Settings
 from shared.contracts import topology
 from shared.db import migrate
 from shared.db.engine import Database, is_outage
-from shared.db.lease import Lease
+from shared.db.lease import RESTORE, Lease
 from shared.errors import AnswerlineError
 from shared.runtime import context
 from shared.runtime.definition import Definition
@@ -64,7 +65,7 @@ select class.relname as name,
     array(select quote_ident(attname) from pg_attribute where attrelid = class.oid and attnum > 0 and not attisdropped order by attnum) as columns,
     array(select quote_ident(attname) from pg_index join lateral unnest(indkey) with ordinality as part (number, place) on true
         join pg_attribute on attrelid = class.oid and attnum = part.number where indrelid = class.oid and indisprimary order by place) as key
-from pg_class class where relnamespace = current_schema()::regnamespace and relkind = 'r' and relname <> 'alembic_version' order by 1
+from pg_class class where relnamespace = current_schema()::regnamespace and relkind = 'r' and relname not in ('alembic_version', 'half_restored') order by 1
 """
 SEQUENCES = "select sequencename, last_value from pg_sequences where schemaname = current_schema() and last_value is not null order by 1"
 
@@ -278,6 +279,8 @@ def backup(settings: Settings, definitions: Sequence[Definition], out: IO[bytes]
         if len(kinds) > 1:
             raise Unsuitable("ANSWERLINE_DATABASE_URL: some services are in SQLite and some in PostgreSQL")
         for name, database in services.items():
+            if migrate.is_half_restored(database):
+                raise Unsuitable(f"{name} was restored by half: run `answerline restore` again first")
             if migrate.revision_of(database) is None:
                 raise Unsuitable(f"{name} has no tables yet: run `answerline migrate` first")
         about = {
@@ -332,27 +335,32 @@ def _snapshots(services: Mapping[str, Database]) -> Iterator[dict[str, Connectio
     """A connection to each database that sees it as it was at one moment: no event is applied anywhere between the first and the last
     snapshot, so that none is in a receiver's inbox that is not in its publisher's outbox."""
     with ExitStack() as opened:
+        names = _in_order(services)
+        # connected before, so that the standstill is short; a backup that is stopped within it loses its locks as anybody does, and fails
+        connections = {name: opened.enter_context(services[name].engine.connect()) for name in names}
+        lockers = {name: opened.enter_context(services[name].engine.connect()) for name in names}
         for tries in range(1, LOCK_TRIES + 1):
+            deadline = time.monotonic() + LOCK_SECONDS
             try:
                 with ExitStack() as standstill:
-                    for name in _in_order(services):
-                        connection = standstill.enter_context(services[name].engine.begin())
-                        connection.execute(text(f"set local lock_timeout = '{LOCK_SECONDS}s'"))
-                        connection.execute(text(STANDSTILL))
-                    connections = {name: _snapshot(opened, services[name]) for name in _in_order(services)}
+                    for name in names:
+                        standstill.enter_context(lockers[name].begin())
+                        left = max(int(1000 * (deadline - time.monotonic())), 1)
+                        lockers[name].execute(text(f"set local lock_timeout = '{left}ms'"))
+                        lockers[name].execute(text(STANDSTILL))
+                    snapshots = {name: _snapshot(connections[name]) for name in names}
                 break
             except OperationalError as error:
                 if not _is_lock_timeout(error) or tries == LOCK_TRIES:
                     raise
-        yield connections
+        yield snapshots
 
 
 def _is_lock_timeout(error: DBAPIError) -> bool:
     return getattr(error.orig, "pgcode", None) == "55P03"
 
 
-def _snapshot(opened: ExitStack, database: Database) -> Connection:
-    connection = opened.enter_context(database.engine.connect())
+def _snapshot(connection: Connection) -> Connection:
     connection = connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
     connection.execute(text(PATIENTLY))
     connection.execute(text("select 1"))
@@ -450,8 +458,12 @@ def _missing_keys(settings: Settings, about: Mapping[str, Any]) -> dict[str, str
 def _bring_keys(settings: Settings, about: Mapping[str, Any]) -> None:
     for name, key in _missing_keys(settings, about).items():
         settings.make_data()
-        with os.fdopen(os.open(settings.data / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        whole = settings.data / f"{name}.restoring"
+        with os.fdopen(os.open(whole, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
             file.write(key)
+            file.flush()
+            os.fsync(file.fileno())
+        whole.replace(settings.data / name)  # half a key would be taken for one
 
 
 def _check_keys(settings: Settings, about: Mapping[str, Any], another_key: bool) -> None:
@@ -470,8 +482,9 @@ def _check_keys(settings: Settings, about: Mapping[str, Any], another_key: bool)
 
 
 def restore(settings: Settings, definitions: Sequence[Definition], source: IO[bytes], say: Say, another_key: bool = False) -> Summary:
-    """Replace what all services have by what is in the archive. No service may run. Raises Damaged or Unsuitable, and nothing was changed
-    then, unless the message names which databases were restored and which not: a server that goes away between the last steps."""
+    """Replace what all services have by what is in the archive. No service may run, and none that is started meanwhile begins to. Raises
+    Damaged or Unsuitable, and nothing was changed then, unless the message says to run it again: a server that goes away in the last steps.
+    Cut off there, it leaves marks (`migrate.is_half_restored`): services wait, and another restore mends it."""
     reader = Reader(source)
     about = reader.about
     _suits(settings, definitions, about)
@@ -482,10 +495,13 @@ def restore(settings: Settings, definitions: Sequence[Definition], source: IO[by
             ours = context.build(one.name, settings)
             if ours.database.sqlite:
                 settings.make_data()
-            services[one.name] = opened.enter_context(closing(ours.database))
-            opened.callback(ours.lease.release)
-            if not _patient(ours.lease):
-                raise Unsuitable(f"{one.name} is running: stop all services first")
+            database = services[one.name] = opened.enter_context(closing(ours.database))
+            shards = [context.lease_of(database, one.name, shard) for shard in range(1 if database.sqlite else one.shards(settings))]
+            for lease in (Lease(database, RESTORE), *shards):
+                opened.callback(lease.release)
+                if not _held(lease):
+                    another = lease.name == RESTORE
+                    raise Unsuitable("another restore is under way" if another else f"{one.name} is running: stop all services first")
         known = [one for one in definitions if one.name in about["services"]]
         say(f"as of {about['made_at']}, by Answerline {about['answerline']}: {', '.join(one.name for one in known)}")
         put_back = _restore_sqlite if about["kind"] == "sqlite" else _restore_postgresql
@@ -493,6 +509,8 @@ def restore(settings: Settings, definitions: Sequence[Definition], source: IO[by
         _bring_keys(settings, about)
         for one in definitions:
             migrate.upgrade(services[one.name], one.migrations)
+        for database in services.values():
+            migrate.mark_whole(database)
     return reader.summary
 
 
@@ -510,9 +528,9 @@ def _suits(settings: Settings, definitions: Sequence[Definition], about: Mapping
             raise Unsuitable(f"{name}'s tables in the archive are of a newer Answerline ({told['revision']}): install that one first")
 
 
-def _patient(lease: Lease) -> bool:
+def _held(lease: Lease) -> bool:
     try:
-        return lease.acquire()
+        return lease.hold()
     except Exception as error:
         if not is_outage(error):
             raise
@@ -544,7 +562,7 @@ def _restore_postgresql(
                 connections[name].execute(
                     text("select setval(quote_ident(:sequence)::regclass, :value)"), {"sequence": sequence, "value": value}
                 )
-        _forget_queues(settings, say)
+        _begin_to_replace(settings, services, say)
         _commit(connections)
 
 
@@ -555,7 +573,7 @@ def _commit(connections: Mapping[str, Connection]) -> None:
             connections[name].commit()
         except DBAPIError as error:
             if not number:
-                raise Unsuitable(f"the database went away: {str(error.orig).splitlines()[0]}") from error
+                raise Unsuitable(f"the database went away: {str(error.orig).splitlines()[0]}; run restore again") from error
             raise Unsuitable(
                 f"the database went away in between: {', '.join(names[:number])} restored, {', '.join(names[number:])} not; run restore again"
             ) from error
@@ -591,7 +609,8 @@ def _empty(connection: Connection, definition: Definition, revision: str) -> Non
 
 
 def _drop(connection: Connection) -> None:
-    names = connection.scalars(text("select tablename from pg_tables where schemaname = current_schema()")).all()
+    query = text("select tablename from pg_tables where schemaname = current_schema() and tablename <> :mark")
+    names = connection.scalars(query, {"mark": migrate.HALF_RESTORED}).all()
     if names:
         connection.execute(text("drop table " + ", ".join(f'"{name}"' for name in names) + " cascade"))
 
@@ -615,7 +634,7 @@ def _restore_sqlite(
             with closing(sqlite3.connect(path)) as copy:
                 if (found := copy.execute("pragma quick_check").fetchone()[0]) != "ok":
                     raise Damaged(f"the archive is damaged: {name}: {found}")
-        _forget_queues(settings, say)
+        _begin_to_replace(settings, services, say)
         for name, database in services.items():
             path = _path_of(database)
             for beside in ("-wal", "-shm"):
@@ -627,6 +646,20 @@ def _restore_sqlite(
     finally:
         for path in waiting.values():
             path.unlink(missing_ok=True)
+
+
+def _begin_to_replace(settings: Settings, services: Mapping[str, Database], say: Say) -> None:
+    """The archive is whole, and from here on what was there goes."""
+    marked = [database for database in services.values() if migrate.is_half_restored(database)]
+    for database in services.values():
+        migrate.mark_half_restored(database)
+    try:
+        _forget_queues(settings, say)
+    except Unsuitable:
+        for database in services.values():
+            if database not in marked:
+                migrate.mark_whole(database)
+        raise
 
 
 def _forget_queues(settings: Settings, say: Say) -> None:

@@ -256,6 +256,7 @@ def _queues(connection: Connection, names: Sequence[str]) -> Iterator[Finding]:
 def _database(ours: Context, definition: Definition) -> Iterator[Finding]:
     what, place = f"{ours.name} database", ours.database.url.render_as_string()
     try:
+        half_restored = migrate.is_half_restored(ours.database)
         standing = migrate.standing(ours.database, definition.migrations)
         with ours.database.reading() as connection:
             skew = ours.database.skew(connection)
@@ -263,7 +264,9 @@ def _database(ours: Context, definition: Definition) -> Iterator[Finding]:
         told = _cause(error)
         yield Finding(what, "bad", f"{told} ({place})", _database_mend(told))
         return
-    if standing == "empty":
+    if half_restored:
+        yield Finding(what, "bad", "a restore was cut off, and left it by half: no service starts", "run `answerline restore` again")
+    elif standing == "empty":
         yield Finding(what, "bad", f"it has no tables ({place})", f"answerline migrate {ours.name}")
     elif standing == "behind":
         yield Finding(what, "bad", "its tables are of an older Answerline: the service waits", f"answerline migrate {ours.name}")

@@ -18,9 +18,8 @@ from functools import lru_cache
 from itertools import pairwise
 from typing import Any, get_args
 
-import yaml
-
 from services.im.domain.ladder import Ladder, Step, Who
+from shared import yamldoc
 from shared.errors import Invalid
 
 MAX_BYTES = 16_384
@@ -32,18 +31,7 @@ Check = Callable[[Any], str]
 @lru_cache(256)
 def compile(text: str, name: str, version: int) -> Ladder:
     """The ladder that a document describes, worked out once: each claim and each step asks for it. Raises Invalid: `errors` is a list of {path, detail}."""
-    if len(text.encode()) > MAX_BYTES:
-        raise Invalid(f"A ladder has at most {MAX_BYTES} bytes.")
-    try:
-        document = yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 - both are the safe loader
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f" in line {mark.line + 1}" if mark else ""
-        raise Invalid(f"The document is neither YAML nor JSON{where}: {getattr(error, 'problem', error)}.") from error
-    except RecursionError as error:
-        raise Invalid("The document is nested too deeply.") from error
-    except (ArithmeticError, AttributeError, LookupError, ValueError) as error:  # of yaml's own: 2020-13-45, !!bool x, 5,000 digits
-        raise Invalid("The document holds a date or a number that cannot be read.") from error
+    document = yamldoc.load(text, MAX_BYTES, yes_no=True)
     problems: list[dict[str, str]] = []
     values = _fields(document, "", LADDER, problems)
     steps = values.pop("steps", None)

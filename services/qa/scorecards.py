@@ -19,11 +19,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from services.qa.domain import scorecard as domain
 from services.qa.domain.errors import Invalid as Refused
 from services.qa.domain.scorecard import ANSWERING, CLASSES, KINDS, Criterion, Scorecard, Section, When
+from shared import yamldoc
 from shared.errors import Invalid
 
 MAX_BYTES = 131_072
@@ -36,35 +35,9 @@ Problems = list[dict[str, str]]
 Check = Callable[[Any], str]
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML 1.1 takes yes and no for truth values; here they are answers. Anchors are not taken: a few lines of them hold more than any memory."""
-
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        event: Any = self.peek_event()  # type: ignore[no-untyped-call]
-        if isinstance(event, yaml.AliasEvent) or event.anchor is not None:
-            raise yaml.composer.ComposerError(None, None, "anchors (& and *) are not taken: write it out", event.start_mark)
-        return super().compose_node(parent, index)
-
-
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:bool"]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF"))
-
-
 def load(text: str) -> Any:
     """The document. Raises Invalid."""
-    if len(text.encode()) > MAX_BYTES:
-        raise Invalid(f"A scorecard has at most {MAX_BYTES} bytes.")
-    try:
-        return yaml.load(text, _Loader)  # noqa: S506 (a safe loader)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f" in line {mark.line + 1}" if mark else ""
-        raise Invalid(f"The document is neither YAML nor JSON{where}: {getattr(error, 'problem', error)}.") from error
-    except (RecursionError, ValueError) as error:
-        raise Invalid("The document cannot be read: it is nested too deeply, or holds a number or date that is none.") from error
+    return yamldoc.load(text, MAX_BYTES)
 
 
 def compile(text: str, name: str, version: int) -> Scorecard:

@@ -58,6 +58,7 @@ def to_desk(desk: Desk, event: Event, is_news: bool, last_agent: str | None) -> 
                     customer=event.data.get("customer") or "",
                     thread=event.data.get("thread") or "",
                     leg=leg["number"],
+                    trace=event.trace or "",
                 )
         case "gateway.contact_answered.v1":
             if is_here:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, tzinfo
 from functools import partial
@@ -28,7 +28,13 @@ from shared.ids import new_id
 
 log = structlog.get_logger()
 
-REMEMBER_SECONDS = 3600.0
+HELD_SECONDS = 60.0
+"""How long a contact that is over stays on the desk: commands about it are said again within seconds, if at all."""
+KNOWN_SECONDS = 3600.0
+"""How long the desk can say what became of it: whoever asks later than HELD_SECONDS has it read from the database. Also how long a matter
+in writing stays: its thread's next message goes to whoever owns it."""
+FORGET_SECONDS = 1.0
+SAVE_SECONDS = 60.0
 PARKED_SECONDS = 30.0
 """How long the place of a contact is kept whose dialplan no longer waits."""
 OUTCOMES = {"assigned": "talking", "ended": "completed", "abandoned": "abandoned", "closed": "closed", "released": "withdrawn"}
@@ -53,14 +59,12 @@ class LiveDesk:
         self._spans: dict[str, dict[str, Any]] = {}
         self._epoch = 0
         self._sequence = 0
-        self._forget_at = 0.0
+        self._forget_at = self._save_at = 0.0
         self._superseded = False
         self._turn_of: Work | None = None
         self._turn_began = 0.0
         self._decided: list[str] = []
         self._foreign: list[Event] = []
-        self._traces: dict[str, str] = {}
-        """Of contacts: what their offers and all that follows belong to. Lost with the process."""
         self.on_superseded: Callable[[], None] = lambda: None
         self.on_turn: Callable[[float, Sequence[str]], None] = lambda _seconds, _rules: None
 
@@ -84,9 +88,10 @@ class LiveDesk:
         self.shard.see_off(work, departures, self.next_sequence())
         self._hand_back(work)
         if now > self._forget_at:
-            self._forget_at = now + 60
-            self._desk.forget(now - REMEMBER_SECONDS)
-            self._traces = {id: trace for id, trace in self._traces.items() if id in self._desk.contacts}
+            self._forget_at = now + FORGET_SECONDS
+            self._desk.forget(now - HELD_SECONDS, now - KNOWN_SECONDS)
+        if now > self._save_at:
+            self._save_at = now + SAVE_SECONDS
             store.save_experience(
                 work.connection, {name: one.to_row() for name, one in self._desk.experience.items() if self._teaches(name)}
             )
@@ -151,15 +156,33 @@ class LiveDesk:
         """Events about contacts of this desk, `news` being the legs of which nothing newer is known."""
         customers = {event.data["customer"] for event in events if event.data.get("customer")}
         known = store.last_agents(work.connection, customers) if customers else {}
+        self._recall(work.connection, desk, {event.data["contact"] for event in events} - desk.contacts.keys())
         for event in events:
             if hearing.leaves_another_queue(desk, event):
                 desk.hang_up(event.data["contact"], clock.now(), "transfer")
                 self.write(work)
-            if event.trace:
-                self._traces[event.data["contact"]] = event.trace
+            if event.trace and (contact := desk.contacts.get(event.data["contact"])):
+                contact.trace = event.trace
             is_news = (event.data["contact"], event.data["leg"]["number"]) in news
             hearing.to_desk(desk, event, is_news, known.get(event.data.get("customer") or ""))
         self._foreign += [event for event in events if not hearing.is_ours(desk, event)]
+
+    def _recall(self, connection: Connection, desk: Desk, contacts: Collection[str]) -> None:
+        """What is over and forgotten is known again for this turn."""
+        for row, offers in store.over(connection, contacts, clock.now() - KNOWN_SECONDS, self.shard.number):
+            desk.recall(row, offers)
+
+    def recalling(self, command: Command, contact: str = "", offer: str = "") -> Command:
+        """The command, where it is about a contact, or an offer of one, that may be over and forgotten."""
+
+        def run(desk: Desk, now: float) -> Any:
+            assert self._turn_of is not None
+            if (contact and contact not in desk.contacts) or (offer and offer not in desk.offers):
+                connection = self._turn_of.connection
+                self._recall(connection, desk, {contact} if contact else store.contacts_offered(connection, offer))
+            return command(desk, now)
+
+        return run
 
     def heed_training(self, work: Work, desk: Desk, person: str, channels: Sequence[str]) -> None:
         """There is news of what somebody may serve: to be followed where their desk is. Who is no agent yet will be told when they become one."""
@@ -238,7 +261,7 @@ class LiveDesk:
         self._epoch = store.open_desk(connection, self.shard.number)
         self.rules = self._rules(connection, now)
         self._spans = interval_store.open_spans(connection)
-        queues, agents, contacts, offers = store.desk_rows(connection, REMEMBER_SECONDS, now, self.shard.number)
+        queues, agents, contacts, offers = store.desk_rows(connection, now - HELD_SECONDS, now - KNOWN_SECONDS, self.shard.number)
         desk = Desk.load(queues, agents, contacts, offers, now=now, policies=self.rules.policies, zone=self.zone, stopwatch=clock.monotonic)
         desk.opening, desk.after_business = self.rules.opening, self.rules.after_business
         desk.experience |= {name: Experience.from_row(row) for name, row in store.load_experience(connection).items()}
@@ -307,8 +330,8 @@ class LiveDesk:
             interval_store.of_states(self._spans, states),
         )
         for event in changes.events:
-            trace = self._traces.get(event.subject)
-            work.announce(Event(f"routing.{event.name}.v1", event.subject, event.data, event.data["at"], self.next_sequence(), trace=trace))
+            name, at, trace = f"routing.{event.name}.v1", event.data["at"], event.trace or None
+            work.announce(Event(name, event.subject, event.data, at, self.next_sequence(), trace=trace))
 
     def next_sequence(self) -> int:
         """Numbers that rise for every subject, over restarts too: microseconds, or one more than the last."""
@@ -398,15 +421,23 @@ class LiveDesk:
             desk.park_polled(clock.now(), PARKED_SECONDS)
             self.shard.tell_all(work, "ask_anew", {})
 
-    def look(self, question: Command) -> Any:
-        """Ask the desk something that changes nothing."""
-        with self._lock:
-            if self._desk is not None:
-                try:
-                    return question(self._desk, clock.now())
-                except domain.RoutingError as refused:
-                    return translated(refused)
-        return self.execute([question])[0]
+    def look(self, question: Command, contact: str = "") -> Any:
+        """Ask the desk something that changes nothing; about a contact, if it names one, that may be over and forgotten."""
+        if not (contact and self._is_forgotten(contact)):
+            with self._lock:
+                if self._desk is not None:
+                    try:
+                        return question(self._desk, clock.now())
+                    except domain.RoutingError as refused:
+                        return translated(refused)
+        return self.execute([self.recalling(question, contact)])[0]
+
+    def _is_forgotten(self, contact: str) -> bool:
+        desk = self._desk
+        if desk is None or contact in desk.contacts:
+            return False
+        with self.units.database.reading() as connection:
+            return bool(store.over(connection, {contact}, clock.now() - KNOWN_SECONDS, self.shard.number))
 
     def next_deadline(self) -> float | None:
         if self._desk is None or self.shard.has_news:

@@ -14,7 +14,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, fields, is_dataclass, replace
+from dataclasses import fields, is_dataclass, replace
 from functools import lru_cache
 from itertools import pairwise
 from typing import Any
@@ -27,7 +27,9 @@ from rule_engine import ast
 from services.routing.domain import policy as domain
 from services.routing.domain.entities import TOP_LEVEL
 from services.routing.domain.policy import FACTS, Facts, Policy, Segment
+from shared import yamldoc
 from shared.errors import Invalid
+from shared.yamldoc import MAX_PROBLEMS, Node, join
 
 log = structlog.get_logger()
 
@@ -43,7 +45,6 @@ MAX_TOKENS = 1000
 BREATH = 200
 """Parts of a document that are read in a millisecond or two."""
 MAX_SECONDS = 30 * 86_400
-MAX_PROBLEMS = 50
 
 MAX_READ_LATELY = 50
 _read_lately: dict[str, dict[str, Any]] = {}
@@ -276,24 +277,12 @@ def _type(expression: Any) -> str:
 # The document's form
 
 
-@dataclass(frozen=True)
-class Node:
-    """A part of the document: a mapping (with the lines of its keys), a list, or a plain value."""
-
-    line: int
-    value: Any
-    key_lines: dict[str, int] = field(default_factory=dict)
-
-
 class _Bad:
     """What is read of a part with a mistake in it."""
 
 
 BAD = _Bad()
 Read = Callable[["_Reading", Node, str], Any]
-INTEGER = re.compile(r"[-+]?(0|[1-9][0-9]*)")
-DECIMAL = re.compile(r"[-+]?[0-9]+\.[0-9]*([eE][-+][0-9]+)?")
-WORDS = {"true": True, "True": True, "false": False, "False": False, "null": None, "~": None, "": None}
 
 
 class _Reading:
@@ -316,91 +305,12 @@ class _Reading:
             self.breathe()
 
     def document(self, text: str) -> dict[str, Any]:
-        if len(text.encode(errors="replace")) > MAX_BYTES:
-            self.problem(1, "", f"is larger than {MAX_BYTES // 1024} KB")
-            return {}
-        root = self._tree(text)
+        root = yamldoc.read(text, MAX_BYTES, self.problem, max_depth=MAX_DEPTH, on_part=self.count)
         if root is None:
             return {}
         values = POLICY(self, root, "")
         _check_floor(self)
         return {} if values is BAD else dict(values)
-
-    # A tree of our own, made from the parser's events: tags, anchors and surprises like `no` = false never come to life.
-
-    def _tree(self, text: str) -> Node | None:
-        if text.lstrip().startswith("{"):
-            text = text.replace("\t", " ")  # JSON may be indented by tabs, and has none in its texts
-        try:
-            events = iter(yaml.parse(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)))
-            roots = [self._node(event, events, "", 1) for event in events if isinstance(event, yaml.NodeEvent)]
-        except yaml.MarkedYAMLError as error:
-            mark = error.problem_mark or error.context_mark
-            self.problem((mark.line if mark else 0) + 1, "", f"is no YAML: {error.problem or error.context}")
-            return None
-        except (yaml.YAMLError, UnicodeError):
-            self.problem(1, "", "contains characters that no text has")
-            return None
-        except _TooDeep:
-            return None
-        if len(roots) != 1:
-            self.problem(1, "", "is empty" if not roots else "is followed by another")
-            return None
-        return roots[0]
-
-    def _node(self, event: Any, events: Iterator[Any], path: str, depth: int) -> Node:
-        line = event.start_mark.line + 1
-        self.count()
-        if isinstance(event, yaml.AliasEvent) or event.anchor is not None:
-            self.problem(line, path, "uses an anchor (& or *): write it out")
-        elif event.tag is not None:
-            self.problem(line, path, "has a tag (!): write the plain value")
-        if depth > MAX_DEPTH or len(self.problems) > MAX_PROBLEMS:
-            self.problem(line, path, "is nested too deeply" if depth > MAX_DEPTH else "has too many mistakes to read on")
-            raise _TooDeep
-        if isinstance(event, yaml.MappingStartEvent):
-            return self._mapping(line, events, path, depth)
-        if isinstance(event, yaml.SequenceStartEvent):
-            items: list[Node] = []
-            while not isinstance(event := next(events), yaml.SequenceEndEvent):
-                items.append(self._node(event, events, f"{path}[{len(items)}]", depth + 1))
-            return Node(line, items)
-        if isinstance(event, yaml.ScalarEvent):
-            return Node(line, _scalar(event.value) if event.implicit[0] else event.value)
-        return Node(line, None)
-
-    def _mapping(self, line: int, events: Iterator[Any], path: str, depth: int) -> Node:
-        entries: dict[str, Node] = {}
-        key_lines: dict[str, int] = {}
-        while not isinstance(event := next(events), yaml.MappingEndEvent):
-            key_line = event.start_mark.line + 1
-            self._node(event, events, path, depth + 1)
-            key = event.value if isinstance(event, yaml.ScalarEvent) else ""
-            value = self._node(next(events), events, _join(path, key), depth + 1)
-            if not isinstance(event, yaml.ScalarEvent):
-                self.problem(key_line, path, "has a key that is no text")
-            elif key in entries:
-                self.problem(key_line, _join(path, key), f"is there already, on line {key_lines[key]}")
-            else:
-                entries[key], key_lines[key] = value, key_line
-        return Node(line, entries, key_lines)
-
-
-class _TooDeep(Exception):
-    """There is no use in reading on."""
-
-
-def _scalar(text: str) -> Any:
-    """YAML 1.2's plain values, so that the language `no` is no truth value and `12:30` no number."""
-    if text in WORDS:
-        return WORDS[text]
-    if INTEGER.fullmatch(text) and len(text) < 20:
-        return int(text)
-    return float(text) if DECIMAL.fullmatch(text) else text
-
-
-def _join(path: str, key: str) -> str:
-    return f"{path}.{key}" if path else key
 
 
 def _nearest(name: str, known: Iterable[str]) -> str:
@@ -463,7 +373,7 @@ def table(value: Read, *, least: int = 0) -> Read:
         for key in node.value:
             if text()(reading, Node(node.key_lines[key], key), f"{path}, the name {key[:40]!r},") not in (BAD, key):
                 reading.problem(node.key_lines[key], f"{path}, the name {key[:40]!r},", "must not begin or end with a space")
-        return _good({key: _read(reading, value, part, _join(path, key)) for key, part in node.value.items()})
+        return _good({key: _read(reading, value, part, join(path, key)) for key, part in node.value.items()})
 
     return read
 
@@ -503,9 +413,9 @@ def record(make: Callable[..., Any], required: tuple[str, ...] = (), /, **keys: 
         values = {}
         for key, part in node.value.items():
             if key in keys:
-                values[key] = _read(reading, keys[key], part, _join(path, key))
+                values[key] = _read(reading, keys[key], part, join(path, key))
             elif len(reading.problems) < MAX_PROBLEMS:
-                values[key] = reading.problem(node.key_lines[key], _join(path, key), f"is unknown{_nearest(key, keys)}")
+                values[key] = reading.problem(node.key_lines[key], join(path, key), f"is unknown{_nearest(key, keys)}")
         for key in required:
             if key not in values:
                 values[key] = reading.problem(node.line, path, f"lacks {key}")
@@ -661,7 +571,7 @@ def _plain(value: Any) -> Any:
 def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
     if isinstance(value, Mapping):
         for key, part in value.items():
-            yield from _leaves(part, _join(path, str(key)))
+            yield from _leaves(part, join(path, str(key)))
     elif isinstance(value, list):
         for part in value:
             label = part.get("name") or f"{part['after_seconds']:g}s"

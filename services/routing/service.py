@@ -82,9 +82,11 @@ class RoutingCore:
             raise Elsewhere(shard)
 
     def command(self, command: Command, **named: str) -> Any:
-        """Run a command on the desk; returns when it is durable. Raises what refused it, or Elsewhere: see `_require_ours`."""
+        """Run a command on the desk; returns when it is durable. Raises what refused it, or Elsewhere: see `_require_ours`. A contact or
+        offer that is named may be over and forgotten by the desk."""
+        offer = named.pop("offer", "")
         self._require_ours(**named)
-        return _or_raise(self.commands.submit(command))
+        return _or_raise(self.commands.submit(self.desk.recalling(command, named.get("contact", ""), offer)))
 
     def require_unclaimed(self, agent_id: str, names: Sequence[str]) -> None:
         """Raises Conflict when an agent of another shard is known by one of these names; those of ours the desk knows."""
@@ -96,7 +98,7 @@ class RoutingCore:
     def look(self, question: Command, **named: str) -> Any:
         """Ask the desk something. Raises what refused the question, or Elsewhere: see `_require_ours`."""
         self._require_ours(**named)
-        return _or_raise(self.desk.look(question))
+        return _or_raise(self.desk.look(question, named.get("contact", "")))
 
     def rule(self, change: Callable[..., Any], *arguments: Any) -> Any:
         """Change a rule, with the desk following it in the same transaction."""
@@ -311,7 +313,7 @@ class RoutingService:
 
     @rpc
     def accept_offer(self, offer_id: str, agent_id: str, session: str = "") -> dict[str, Any]:
-        return self.core.command(lambda desk, now: handlers.accept(desk, offer_id, agent_id, session, now), agent=agent_id)
+        return self.core.command(lambda desk, now: handlers.accept(desk, offer_id, agent_id, session, now), agent=agent_id, offer=offer_id)
 
     @rpc
     def reject_offer(self, offer_id: str, agent_id: str, reason: str = "", session: str = "", missed: bool = False) -> dict[str, Any]:
@@ -319,7 +321,7 @@ class RoutingService:
             desk.require_session(agent_id, session)
             return desk.reject(offer_id, agent_id, now, reason, missed=missed).to_row()
 
-        return self.core.command(reject, agent=agent_id)
+        return self.core.command(reject, agent=agent_id, offer=offer_id)
 
     @rpc
     def get_assignment(self, contact_id: str, language: str = "", polls: bool = False) -> dict[str, Any]:

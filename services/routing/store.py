@@ -16,6 +16,7 @@ from sqlalchemy import (
     MetaData,
     Table,
     Text,
+    and_,
     delete,
     false,
     or_,
@@ -131,6 +132,7 @@ contact = Table(
     Column("disposition", Document),
     Column("conference", Document, nullable=False),
     Column("suggested", Text, nullable=False),
+    Column("trace", Text, nullable=False, server_default=""),
     Column("shard", Integer, nullable=False, server_default="0"),
 )
 Index("contact_live", contact.c.id, postgresql_where=contact.c.ended_at.is_(None), sqlite_where=contact.c.ended_at.is_(None))
@@ -264,16 +266,31 @@ def open_desk(connection: Connection, shard: int) -> int:
     return int(epoch)
 
 
-def desk_rows(connection: Connection, remember_seconds: float, now: float, shard: int) -> tuple[list[Row], list[Row], list[Row], list[Row]]:
-    """All queues, and the shard's agents, contacts and offers: what `Desk.load` wants."""
+def desk_rows(connection: Connection, since: float, matters_since: float, shard: int) -> tuple[list[Row], list[Row], list[Row], list[Row]]:
+    """All queues, and the shard's agents, contacts (those that are over: since these moments) and offers: what `Desk.load` wants."""
     agents = fetch(connection, select(*AGENT_FIELDS).where(agent.c.shard == shard))
     at_work = {id for row in agents for id in row["work"]}
-    recent = or_(contact.c.ended_at.is_(None), contact.c.ended_at > now - remember_seconds)
+    matters = and_(contact.c.ended_at > matters_since, contact.c.thread != "")
+    recent = or_(contact.c.ended_at.is_(None), contact.c.ended_at > since, matters)
     held = contact.c.id.in_(at_work) if at_work else recent
     ours = contact.c.shard == shard, or_(recent, held)
     contacts = fetch(connection, select(*CONTACT_FIELDS).where(*ours))
     offers = fetch(connection, select(offer).where(offer.c.contact.in_(select(contact.c.id).where(*ours))))
     return fetch(connection, select(queue)), agents, contacts, offers
+
+
+def over(connection: Connection, contacts: Iterable[str], since: float, shard: int) -> list[tuple[Row, list[Row]]]:
+    """Those of these contacts that the shard had and that ended since then, each with its offers."""
+    ids = [id for id in contacts if is_id(id)]
+    ended = contact.c.id.in_(ids), contact.c.ended_at > since, contact.c.shard == shard
+    rows = fetch(connection, select(*CONTACT_FIELDS).where(*ended)) if ids else []
+    offers = fetch(connection, select(offer).where(offer.c.contact.in_([row["id"] for row in rows]))) if rows else []
+    return [(row, [one for one in offers if one["contact"] == row["id"]]) for row in rows]
+
+
+def contacts_offered(connection: Connection, offer_id: str) -> list[str]:
+    """The contact of an offer, if there is such an offer."""
+    return list(connection.execute(select(offer.c.contact).where(offer.c.id == offer_id)).scalars()) if is_id(offer_id) else []
 
 
 def still_ours(connection: Connection, shard: int, epoch: int) -> bool:

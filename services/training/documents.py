@@ -12,8 +12,6 @@ from itertools import pairwise
 from typing import Any
 from zoneinfo import available_timezones
 
-import yaml
-
 from services.training.domain import courses, ladder, sessions
 from services.training.domain.courses import Course, Curriculum, Practice
 from services.training.domain.errors import Refused
@@ -22,8 +20,10 @@ from services.training.domain.ladder import Ladder, Rung
 from services.training.domain.paths import Path
 from services.training.domain.programme import Term
 from services.training.domain.sessions import Policy, Resource
+from shared import yamldoc
 from shared.errors import Invalid
 
+MAX_BYTES = 1_048_576
 MOST = 500
 """Of anything in one list."""
 Problems = list[dict[str, str]]
@@ -31,36 +31,10 @@ Check = Callable[[Any], str]
 Document = Mapping[str, Any]
 
 
-class _Plain(yaml.SafeLoader):
-    """YAML whose dates and times of day stay text: 13:00 is no number, and 2026-12-24 goes on as it was written. Aliases are refused: some lines
-    of them would unfold to billions."""
-
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        if self.check_event(yaml.AliasEvent):
-            event: Any = self.peek_event()  # type: ignore[no-untyped-call]
-            raise yaml.composer.ComposerError(None, None, f"aliases (*{event.anchor}) are not taken: write it out", event.start_mark)
-        return super().compose_node(parent, index)
-
-
-_TAG = "tag:yaml.org,2002:"
-_Plain.yaml_implicit_resolvers = {
-    first: [(tag, form) for tag, form in of if tag not in (f"{_TAG}timestamp", f"{_TAG}int")]
-    for first, of in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-_Plain.add_implicit_resolver(f"{_TAG}int", re.compile(r"[-+]?(0|[1-9][0-9]*)\Z"), list("-+0123456789"))
-
-
 def parse(text: str) -> dict[str, Any]:
     """A document as people write it, in YAML or JSON. Raises Invalid."""
-    try:
-        document = yaml.load(text, _Plain)  # noqa: S506
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f" in line {mark.line + 1}" if mark else ""
-        raise Invalid(f"The document is neither YAML nor JSON{where}: {getattr(error, 'problem', error)}.") from error
-    except (RecursionError, ValueError) as error:
-        raise Invalid("The document cannot be read: it is nested too deeply, or a number in it is none.") from error
-    if not isinstance(document, dict) or not all(isinstance(name, str) for name in document):
+    document = yamldoc.load(text, MAX_BYTES, yes_no=True)
+    if not isinstance(document, dict):
         raise Invalid("The document must be an object of fields.", errors=[{"path": "", "detail": "must be an object of fields"}])
     return document
 

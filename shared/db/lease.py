@@ -23,6 +23,11 @@ PRESENT = text(
     "and database = (select oid from pg_database where datname = current_database())"
 )
 
+TAKEN = text(
+    "select count(*) from pg_locks where locktype = 'advisory' and granted and mode = 'ExclusiveLock' and classid = 0 "
+    "and objid = cast(:key as oid) and database = (select oid from pg_database where datname = current_database())"
+)
+
 FROZEN_SECONDS = 15.0
 """Longer than any step of a healthy holder, and than the pauses of one that is ten times too slow."""
 END_OF_FROZEN = text(
@@ -33,6 +38,12 @@ END_OF_FROZEN = text(
 )
 
 STILL_THERE = text("select 1")
+
+
+PERMANENT = "begin; set local idle_in_transaction_session_timeout = 0"
+"""Who stands still within a transaction is not taken for frozen, nor cut off."""
+RESTORE = "restore"
+"""What a restore holds of each service's database, and whoever starts looks for."""
 
 
 class Lease:
@@ -53,6 +64,24 @@ class Lease:
             with promptly():
                 return self._acquire_session()
 
+    def hold(self) -> bool:
+        """As `acquire`, and no other process can end it, however long we do something else: it is ours until it is released or we die."""
+        held = self.acquire()
+        if self._connection is not None:
+            self._connection.exec_driver_sql(PERMANENT)
+        return held
+
+    def is_taken(self) -> bool:
+        """Whether somebody holds it now. Raises when the database is out of reach."""
+        if self.database.sqlite:
+            return self._is_file_taken()
+        with self.database.reading() as connection:
+            return bool(connection.scalar(TAKEN, {"key": self._key}))
+
+    @property
+    def _key(self) -> int:
+        return zlib.crc32(f"answerline lease {self.name}".encode())
+
     def keep(self) -> None:
         """Show that the holder lives; nothing where we are not it. Raises when the database is out of reach."""
         with self._turn:
@@ -63,7 +92,7 @@ class Lease:
     def _acquire_session(self) -> bool:
         if self._connection is None:
             connection = self.database.engine.connect().execution_options(isolation_level="AUTOCOMMIT")
-            key = zlib.crc32(f"answerline lease {self.name}".encode())
+            key = self._key
             try:
                 if not connection.scalar(text("select pg_try_advisory_lock(:key)"), {"key": key}):
                     if connection.scalar(END_OF_FROZEN, {"key": key, "seconds": FROZEN_SECONDS}):
@@ -84,8 +113,7 @@ class Lease:
 
     def _acquire_file(self) -> bool:
         if self._file is None:
-            path = Path(self.database.url.database or "lease").with_suffix(f".{self.name.rpartition(':')[2]}.lock")
-            file = path.open("a")
+            file = self._path.open("a")
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -93,6 +121,20 @@ class Lease:
                 return False
             self._file = file
         return True
+
+    def _is_file_taken(self) -> bool:
+        if not self._path.exists():
+            return False
+        with self._path.open("a") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)  # those who look do not see one another
+            except BlockingIOError:
+                return True
+        return False
+
+    @property
+    def _path(self) -> Path:
+        return Path(self.database.url.database or "lease").with_suffix(f".{self.name.rpartition(':')[2]}.lock")
 
     def release(self) -> None:
         with self._turn:

@@ -17,6 +17,8 @@ log = structlog.get_logger()
 SCRIPTS = Path(__file__).parent / "alembic"
 LOCK = 4_117_001
 LOCK_TIMEOUT = "10s"
+HALF_RESTORED = "half_restored"
+"""A table, or a file beside the database: a restore is about to replace, or has replaced, what was there, and is not done."""
 
 
 def upgrade(database: Database, migrations: Path, revision: str = "head") -> None:
@@ -61,6 +63,34 @@ def standing(database: Database, migrations: Path) -> Literal["empty", "behind",
 def is_current(database: Database, migrations: Path) -> bool:
     """Whether the database is at our newest revision, or at one of a newer Answerline, whose migrations ours can work with."""
     return standing(database, migrations) in ("current", "newer")
+
+
+def is_half_restored(database: Database) -> bool:
+    """Whether a restore was cut off when it had begun to replace what was there: only running it again makes a whole of it."""
+    if database.sqlite:
+        return half_restored_mark(database).exists()
+    with database.reading() as connection:
+        return connection.scalar(text("select to_regclass(:name)"), {"name": HALF_RESTORED}) is not None
+
+
+def mark_half_restored(database: Database) -> None:
+    if database.sqlite:
+        half_restored_mark(database).touch()
+        return
+    with database.transaction() as connection:
+        connection.execute(text(f"create table if not exists {HALF_RESTORED} (at timestamptz not null default now())"))
+
+
+def mark_whole(database: Database) -> None:
+    if database.sqlite:
+        half_restored_mark(database).unlink(missing_ok=True)
+        return
+    with database.transaction() as connection:
+        connection.execute(text(f"drop table if exists {HALF_RESTORED}"))
+
+
+def half_restored_mark(database: Database) -> Path:
+    return Path(database.url.database or "").with_suffix(f".{HALF_RESTORED}")
 
 
 def _config(migrations: Path) -> Config:

@@ -18,7 +18,8 @@ from nameko.runners import ServiceRunner
 from shared import clock
 from shared.config import SettingError, Settings
 from shared.db import migrate
-from shared.db.engine import is_outage
+from shared.db.engine import Database, is_outage
+from shared.db.lease import RESTORE, Lease
 from shared.http.endpoint import Response
 from shared.http.wsgi import send
 from shared.observability import health
@@ -48,6 +49,8 @@ def migrate_all(settings: Settings, definitions: Sequence[Definition]) -> None:
     check_databases(settings, [definition.name for definition in definitions])
     for definition in definitions:
         database = context.build(definition.name, settings).database
+        if why := _patiently(partial(restore_under_way, database), definition.name):
+            raise SettingError(f"{definition.name}: {why}")
         _patiently(partial(migrate.upgrade, database, definition.migrations), definition.name)
         database.close()
 
@@ -135,15 +138,30 @@ def _patiently(step: Callable[[], Any], service: str, stopped: Event | None = No
 
 def _await_migration(ours: Context, definition: Definition, stopped: Event) -> bool:
     """Wait until somebody has brought the database to our revision; False when told to stop meanwhile."""
-    told = False
+    told = ""
+
+    def why_to_wait() -> str:
+        why = restore_under_way(ours.database)
+        return why or ("" if migrate.is_current(ours.database, definition.migrations) else "waiting for `answerline migrate`")
+
     while not stopped.ready():
-        if _patiently(partial(migrate.is_current, ours.database, definition.migrations), ours.name, stopped):
+        why = _patiently(why_to_wait, ours.name, stopped)
+        if why == "":
             return True
-        if not told:
-            log.info("waiting for `answerline migrate`", service=ours.name)
-            told = True
+        if why and why != told:
+            log.info(why, service=ours.name)
+            told = why
         time.sleep(WATCH_SECONDS)
     return False
+
+
+def restore_under_way(database: Database) -> str:
+    """Why nobody may work with the database now, or an empty text."""
+    if Lease(database, RESTORE).is_taken():
+        return "a restore is under way: wait until it is done"
+    if migrate.is_half_restored(database):
+        return "a restore was cut off, and left this by half: run `answerline restore` again"
+    return ""
 
 
 def _become_active(settings: Settings, ours: Context, stopped: Event) -> bool:

@@ -36,8 +36,6 @@ WARM_UP = 0.25
 MOST_GROWTH = 0.05
 """Share of its memory by which a process may grow between the first and the last of what is measured after the warm-up; beside a few MB."""
 LEAST_MB = 6.0
-REMEMBERED_MB = 0.01
-"""For each contact that routing has routed: it remembers them, with their offers, for an hour. Whether that is all shows in a run of two hours."""
 MOST_BACKLOG_SECONDS = 5.0
 
 
@@ -158,17 +156,17 @@ def soak(system: Chaos, options: argparse.Namespace) -> int:
     checks.wait_for_rest(system, (), 120)
     books = checks.balance(system)
     load.check_reports(system)
-    return verdict(kept, rate, achieved, books, len(floor.contacts), [pids[service] == system.pid(service) for service in SERVICES])
+    return verdict(kept, rate, achieved, books, [pids[service] == system.pid(service) for service in SERVICES])
 
 
-def verdict(kept: dict[str, list[float]], rate: float, achieved: float, books: checks.Books, routed: int, same: list[bool]) -> int:
+def verdict(kept: dict[str, list[float]], rate: float, achieved: float, books: checks.Books, same: list[bool]) -> int:
     wrong = []
     for name, samples in kept.items():
         start, end = grown(samples[int(len(samples) * WARM_UP) :])
         if name == "backlog":
             allowed = MOST_BACKLOG_SECONDS * rate
         else:
-            allowed = max(start * MOST_GROWTH, LEAST_MB) + (routed * REMEMBERED_MB if name == "routing" else 0.0)
+            allowed = max(start * MOST_GROWTH, LEAST_MB)
         told = f"{name}: from {start:.1f} to {end:.1f}" + (" events" if name == "backlog" else " MB")
         print(f"{told}, at most {allowed:.1f} more allowed")
         if end - start > allowed:

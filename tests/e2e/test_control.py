@@ -14,8 +14,8 @@ import pytest
 from services.gateway.bridges import controller_ami, controller_ari
 from services.gateway.bridges.asterisk_ami import Manager
 from services.gateway.bridges.asterisk_ari import Rest
-from services.gateway.bridges.controller import LEG, Gateway
-from services.gateway.bridges.kernel import Pauses
+from services.gateway.bridges.controller import LEG
+from services.gateway.bridges.kernel import Pauses, Where
 from tests.e2e.centre import LONG, Centre
 from tests.system import System, eventually
 from tests.unit.gateway.asterisk_peers import Exchange, RestExchange
@@ -26,7 +26,7 @@ _calls = itertools.count(1)
 
 
 @contextmanager
-def controlled(pbx: Pbx, gateway: Gateway) -> Iterator[None]:
+def controlled(pbx: Pbx, gateway: Where) -> Iterator[None]:
     controller: controller_ami.Controller | controller_ari.Controller
     if isinstance(pbx, Exchange):
         controller = controller_ami.Controller(Manager("127.0.0.1", pbx.port, "answerline", "s3cret"), gateway)
@@ -52,7 +52,7 @@ class Floor:
     def __init__(self, system: System, name: str, pbx: Pbx, **queue: object) -> None:
         self.centre, self.pbx = Centre(system, name, **queue), pbx
         host, port = system.address
-        self.gateway = Gateway(f"http://{host}:{port}", system.client("telephony").key or "", name, answer_seconds=LONG)
+        self.gateway = Where(f"http://{host}:{port}", system.client("telephony").key or "", name, timeout=LONG)
 
     def call(self) -> str:
         call = f"{int(time.time())}.{next(_calls)}"
@@ -236,7 +236,7 @@ def test_an_observed_queue_is_left_to_the_pbx(system: System, name: str, pbx: Pb
 
 
 def test_without_answerline_the_pbx_has_its_callers_back(name: str, pbx: Pbx) -> None:
-    with controlled(pbx, Gateway("http://127.0.0.1:9", "al_x", name)):
+    with controlled(pbx, Where("http://127.0.0.1:9", "al_x", name)):
         pbx.caller_holds("1.1", name)
         pbx.sent_back("1.1")
         assert not [one for one in pbx.requests if one.get("Variable", one.get("variable")) in ("ANSWERLINE_BEAT", "TIMEOUT(absolute)")]
@@ -381,5 +381,5 @@ def test_an_agents_channel_of_which_nobody_knows_is_hung_up(name: str, monkeypat
     monkeypatch.setattr("services.gateway.bridges.controller_ari.ORPHAN_SECONDS", 0.0)
     with RestExchange() as pbx:
         pbx.channel(f"{LEG}o9", "Up", "Stasis", f"{pbx.APPLICATION},agent,1.1", arguments="agent,1.1")
-        with controlled(pbx, Gateway("http://127.0.0.1:9", "al_x", name)):
+        with controlled(pbx, Where("http://127.0.0.1:9", "al_x", name)):
             pbx.let_go(f"{LEG}o9")

@@ -19,7 +19,7 @@ from urllib.parse import quote, urlencode
 import orjson
 import structlog
 
-from services.gateway.bridges.kernel import Answer, Client, Pauses
+from services.gateway.bridges.kernel import Answer, Client, Pauses, Where
 from shared import clock
 
 log = structlog.get_logger()
@@ -275,26 +275,10 @@ class Switch(Protocol):
     def leave(self, call: Call, how: str) -> None: ...
 
 
-@dataclass(frozen=True)
-class Gateway:
-    """Where Answerline is, and as whom it is asked."""
-
-    url: str
-    key: str = field(repr=False)
-    source: str
-    answer_seconds: float = ANSWER_SECONDS
-
-    def client(self, timeout: float = 0.0) -> Client:
-        return Client(self.url, self.key, timeout or self.answer_seconds)
-
-    def contact(self, call: str) -> str:
-        return f"/v1/contacts/{quote(f'{self.source}:{call}', safe='')}"
-
-
 class Control:
     """All calls that are held. Methods may be called from any thread; actions of one call are done in their order."""
 
-    def __init__(self, gateway: Gateway, switch: Switch) -> None:
+    def __init__(self, gateway: Where, switch: Switch) -> None:
         self.gateway, self.switch = gateway, switch
         self.calls: dict[str, Call] = {}
         self.lock = threading.RLock()

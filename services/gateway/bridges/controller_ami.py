@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import click
 import orjson
 import structlog
 
 from services.gateway.bridges.asterisk_ami import QUIET_SECONDS, Denied, Manager, Session, in_sessions, logging_in
-from services.gateway.bridges.controller import CAUSES, LEG, Call, Control, Found, Gateway, Why
+from services.gateway.bridges.controller import ANSWER_SECONDS, CAUSES, LEG, Call, Control, Found, Why
 from services.gateway.bridges.kernel import Pauses, Where, reaching, until_stopped
 
 log = structlog.get_logger()
@@ -107,7 +108,7 @@ class ManagerSwitch:
 class Controller:
     """From the manager's messages to the calls."""
 
-    def __init__(self, manager: Manager, gateway: Gateway, ring_seconds: float = 20.0, quiet_seconds: float = QUIET_SECONDS) -> None:
+    def __init__(self, manager: Manager, gateway: Where, ring_seconds: float = 20.0, quiet_seconds: float = QUIET_SECONDS) -> None:
         self.manager, self.quiet_seconds = manager, quiet_seconds
         self.switch = ManagerSwitch(ring_seconds)
         self.control = Control(gateway, self.switch)
@@ -213,6 +214,6 @@ def _number(message: Mapping[str, str]) -> str:
 def control(where: Where, manager: Manager, ring: float) -> None:
     """Ring agents and connect callers who wait in the dialplan, over Asterisk's manager interface."""
     try:
-        Controller(manager, Gateway(where.to, where.key, where.source), ring).run(until_stopped(), Pauses())
+        Controller(manager, replace(where, timeout=ANSWER_SECONDS), ring).run(until_stopped(), Pauses())
     except ValueError as error:
         raise click.ClickException(str(error)) from error

@@ -15,6 +15,7 @@ import json
 import queue
 import threading
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 from urllib.parse import quote, urlencode
 from zlib import crc32
@@ -23,7 +24,7 @@ import click
 import structlog
 
 from services.gateway.bridges.asterisk_ari import Rest
-from services.gateway.bridges.controller import CAUSES, LEG, Call, Control, Found, Gateway, Why
+from services.gateway.bridges.controller import ANSWER_SECONDS, CAUSES, LEG, Call, Control, Found, Why
 from services.gateway.bridges.kernel import Pauses, Where, reaching, secret_of, until_stopped
 from services.gateway.bridges.websocket import Closed, Refused, WebSocket
 from shared import clock
@@ -305,7 +306,7 @@ class Controller:
     def __init__(
         self,
         rest: Rest,
-        gateway: Gateway,
+        gateway: Where,
         ring_seconds: float = 20.0,
         music: str = "default",
         self_service: str = "",
@@ -502,7 +503,7 @@ def control(where: Where, url: str, user: str, app: str, ring: float, music: str
     """Ring agents and connect callers who wait in a Stasis application, over Asterisk's REST interface."""
     rest = Rest(url, user, secret_of("ANSWERLINE_ARI_SECRET"), app, everything=False)
     try:
-        controller = Controller(rest, Gateway(where.to, where.key, where.source), ring, music, self_service)
+        controller = Controller(rest, replace(where, timeout=ANSWER_SECONDS), ring, music, self_service)
         controller.control.gateway.client().close()
     except ValueError as error:
         raise click.ClickException(str(error)) from error

@@ -20,7 +20,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 
 import click
 import structlog
@@ -449,12 +449,19 @@ def post_to(base_url: str, key: str, path: str, spool_folder: Path, **options: A
 
 @dataclass(frozen=True)
 class Where:
-    """Where a bridge posts, and under which name (`--to`, `--key`, `--source`, `--spool`)."""
+    """Where a bridge posts and asks, and under which name (`--to`, `--key`, `--source`, `--spool`)."""
 
     to: str
-    key: str
+    key: str = field(repr=False)
     source: str
-    spool: Path
+    spool: Path = Path()
+    timeout: float = TIMEOUT_SECONDS
+
+    def client(self, timeout: float = 0.0) -> Client:
+        return Client(self.to, self.key, timeout or self.timeout)
+
+    def contact(self, call: str) -> str:
+        return f"/v1/contacts/{quote(f'{self.source}:{call}', safe='')}"
 
     def poster(self, path: str, **options: Any) -> Poster:
         return post_to(self.to, self.key, f"{path}?{urlencode({'source': self.source})}", self.spool, **options)

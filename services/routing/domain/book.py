@@ -6,6 +6,7 @@ A pool is a group of agents and queues that work together; each has an engine of
 from __future__ import annotations
 
 import heapq
+import math
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -27,6 +28,7 @@ Kind = Literal["offer", "parked", "retry", "moment", "callback", "hours", "reser
 Outcome = Literal["completed", "abandoned", "transferred", "overflowed", "callback", "closed"]
 
 REPRICE_SECONDS = 10.0
+LEAST_DEADLINES = 10_000
 SLICE_SECONDS = 0.01
 """How long in one turn contacts are looked at anew; the others keep their segment and line until then."""
 
@@ -37,6 +39,7 @@ class Event(NamedTuple):
     name: str
     subject: str
     data: dict[str, Any]
+    trace: str = ""
 
 
 @dataclass
@@ -117,6 +120,7 @@ class Book:
         self._promised: defaultdict[str, dict[str, None]] = defaultdict(dict)  # customer or number -> contacts that await a callback
         self._deadlines: list[Deadline] = []  # a heap; entries that lost their meaning are dropped when they surface
         self._finished: deque[str] = deque()  # contacts, first finished first
+        self._settled: deque[str] = deque()  # of those the matters in writing, once all others would be forgotten
         self._changed: dict[tuple[str, str], Queue | Agent | Contact | Offer] = {}
         self._changes = Changes()
         self._astray: dict[tuple[str, str], None] = {}  # (table, id) of what may belong to another shard
@@ -176,20 +180,58 @@ class Book:
         """Nobody writes them down: a simulation."""
         self._changes, self._changed = Changes(), {}
 
-    def forget(self, before: float) -> None:
-        """Drop contacts that finished before then, with their offers; the database keeps them."""
+    def forget(self, before: float, matters_before: float = math.inf) -> None:
+        """Drop contacts that finished before then (matters in writing: before `matters_before` too), with all that is known of them; the
+        database keeps them, see `recall`."""
         kept = []
-        wrapping_up = {contact_id for agent in self.agents.values() for contact_id in agent.work}
-        while self._finished and (self.contacts[self._finished[0]].ended_at or 0) < before:
-            contact = self.contacts[self._finished.popleft()]
+        wrapping_up: set[str] | None = None
+        for contact in self._finished_before(self._finished, before):
+            if wrapping_up is None:
+                wrapping_up = {contact_id for agent in self.agents.values() for contact_id in agent.work}
             if contact.id in wrapping_up:
                 kept.append(contact.id)
-                continue
-            for offer_id in self._offers_of.pop(contact.id, []):
-                del self.offers[offer_id]
-            del self.contacts[contact.id]
-            self._begin_anew(contact.id)
+            elif contact.matter is not None:
+                self._settled.append(contact.id)
+            else:
+                self._drop(contact)
         self._finished.extendleft(reversed(kept))
+        for contact in self._finished_before(self._settled, min(before, matters_before)):
+            self._drop(contact)
+        self._clear_deadlines()
+
+    def _finished_before(self, among: deque[str], before: float) -> Iterable[Contact]:
+        while among and (self.contacts[among[0]].ended_at or 0) < before:
+            yield self.contacts[among.popleft()]
+
+    def _revive(self, contact: Contact) -> None:
+        """One that was over goes on."""
+        for over in (self._finished, self._settled):
+            if contact.id in over:
+                over.remove(contact.id)
+        self._begin_anew(contact)
+
+    def recall(self, contact: Mapping[str, Any], offers: Iterable[Mapping[str, Any]]) -> None:
+        """Rows of a contact that is over and was forgotten: somebody asks about it again."""
+        known = Contact.from_row(contact)
+        if known.id not in self.contacts:
+            self.contacts[known.id] = known
+            self._finished.appendleft(known.id)
+            for row in offers:
+                self._watch_offer(Offer.from_row(row))
+
+    def _drop(self, contact: Contact) -> None:
+        for offer_id in self._offers_of.pop(contact.id, []):
+            del self.offers[offer_id]
+        del self.contacts[contact.id]
+        self._begin_anew(contact)
+        if self._threads.get(contact.thread) == contact.id:
+            del self._threads[contact.thread]
+
+    def _clear_deadlines(self) -> None:
+        """Those that lost their meaning long before they are due would never surface."""
+        if len(self._deadlines) > LEAST_DEADLINES + 2 * (len(self.contacts) + len(self.agents)):
+            self._deadlines = [one for one in set(self._deadlines) if self._still_means_something(one)]
+            heapq.heapify(self._deadlines)
 
     # Time
 
@@ -301,10 +343,15 @@ class Book:
                 contact.estimate, self._foretold[contact.id] = estimate.seconds, estimate
         self._mark("contacts", contact.id, contact)
 
-    def _begin_anew(self, contact_id: str) -> None:
+    def _begin_anew(self, contact: Contact) -> None:
         """Nothing that followed from the leg that is over holds for the next."""
         for known in (self._needs, self._segments, self._foretold):
-            known.pop(contact_id, None)
+            known.pop(contact.id, None)
+        for agent in (contact.reserved_for or "", str(contact.facts.get("last_agent") or "")):
+            if agent in self._named:
+                self._named[agent].pop(contact.id, None)
+                if not self._named[agent]:
+                    del self._named[agent]
 
     def _learn_wait(self, contact: Contact, waited: float, *, abandoned: bool) -> None:
         if contact.kind == "callback":
@@ -351,7 +398,7 @@ class Book:
             "direction": contact.direction,
             "at": now,
         }
-        self._changes.events.append(Event(name, contact.id, data | more))
+        self._changes.events.append(Event(name, contact.id, data | more, contact.trace))
 
     def _tell_agent(self, name: str, agent: Agent, now: float, **more: Any) -> None:
         self._changes.events.append(Event(name, agent.id, {"agent": agent.id, "at": now, **more}))

@@ -73,6 +73,7 @@ class Desk(Moves):
         direction: Direction = "inbound",
         thread: str = "",
         leg: int = 1,
+        trace: str = "",
     ) -> Contact:
         """A contact joins a queue. Said again, it changes nothing; once it is over there, it may join the next (a higher `leg`)."""
         self.now = max(self.now, now)
@@ -102,10 +103,10 @@ class Desk(Moves):
             caller=caller,
             direction=direction,
             thread=thread,
+            trace=trace,
         )
-        if comes_again:
-            self._finished.remove(contact_id)
-            self._begin_anew(contact_id)
+        if known is not None:
+            self._revive(known)
         self.contacts[contact.id] = contact
         opening = self._opening_for(target, now)
         if not opening.open:
@@ -310,9 +311,9 @@ class Desk(Moves):
         for contact_id in arrived:
             if contact_id in self._to_review:
                 self._arrived.append(contact_id)
-                continue
-            self._foretell(self.contacts[contact_id])
-            self._suggest_channel(self.contacts[contact_id], now)
+            elif contact := self.contacts.get(contact_id):
+                self._foretell(contact)
+                self._suggest_channel(contact, now)
         self._spent, self._left = 0.0, 0
         return made
 

@@ -233,6 +233,7 @@ class Contact(Record):
     disposition: dict[str, Any] | None = None
     conference: list[dict[str, Any]] = field(default_factory=list)
     suggested: str = ""  # the channel that was suggested
+    trace: str = ""  # of what was told of it last: what its offers and all that follows belong to
 
     @property
     def is_finished(self) -> bool:

@@ -329,8 +329,8 @@ class Journeys(Agents):
         contact.queue, contact.leg, contact.arrived_at = queue, max(contact.leg, contact.told_leg * OWN_LEGS) + 1, now
         contact.place_at = now - waited
         contact.state, contact.agent, contact.offer = "waiting", None, None
+        self._begin_anew(contact)
         contact.reserved_for, contact.reserved_until, contact.passed = None, 0.0, {}
-        self._begin_anew(contact.id)
         contact.parked_at = contact.parked_until = contact.answered_at = contact.pended_at = None
         contact.estimate = None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Literal, NamedTuple
@@ -47,8 +48,8 @@ class Moves(Journeys):
         if self.holds(contact.id) and not self.contacts[contact.id].is_finished:
             return
         self.shadows.discard(contact.id)
-        if contact.id in self._finished:
-            self._finished.remove(contact.id)
+        if known := self.contacts.get(contact.id):
+            self._revive(known)
         self.contacts[contact.id] = contact
         self._watch_contact(contact)
         if contact.state == "waiting" and contact.estimate is None:
@@ -83,8 +84,8 @@ class Moves(Journeys):
                 self._seat(agent)
         self._look_again(lambda contact: not self.is_ours(self.queues[contact.queue].pool))
 
-    def forget(self, before: float) -> None:
-        super().forget(before)
+    def forget(self, before: float, matters_before: float = math.inf) -> None:
+        super().forget(before, matters_before)
         if self.shadows:
             at_work = {contact for agent in self.agents.values() for contact in agent.work}
             for contact in self.shadows - at_work:
@@ -104,7 +105,7 @@ class Moves(Journeys):
     def _take_off(self, contact: Contact) -> None:
         for offer in self._offers_of.pop(contact.id, []):
             self.offers.pop(offer, None)
-        self._begin_anew(contact.id)
+        self._begin_anew(contact)
         self._to_review.pop(contact.id, None)
         for name in contact.goes_by:
             if awaiting := self._promised.get(name):

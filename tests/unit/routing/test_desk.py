@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from services.routing.domain import book
 from services.routing.domain.desk import Changes, Desk, Event
 from services.routing.domain.entities import Agent, Contact, Offer, Queue, Row
 from services.routing.domain.errors import Conflict, Invalid, NotFound
@@ -600,6 +602,21 @@ class TestChanges:
         assert centre.desk.contacts == centre.desk.offers == {}
 
 
+def test_deadlines_that_lost_their_meaning_do_not_pile_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(book, "LEAST_DEADLINES", 10)
+    centre = Centre()
+    for number in range(100):
+        centre.arrive(f"c{number}")
+        centre.desk.contacts[f"c{number}"].reserved_until = math.inf
+        centre.desk._remind(1e12, "reserved", f"c{number}")
+    centre.desk.forget(0)
+    assert len(centre.desk._deadlines) >= 100, "all of these wait"
+    for number in range(1, 100):
+        centre.do("hang_up", f"c{number}")
+    centre.at(10).desk.forget(5000)
+    assert {one.id for one in centre.desk._deadlines} == {"c0"}
+
+
 BLENDED = {"channels": ["voice", "chat", "e-mail"], "capacity": {"chat": 33, "e-mail": 34}}
 TOKYO, UTC = ["Asia/Tokyo"], ["UTC"]  # the day begins at 09:16 in one, at 00:16 in the other
 VIP = Segment("vip", weight=10, matches=lambda facts: facts.get("tier") == "vip")
@@ -1152,6 +1169,20 @@ class TestAMatterInWriting:
         centre.do("pend", "m1")
         centre.arrive("m2", "mail", thread=thread)
         assert centre.offered("m2").agent == "anna"
+
+    def test_so_it_does_when_the_matter_was_settled_lately_and_others_are_forgotten(self) -> None:
+        centre = self.centre()
+        thread = centre.desk.contacts["m1"].thread
+        centre.do("hang_up", "m1")
+        centre.desk.forget(2000, 1000)
+        centre.desk.forget(2000, 1000)
+        centre.arrive("m2", "mail", thread=thread)
+        assert centre.offered("m2").agent == "anna"
+        centre.desk.forget(2000, 2000)
+        assert set(centre.desk.contacts) == {"m2"}
+        centre.do("hang_up", "m2")
+        centre.desk.forget(2000, 2000)
+        assert (centre.desk.contacts, centre.desk._threads) == ({}, {})
 
     def test_the_reply_target_runs_from_the_first_message_and_counts_opening_time(self) -> None:
         centre = self.centre()

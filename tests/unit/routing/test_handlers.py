@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,7 +13,9 @@ from services.routing import handlers, interval_store, policies, reports, rulebo
 from services.routing.domain.desk import Desk
 from services.routing.domain.needs import Need
 from services.routing.handlers import FRESH_SECONDS, PARKED_SECONDS
-from services.routing.live import Command, LiveDesk
+from services.routing.live import HELD_SECONDS, KNOWN_SECONDS, Command, LiveDesk
+from services.routing.service import RoutingCore
+from services.routing.sharding import Shard
 from shared.bus.envelope import Event
 from shared.bus.outbox import UnitOfWork
 from shared.db.engine import LeaseLostError
@@ -892,3 +896,114 @@ def test_a_score_is_known_after_a_restart_and_of_who_becomes_an_agent_later(hous
     house.do(lambda desk, _now: house.desk.put_agent(desk, "new", {"channels": ["voice"]}))
     prefer_scores(house)
     assert (scores_of(house, "ann"), scores_of(house, "new")) == ({"world-class": 0.5}, {"world-class": 0.7})
+
+
+# ---- what is over leaves the memory, and is known for a while
+
+
+def after(house: House, seconds: float) -> None:
+    house.at.forward(seconds)
+    house.do(lambda _desk, _now: None)
+
+
+def known_things(desk: Desk) -> str:
+    """All that the desk has in its hands, its engines included."""
+    return repr([vars(desk), *(vars(part) for engine in desk.engines.values() for part in (engine, engine.floor, engine.floor.lines))])
+
+
+@pytest.mark.parametrize("ends", ["completed", "abandoned"])
+def test_nothing_is_left_in_memory_of_a_contact_that_is_over(house: House, ends: str) -> None:
+    """What is kept of each contact for an hour would be gigabytes in a large centre."""
+    contact = new_id()
+    house.hear(house.event("contact_arrived", contact, more={"customer": "k1", "facts": {"last_agent": "who has left"}}))
+    if ends == "completed":
+        offer = house.offer()
+        assert offer
+        house.do(lambda desk, now: desk.accept(offer["id"], "ann", now))
+    house.do(lambda desk, now: desk.hang_up(contact, now))
+    desk = house.do(lambda desk, _now: desk)
+    assert contact in known_things(desk)
+    after(house, HELD_SECONDS + 600)
+    assert house.do(lambda desk, _now: desk) is desk
+    assert contact not in known_things(desk)
+
+
+def test_who_asks_what_became_of_it_is_told_and_it_is_forgotten_again(house: House) -> None:
+    contact = served(house)
+    after(house, HELD_SECONDS + 1)
+
+    def ask() -> Any:
+        return house.desk.look(lambda desk, now: handlers.assignment(desk, contact, now), contact)
+
+    assert (ask()["state"], ask()["agent"]) == ("ended", "ann")
+    after(house, 5)
+    assert house.state(contact) == "unknown"
+    house.desk = LiveDesk(house.units)
+    assert (ask()["state"], house.state(contact)) == ("ended", "unknown")
+    after(house, KNOWN_SECONDS)
+    assert isinstance(ask(), NotFound)
+    other_shard = LiveDesk(house.units, shard=Shard(house.units, 1, 2))
+    assert isinstance(other_shard.look(lambda desk, now: handlers.assignment(desk, contact, now), contact), NotFound)
+
+
+def test_a_command_about_it_said_again_is_answered_as_before(house: House) -> None:
+    contact = new_id()
+    house.hear(house.event("contact_arrived", contact))
+    offer = (house.offer() or {})["id"]
+    core = object.__new__(RoutingCore)
+    core.desk, core.shard = house.desk, house.desk.shard
+    core.commands = type("AtOnce", (), {"submit": staticmethod(house.do)})()
+
+    def accept() -> Any:
+        return core.command(lambda desk, now: handlers.accept(desk, offer, "ann", "", now), agent="ann", offer=offer)["state"]
+
+    def end() -> Any:
+        return core.command(lambda desk, now: handlers.shown(desk.hang_up(contact, now)), contact=contact)["state"]
+
+    assert (accept(), end()) == ("accepted", "ended")
+    told = house.told()
+    after(house, HELD_SECONDS + 1)
+    assert (accept(), house.state(contact)) == ("accepted", "ended")
+    after(house, 5)
+    assert (house.state(contact), end()) == ("unknown", "ended")
+    with pytest.raises(Conflict, match="is ended"):
+        core.command(lambda desk, now: desk.promise_callback(contact, now, "+815012345678", ("Asia/Tokyo",)), contact=contact)
+    for nobody in (new_id(), "no id at all"):
+        with pytest.raises(NotFound):
+            core.command(lambda desk, now, nobody=nobody: desk.hang_up(nobody, now), contact=nobody)
+        with pytest.raises(NotFound):
+            core.command(lambda desk, now, nobody=nobody: desk.reject(nobody, "ann", now), agent="ann", offer=nobody)
+    assert house.told() == told
+
+
+def test_a_late_event_about_it_corrects_nothing_that_the_desk_has_told(house: House) -> None:
+    contact = served(house)
+    (leg,) = house.rows(store.leg)
+    after(house, HELD_SECONDS + 1)
+    house.hear(house.event("contact_ended", contact, 9, outcome="completed", ended_by="agent", agent="Somebody"))
+    assert [(row.agent, row.sequence) for row in house.rows(store.leg)] == [("Ann", leg.sequence)]
+
+
+def test_in_a_further_queue_it_is_a_contact_as_any_other(house: House) -> None:
+    contact = served(house)
+    after(house, HELD_SECONDS + 1)
+    house.hear(house.event("contact_arrived", contact, 9, number=2, queue="sales"))
+    assert (house.state(contact), (house.offer() or {})["contact"]) == ("offered", contact)
+    after(house, 1)
+    assert house.state(contact) == "offered"
+
+
+def test_its_trace_outlives_the_process(house: House) -> None:
+    contact, traces = new_id(), [f"00-{digit * 32}-{digit * 16}-01" for digit in "ab"]
+    house.hear(replace(house.event("contact_arrived", contact), trace=traces[0]))
+    house.desk = LiveDesk(house.units)
+    offer = house.offer()
+    assert offer
+    house.do(lambda desk, now: desk.accept(offer["id"], "ann", now))
+    house.hear(replace(house.event("contact_ended", contact, 2, outcome="completed"), trace=traces[1]))
+    told = [
+        (row.type.split(".")[1], json.loads(row.body)["traceparent"] if isinstance(row.body, str) else row.body["traceparent"])
+        for row in house.announced()
+    ]
+    assert told == [("contact_queued", traces[0]), ("offer_made", traces[0]), ("offer_accepted", traces[0]),
+                    ("contact_assigned", traces[0]), ("contact_completed", traces[1])]  # fmt: skip

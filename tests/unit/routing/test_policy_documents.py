@@ -188,7 +188,7 @@ relax:
                 "announce: {every_seconds: 1, self_service: {en: Hello}}",
                 "line 1: announce.every_seconds must be at least 5",
             ),
-            ("target: [", "line 2: the document is no YAML: did not find expected node content"),
+            ("target: [", "line 2: the document is neither YAML nor JSON: did not find expected node content"),
             ("", "line 1: the document is empty"),
             ("bound_seconds: 1\n---\nbound_seconds: 2", "line 1: the document is followed by another"),
         ],

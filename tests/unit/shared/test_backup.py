@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import io
+import itertools
+import os
 import re
+import sys
 import tarfile
 import time
 from collections.abc import Callable
@@ -14,15 +17,16 @@ from typing import Any
 
 import orjson
 import pytest
-from sqlalchemy import inspect, text
+from sqlalchemy import Connection, inspect, text
 
 import services.im
 import services.routing
 from shared import backup as archives
-from shared.config import Settings
-from shared.db import engine, migrate
+from shared.config import SettingError, Settings
+from shared.db import engine, lease, migrate
 from shared.db.engine import Database
 from shared.db.lease import Lease
+from shared.runtime.runner import migrate_all, restore_under_way
 from tests.unit.conftest import MakeUrl
 
 IM = [services.im.definition]
@@ -213,11 +217,110 @@ def end_transactions(of: Database) -> None:
 def test_a_running_service_is_not_restored_under_its_feet(place: Place) -> None:
     archive = place.backup()
     with closing(place.open()) as database:
-        lease = Lease(database, "im:active")
-        assert lease.acquire()
+        running = Lease(database, "im:active")
+        assert running.acquire()
         with pytest.raises(archives.Unsuitable, match="im is running: stop all services first"):
             place.restore(archive)
-        lease.release()
+        running.release()
+
+
+def test_nobody_begins_to_work_while_a_restore_takes_its_time(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long it stands still, its leases are its own: whoever is started meanwhile waits, and says for what."""
+    before, archive = place.content(), place.backup()
+    monkeypatch.setattr(lease, "FROZEN_SECONDS", 0.0)
+    seen: list[Any] = []
+
+    def look() -> None:
+        with closing(place.open()) as database:
+            seen.append((Lease(database, "im:active").acquire(), Lease(database, "im:active").acquire(), restore_under_way(database)))
+            with pytest.raises(archives.Unsuitable, match="another restore is under way"):
+                place.restore(archive)
+
+    slow = Slow(archive, look)
+    archives.restore(place.settings, IM, slow, slow.begin)
+    assert seen == [(False, False, "a restore is under way: wait until it is done")]
+    assert place.content() == before
+    with closing(place.open()) as database:
+        assert restore_under_way(database) == ""
+
+
+@pytest.mark.parametrize("step", ["_forget_queues", "_bring_keys", "mark_whole"])
+def test_one_that_was_killed_is_noticed_and_mended_by_another(place: Place, step: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = Place(replace(place.settings, secret_key=""))
+    own.settings.data.mkdir(exist_ok=True)
+    key = own.settings.data / "secret.key"
+    key.write_text(SEALING)
+    before, out = own.content(), io.BytesIO()
+    archives.backup(own.settings, IM, out, lambda _: None, with_keys=True)
+    own.run("update outbox set subject = 'later'", "delete from set_aside")
+    key.unlink()
+    with monkeypatch.context() as patch:
+        patch.setattr(migrate if step == "mark_whole" else archives, step, lambda *_: os._exit(9))
+        killed(lambda: own.restore(out.getvalue()))
+    with closing(own.open()) as database:
+        assert restore_under_way(database) == "a restore was cut off, and left this by half: run `answerline restore` again"
+        with pytest.raises(SettingError, match="run `answerline restore` again"):
+            migrate_all(own.settings, IM)
+    with pytest.raises(archives.Unsuitable, match="restored by half"):
+        own.backup()
+    own.restore(out.getvalue())
+    assert (own.content(), key.read_text()) == (before, SEALING)
+    with closing(own.open()) as database:
+        assert restore_under_way(database) == ""
+
+
+def test_one_that_was_killed_between_two_databases_is_too(
+    place: Place, make_place: Callable[..., Place], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = replace(IM[0], name="other")
+    settings = replace(place.settings, database_url=place.settings.database_url.replace("from", "{service}"))
+    two, out, names = [*IM, other], io.BytesIO(), ("im", "other")
+    for name in names:
+        make_place(name)
+    centre = {name: Place(replace(settings, database_url=settings.database_of(name))) for name in names}
+    for one in centre.values():
+        one.run("insert into tally (bucket, events) values ('applied', 7)")
+    before = {name: one.content() for name, one in centre.items()}
+    archives.backup(settings, two, out, lambda _: None)
+    for one in centre.values():
+        one.run("update tally set events = 9")
+    with monkeypatch.context() as patch:
+        kill_at_second(patch, Connection, "commit") if "postgresql" in settings.database_url else kill_at_second(patch, Path, "replace")
+        killed(lambda: archives.restore(settings, two, io.BytesIO(out.getvalue()), lambda _: None))
+    found = [name for name, one in centre.items() if one.content().items() >= before[name].items()]  # beside them is the mark
+    assert found == ["im"], "one is as it was, the other is not yet"
+    for one in centre.values():
+        with closing(one.open()) as database:
+            assert "run `answerline restore` again" in restore_under_way(database)
+    archives.restore(settings, two, io.BytesIO(out.getvalue()), lambda _: None)
+    assert {name: one.content() for name, one in centre.items()} == before
+
+
+def kill_at_second(patch: pytest.MonkeyPatch, kind: type, name: str) -> None:
+    """The process dies at the second of these calls that restore itself makes."""
+    original, calls = getattr(kind, name), itertools.count(1)
+
+    def call(self: Any, *args: Any) -> Any:
+        if inspect_stack(2).endswith("backup.py") and next(calls) == 2:
+            os._exit(9)
+        return original(self, *args)
+
+    patch.setattr(kind, name, call)
+
+
+def inspect_stack(depth: int) -> str:
+    return sys._getframe(depth).f_code.co_filename
+
+
+def killed(run: Callable[[], Any]) -> None:
+    """In a process that comes to a sudden end."""
+    child = os.fork()
+    if not child:
+        try:
+            run()
+        finally:
+            os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
 
 
 def test_secrets_sealed_with_a_key_that_is_not_here_are_noticed(place: Place) -> None:
