@@ -3,8 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
-revision = "routing_0010"
-down_revision = "routing_0009"
+revision = "routing_0011"
+down_revision = "routing_0010"
 
 
 def upgrade() -> None:
