@@ -202,11 +202,10 @@ def _said(connection: Connection, column: Any, asked: Mapping[str, Any]) -> dict
         count(and_(heard, table.c.resolved.is_(True))), count(and_(answered, ~sent)),
         func.sum(case((and_(answered, ~sent), csat))), count(late),
     ).where(table.c.contact_at >= asked["from"], table.c.contact_at < asked["to"])  # fmt: skip
-    query = _readable(query, asked)
     if column.table is store.contact:
         query = query.join(store.contact, store.contact.c.id == table.c.contact)
     found = {}
-    for row in connection.execute(_narrowed(query, table, asked).group_by(column)):
+    for row in connection.execute(_narrowed(_readable(query, asked), table, asked).group_by(column)):
         name, asked_of, answers, rated, total, squares, satisfied, told_resolved, resolved, unasked, unasked_total, too_late = row
         found[name] = {
             "asked": asked_of, "answered": answers, "late": too_late, "response_rate": _interval(intervals.wilson(answers, asked_of)),
