@@ -9,6 +9,7 @@ and so is `no`, unless `yes_no` asks for YAML 1.1's truth values.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -75,6 +76,28 @@ def load(text: str, max_bytes: int, *, max_depth: int = MAX_DEPTH, yes_no: bool 
 
     root = _read(text, max_bytes, _Reading(refuse, YES_NO if yes_no else WORDS, max_depth, keys_are_names=True))
     return None if root is None else _plain(root)
+
+
+def as_stored_before(text: str, *, yes_no: bool = False) -> str:
+    """For migrations: a document that was stored when YAML 1.1 was taken whole (anchors, tags, `.5`, keys said twice), as JSON of what it meant
+    then; the text itself where `load` takes it so."""
+    meant = yaml.load(text, yaml.SafeLoader if yes_no else _Words)  # noqa: S506 - both are safe loaders
+    try:
+        if load(text, len(text.encode()), yes_no=yes_no) == meant:
+            return text
+    except Invalid:
+        pass
+    return json.dumps(meant, ensure_ascii=False, default=str)
+
+
+class _Words(yaml.SafeLoader):
+    """YAML 1.1 whose yes and no are words."""
+
+
+_Words.yaml_implicit_resolvers = {
+    first: [(tag, form) for tag, form in of if tag != "tag:yaml.org,2002:bool" or first in "tTfF"]
+    for first, of in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
 
 
 def _plain(node: Node) -> Any:

@@ -216,7 +216,7 @@ def _card(connection: Connection, name: str, version: int | None) -> Scorecard:
     row = connection.execute(query).mappings().first()
     if row is None:
         raise NotFound(f"there is no scorecard {name}" + (f" of version {version}" if version is not None else ""))
-    return scorecards.compile(row["document"], row["name"], row["version"])
+    return scorecards.compile(row["document"], row["name"], row["version"], accepted=True)
 
 
 def _marks(names: Sequence[str], of: Any) -> Select[Any]:

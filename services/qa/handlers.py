@@ -139,7 +139,7 @@ def list_scorecards(connection: Connection, after: str, limit: int) -> Row:
 
 
 def _shown_card(row: Row) -> Row:
-    card = scorecards.compile(row["document"], row["name"], row["version"])
+    card = scorecards.compile(row["document"], row["name"], row["version"], accepted=True)
     sections = [
         {
             "id": section.id,
@@ -161,7 +161,7 @@ def _shown_criterion(one: carding.Criterion) -> Row:
 
 def card_of(connection: Connection, name: str, version: int | None = None) -> Scorecard:
     row = _required(store.newest(connection, store.scorecard, name, version), "scorecard", name)
-    return scorecards.compile(row["document"], name, row["version"])
+    return scorecards.compile(row["document"], name, row["version"], accepted=True)
 
 
 def list_proposals(connection: Connection, name: str) -> Row:

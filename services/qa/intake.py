@@ -100,17 +100,31 @@ def _word(event: Event) -> Word:
     return event.sequence + 1 if event.type == "gateway.contact_corrected.v1" else 0
 
 
-def _tell(row: Row, leg: int, word: Word, **figures: Any) -> None:
-    """Figures of a contact are those of its last leg, by the rightest word on it. A leg in which nobody talked has none of talking; a wait that
-    nobody tells is the one before."""
-    known = row["told_by"] or {}
+def _tell(row: Row, leg: int, word: Word, *, void: bool = False, **figures: Any) -> None:
+    """Figures of a contact are those of its last leg that was one, each by the rightest word on it. A leg in which nobody talked has none of
+    talking; a wait that nobody tells is the one before. `void`: there was no such leg."""
+    known = {**(row["told_by"] or {})}
     for name, value in figures.items():
-        by = [leg, word if value is not None else -1]
-        if by >= known.get(name, [0, 0]) and not (value is None and name == "waited_seconds"):
-            if value != row[name] and row["ended_at"] is not None and row["agent"]:  # what was checked before is checked anew
-                row["check_at"] = row["check_at"] or clock.now()
-            row[name], known = value, {**known, name: by}
+        legs = _told_before(row, name)
+        now = [word] if void else [word if value is not None else -1, value]
+        if now[0] < legs.get(str(leg), [-1])[0]:
+            continue
+        known[name] = legs = {**legs, str(leg): now}
+        told = [one[1] for _, one in sorted(legs.items(), key=lambda item: int(item[0])) if one[1:]]
+        value = next((one for one in reversed(told) if one is not None or name != "waited_seconds"), None)
+        if value != row[name] and row["ended_at"] is not None and row["agent"]:  # what was checked before is checked anew
+            row["check_at"] = row["check_at"] or clock.now()
+        row[name] = value
     row["told_by"] = known
+
+
+def _told_before(row: Row, name: str) -> dict[str, list[Any]]:
+    """By leg: the rightest word on it and what it told. Of a contact that was stored before words were kept, its last leg as routing told it."""
+    if row["told_by"] is None:
+        leg = 1 if name == "arrived_at" else max(1, row["transfers"] + (not row["transferred"]))
+        return {str(leg): [1 if row[name] is not None else -1, row[name]]} if row["outcome"] is not None else {}
+    found: dict[str, list[Any]] | list[int] = row["told_by"].get(name, {})
+    return found if isinstance(found, dict) else {str(found[0]): [found[1], row[name]]}  # for a time only that leg's word was kept
 
 
 def _handovers(connection: Connection, events: Sequence[Event], rows: Mapping[str, Row]) -> None:
@@ -164,6 +178,8 @@ def _from_routing(row: Row, event: Event) -> bool:
         return True
     if row["outcome"] == "void" or event.sequence <= row["routing_sequence"]:
         return False
+    ended_by = ENDED_BY.get(data.get("ended_by") or "", data.get("ended_by"))
+    _tell(row, data["leg"], 1, waited_seconds=data.get("waited_seconds"), talk_seconds=data.get("talk_seconds"), ended_by=ended_by)
     row |= {name: data.get(name) or row[name] for name in ("queue", "channel", "customer", "direction")}
     row |= {
         "routing_sequence": event.sequence,
@@ -173,8 +189,6 @@ def _from_routing(row: Row, event: Event) -> bool:
         "transferred": event.type == "routing.contact_transferred.v1",
         "check_at": clock.now() + CHECK_AFTER_SECONDS if data.get("agent") else None,
     }
-    ended_by = ENDED_BY.get(data.get("ended_by") or "", data.get("ended_by"))
-    _tell(row, data["leg"], 1, waited_seconds=data.get("waited_seconds"), talk_seconds=data.get("talk_seconds"), ended_by=ended_by)
     if row["arrived_at"] is None:
         row["arrived_at"] = data["at"] - (data.get("talk_seconds") or 0.0) - (data.get("waited_seconds") or 0.0)
     return True
@@ -183,10 +197,10 @@ def _from_routing(row: Row, event: Event) -> bool:
 def _from_gateway(row: Row, event: Event) -> None:
     data, leg = event.data, event.data["leg"]
     if row["outcome"] != "void":
-        _note_holds(row, holds.of_leg(row, leg, event.sequence))
-    if leg["outcome"] != "void":
-        by = ENDED_BY.get(leg.get("ended_by") or "", leg.get("ended_by"))  # a PBX calls the wait in its queue the hold time
-        _tell(row, leg["number"], _word(event), waited_seconds=leg.get("hold_seconds"), talk_seconds=leg.get("talk_seconds"), ended_by=by)
+        _note_holds(row, holds.of_leg(row, leg, event.sequence, event.type == "gateway.contact_corrected.v1"))
+    by = ENDED_BY.get(leg.get("ended_by") or "", leg.get("ended_by"))  # a PBX calls the wait in its queue the hold time
+    figures = {"waited_seconds": leg.get("hold_seconds"), "talk_seconds": leg.get("talk_seconds"), "ended_by": by}
+    _tell(row, leg["number"], _word(event), void=leg["outcome"] == "void", **figures)
     if leg["number"] == 1 and leg.get("arrived_at") is not None:
         _tell(row, 1, event.sequence, arrived_at=leg["arrived_at"])
     if event.sequence <= row["gateway_sequence"]:

@@ -56,10 +56,11 @@ def quality(connection: Connection, asked: Mapping[str, Any]) -> Row:
 def _sums(table: Table) -> list[Any]:
     """Of each group: what the weighted mean of `sampling.weighted_mean` and its variance are made of, so that no row travels."""
     y, p = table.c.score, table.c.probability
-    drawn = and_(table.c.method == "stratified", y.is_not(None), p.is_not(None))
+    by_chance = and_(table.c.method == "stratified", p.is_not(None))
+    drawn = and_(by_chance, y.is_not(None))
     picked = and_(table.c.method != "stratified", y.is_not(None))
     terms = {
-        "weight": 1 / p, "weights_squared": 1 / p / p, "y_weight": y / p, "left": 1 - p, "left_w": (1 - p) / p, "left_yw": (1 - p) * y / p, "left_ww": (1 - p) / p / p,
+        "weight": 1 / p, "y_weight": y / p, "left": 1 - p, "left_w": (1 - p) / p, "left_yw": (1 - p) * y / p, "left_ww": (1 - p) / p / p,
         "left_yww": (1 - p) * y / p / p, "left_yyww": (1 - p) * y * y / p / p, "total": y, "squares": y * y,
     }  # fmt: skip
     return [
@@ -71,7 +72,10 @@ def _sums(table: Table) -> list[Any]:
         func.avg(case((picked, y))).label("picked_mean"),
         *(func.sum(case((drawn, term))).label(name) for name, term in terms.items()),
         *(func.sum(cast(table.c[f"fails_{kind}"], Integer)).label(f"fails_{kind}") for kind in CLASSES),
-        *(func.sum(case((drawn, cast(table.c[f"fails_{kind}"], Integer) / p))).label(f"drawn_fails_{kind}") for kind in CLASSES),
+        func.count(case((by_chance, 1))).label("by_chance"),
+        func.sum(case((by_chance, 1 / p))).label("all_weights"),
+        func.sum(case((by_chance, 1 / p / p))).label("weights_squared"),
+        *(func.sum(case((by_chance, cast(table.c[f"fails_{kind}"], Integer) / p))).label(f"drawn_fails_{kind}") for kind in CLASSES),
     ]
 
 
@@ -106,11 +110,11 @@ def _scores(sums: Mapping[Any, Any], within: float) -> Row:
 
 
 def _accuracy(sums: Mapping[Any, Any], kind: str) -> Interval:
-    """Of contacts that chance chose, as the mean; where there are none, of those picked."""
-    n, count = sums["drawn"], sums["evaluations"]
+    """Of contacts that chance chose, as the mean, also where nothing gave a score; where there are none, of those picked."""
+    n, count = sums["by_chance"], sums["evaluations"]
     if not n:
         return intervals.wilson(count - sums[f"fails_{kind}"], count)
-    return _weighted_share(sums["weight"] - sums[f"drawn_fails_{kind}"], sums["weight"], sums["weights_squared"], n)
+    return _weighted_share(sums["all_weights"] - sums[f"drawn_fails_{kind}"], sums["all_weights"], sums["weights_squared"], n)
 
 
 def _weighted_share(good: float, weight: float, squares: float, count: int) -> Interval:

@@ -80,8 +80,8 @@ contact = Table(
 """One row a contact: `agent`, `queue` and `ended_by` of its last leg. `matter`: by which a repeat is known. `amount`: sold; for figures, so a
 float. `resolved`: the agent's word. `next_at`: the arrival of the customer's next contact about the same matter; `is_repeat`: it is itself such a
 one. `told_holds`: what `holds` and `hold_seconds` are made of (domain.holds). `check_at`: when the automatic checks are due; null: they are not.
-`routing_sequence`, `gateway_sequence`: of the newest word of each (routing counts in microseconds). `told_by`: which leg, and which word on it
-(`intake.Word`), told the figures of the last leg."""
+`routing_sequence`, `gateway_sequence`: of the newest word of each (routing counts in microseconds). `told_by`: of each
+figure what each leg's rightest word (`intake.Word`) told, so that the last leg's counts; null: stored before that was kept."""
 Index("contact_ended", contact.c.ended_at)
 Index("contact_check", contact.c.check_at, postgresql_where=contact.c.check_at.is_not(None), sqlite_where=contact.c.check_at.is_not(None))
 Index("contact_of_customer", contact.c.customer, contact.c.matter, contact.c.arrived_at)

@@ -154,19 +154,22 @@ def get_sample(connection: Connection, id: str, viewer: Viewer) -> Row:
 
 
 def to_do(connection: Connection, evaluator: str, after: str, limit: int, viewer: Viewer) -> Row:
-    """Contacts that were chosen for somebody and that they have not begun to evaluate; risk's reasons are left out, so that nothing sways them."""
+    """Contacts that were chosen for somebody and that they have not begun to evaluate; risk's reasons are left out, so that nothing sways them. A page has
+    so many contacts, each with all scorecards that it was drawn for."""
     table = store.sampled
-    query = select(table, store.sample.c.plan).join(store.sample, store.sample.c.id == table.c.sample)
-    query = query.where(table.c.evaluator == evaluator, table.c.evaluation.is_(None)).order_by(table.c.contact, table.c.sample).limit(limit)
+    wanted = [table.c.evaluator == evaluator, table.c.evaluation.is_(None)]
     if after and is_id(after):
-        query = query.where(table.c.contact > after)
+        wanted.append(table.c.contact > after)
     if viewer.queues is not None:
-        query = query.where(table.c.queue.in_(viewer.queues))
+        wanted.append(table.c.queue.in_(viewer.queues))
+    contacts = list(connection.scalars(select(table.c.contact).where(*wanted).distinct().order_by(table.c.contact).limit(limit)))
+    query = select(table, store.sample.c.plan).join(store.sample, store.sample.c.id == table.c.sample)
+    query = query.where(*wanted, table.c.contact.in_(contacts)).order_by(table.c.contact, table.c.sample)
     rows = [store.plain(row) for row in connection.execute(query).mappings()]
     names = ("sample", "contact", "agent", "queue", "channel")
     once = {(row["contact"], row["plan"]["scorecard"]): row for row in reversed(rows)}  # two samples may have drawn it
     items = [{**{name: row[name] for name in names}, "scorecard": row["plan"]["scorecard"]} for row in reversed(once.values())]
-    return {"items": items, "next": rows[-1]["contact"] if len(rows) == limit else None}
+    return {"items": items, "next": contacts[-1] if len(contacts) == limit else None}
 
 
 # ---- automatic checks
@@ -198,9 +201,9 @@ def _save_rules(connection: Connection, name: str, document: str, by: str) -> Ro
     return row
 
 
-def read_rules(text: str) -> tuple[dict[str, Any], Rules]:
+def read_rules(text: str, *, accepted: bool = False) -> tuple[dict[str, Any], Rules]:
     """A set of rules as written: `library`, names of ready rules or ['*'] for all; `rules`, one's own; `queues` and `channels` that they are
-    for. Raises Invalid."""
+    for. Raises Invalid. `accepted`: as in `scorecards.compile`."""
     document = scorecards.load(text)
     known = {"library": list, "rules": list, "queues": list, "channels": list}
     if not isinstance(document, dict) or not document or not (document.keys() <= known.keys()):
@@ -213,7 +216,7 @@ def read_rules(text: str) -> tuple[dict[str, Any], Rules]:
         raise errors.Invalid(f"no ready rule is called {', '.join(unknown)}", ready=sorted(ready))
     chosen = list(ready.values()) if "*" in wanted else [ready[name] for name in wanted]
     with refusals():
-        return document, checks.compile_rules([*chosen, *document.get("rules", [])])
+        return document, checks.compile_rules([*chosen, *document.get("rules", [])], accepted=accepted)
 
 
 def get_rules(connection: Connection, name: str) -> Row:
@@ -229,7 +232,7 @@ def list_rules(connection: Connection) -> Row:
 
 
 def _shown_rules(row: Row) -> Row:
-    document, _ = read_rules(row["document"])
+    document, _ = read_rules(row["document"], accepted=True)
     return {
         **shown(row),
         "queues": document.get("queues", []),
@@ -250,7 +253,7 @@ class Checker:
             key = row["name"], row["version"]
             if key not in self._compiled:
                 self._compiled = {known: value for known, value in self._compiled.items() if known[0] != row["name"]}
-                self._compiled[key] = read_rules(row["document"])
+                self._compiled[key] = read_rules(row["document"], accepted=True)
             found.append((row, *self._compiled[key]))
         return found
 

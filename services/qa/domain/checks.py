@@ -538,13 +538,15 @@ CHECKS: Mapping[str, Callable[[Mapping[str, Any], str], Check]] = {
 # ---- reading rules
 
 
-def compile_rules(documents: Sequence[Mapping[str, Any]]) -> Rules:
-    """Rules as they are written. Raises Invalid with the place and what to mend."""
+def compile_rules(documents: Sequence[Mapping[str, Any]], *, accepted: bool = False) -> Rules:
+    """Rules as they are written. Raises Invalid with the place and what to mend. `accepted`: they are in force, and their words are not judged again."""
     if len(documents) > MAX_RULES:
         raise Invalid(f"at most {MAX_RULES} rules")
     rules: dict[str, Rule] = {}
     for number, document in enumerate(documents):
         rule = _rule(document, f"rules[{number}]")
+        if not accepted and hurries(rule.name, *rule.title.values()):
+            raise Invalid(f"rules[{number}] ({rule.name}): {NO_TARGET}")
         if rule.name in rules:
             raise Invalid(f"rules[{number}].name: there is a rule {rule.name} already")
         rules[rule.name] = rule
@@ -565,8 +567,6 @@ def _rule(document: Any, at: str) -> Rule:
     title = told["title"]
     if not title or not all(isinstance(text, str) and text for text in title.values()):
         raise Invalid(f"{at}.title: words by language, as in {{en: Greets the customer}}")
-    if hurries(name, *title.values()):
-        raise Invalid(f"{at}: {NO_TARGET}")
     if told.get("critical") not in (None, *CLASSES):
         raise Invalid(f"{at}.critical is one of {', '.join(CLASSES)}")
     weight, risk = float(told.get("weight", 1)), float(told.get("risk", 0.5))

@@ -15,15 +15,15 @@ Figures = dict[str, Any]
 NAMES = ("holds", "hold_seconds")
 
 
-def of_leg(contact: Row, leg: Row, sequence: int) -> Figures:
+def of_leg(contact: Row, leg: Row, sequence: int, corrects: bool) -> Figures:
     """What telephony tells of a leg takes the place of what it told of it before; `sequence`: its newest word has the highest. A leg that never
-    was had no holds."""
+    was had no holds, and a correction that knows of none is kept too: what it corrects may come behind it."""
     told = _told(contact)
     legs = dict(told.get("legs") or {})
     number = str(leg["number"])
     newest, *known = legs.get(number, (0, None, None))
     figures = [None, None] if leg["outcome"] == "void" else [leg.get("holds"), leg.get("on_hold_seconds")]
-    if sequence <= newest or figures == known == [None, None]:
+    if sequence <= newest or (figures == known == [None, None] and not corrects):
         return _figures(told)
     return _figures({**told, "legs": {**legs, number: [sequence, *figures]}})
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
+from itertools import islice, pairwise, permutations
 from typing import Any
 
 from hypothesis import HealthCheck, given, settings
@@ -188,6 +188,42 @@ def test_the_newest_right_word_holds_in_whatever_order_and_batches_it_comes(
     assert [row[name] for name in told] == ["anna", "completed", 21.0, 51.0, "customer", 999.0, 1, "support", "k5", 8]
     (passed_on,) = handlers.get_contact(house.units, id, LEAD)["handovers"]
     assert [passed_on[name] for name in ("leg", "agent", "target", "talk_seconds")] == [1, "bert", "sales", 32.0]
+
+
+def test_a_last_leg_that_never_was_takes_its_figures_back_in_whatever_order(house: House) -> None:
+    void: list[tuple[str, int, dict[str, Any]]] = [
+        ("gateway.contact_corrected.v1", 7, {"number": 2, "outcome": "void", "holds": 2, "hold_seconds": 12.0, "talk_seconds": 60.0}),
+        ("gateway.contact_corrected.v1", 8, STORY[6][2]),
+    ]
+    early: list[tuple[str, int, dict[str, Any]]] = [
+        (type, sequence, leg | {"holds": 1, "on_hold_seconds": 9.0}) for type, sequence, leg in (STORY[0], STORY[2])
+    ]
+    for order in islice(permutations([*early, STORY[3], *void]), 0, None, 7):
+        id = new_id()
+        for type, sequence, leg in order:
+            if type.startswith("routing."):
+                house.route(type.split(".")[1].removeprefix("contact_"), id, sequence, **leg)
+            else:
+                house.gate(type.split(".")[1].removeprefix("contact_"), id, sequence, leg=leg)
+        row = house.contact(id)
+        assert [row[name] for name in ("waited_seconds", "talk_seconds", "ended_by", "arrived_at")] == [3.0, 32.0, None, 999.0]
+        assert held(house, id) == (None, None), "the correction of the first leg knows of no holds after all"
+
+
+def test_a_contact_stored_before_words_were_kept_has_its_last_legs_figures_by_routing(house: House) -> None:
+    id = new_id()
+    house.route("transferred", id, 3, agent="bert", talk_seconds=30.0, waited_seconds=4.0)
+    house.route("completed", id, 4, leg=2, agent="anna", talk_seconds=60.0, waited_seconds=12.0, ended_by="agent")
+    for stored in (None, {"waited_seconds": [2, 1], "talk_seconds": [2, 1], "ended_by": [2, 1]}):
+        with house.units() as work:
+            store.change(work.connection, store.contact, id, told_by=stored)
+        house.gate("transferred", id, 5, leg={"outcome": "transferred", "hold_seconds": 5.0, "talk_seconds": 31.0})
+        house.gate("ended", id, 6, leg={"number": 2, "hold_seconds": 13.0, "talk_seconds": None})
+        house.gate("corrected", id, 7, leg={"outcome": "transferred", "hold_seconds": 6.0, "talk_seconds": 33.0})
+        row = house.contact(id)
+        assert [row[name] for name in ("waited_seconds", "talk_seconds", "ended_by")] == [12.0, 60.0, "agent"]
+    house.gate("corrected", id, 8, leg={"number": 2, "hold_seconds": 14.0, "talk_seconds": 58.0})
+    assert (house.contact(id)["waited_seconds"], house.contact(id)["talk_seconds"]) == (14.0, 58.0)
 
 
 def test_what_comes_late_or_again_changes_nothing(house: House) -> None:

@@ -96,6 +96,17 @@ def test_shares_and_criteria_are_of_contacts_that_chance_chose_and_by_their_chan
     assert (accuracy["value"], accuracy["count"]) == (pytest.approx(0.6), 3)
 
 
+def test_accuracy_by_chances_needs_no_score(house: House) -> None:
+    drawn = [house.done(solved=solved, clear=5) for solved in ("yes", "no")]
+    with house.units() as work:
+        for one, probability in zip(drawn, (0.5, 0.25), strict=True):
+            told = {"method": "stratified", "probability": probability, "score": None}  # as by a card of critical criteria without weight
+            store.change(work.connection, store.evaluation, one["id"], **told)
+    (anna,) = house.look(reports.quality, {**ALL, "by": "agent", "within": 0.05})["groups"]
+    accuracy = anna["internal"][0]["class_accuracy"]["customer"]
+    assert (accuracy["value"], accuracy["count"]) == (pytest.approx(2 / 6, abs=1e-4), 2)
+
+
 def test_satisfaction_of_a_few_does_not_end_beyond_the_scale(house: House) -> None:
     handlers.put_survey_rule(house.units, "default", {"enabled": True, "delay_seconds": 0.0})
     contacts = [house.call(customer=f"k{number}") for number in range(2)]

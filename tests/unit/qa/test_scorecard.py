@@ -7,11 +7,13 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sqlalchemy import func
 
-from services.qa import scorecards
+from services.qa import handlers, scorecards, store, studies
 from services.qa.domain.errors import Invalid as Refused
 from services.qa.domain.scorecard import Scorecard, asked, judge, read_marks, reweighted
 from shared.errors import Invalid
+from tests.unit.qa.house import House
 
 CARD = """
 kind: internal
@@ -201,3 +203,22 @@ def test_time_that_is_the_customers_may_be_judged(words: str) -> None:
 def test_a_few_lines_do_not_fill_the_memory(document: str) -> None:
     with pytest.raises(Invalid, match="anchors"):
         scorecards.load(document)
+
+
+def test_a_scorecard_in_force_stays_readable_when_more_words_are_known_for_handle_time(house: House) -> None:
+    words = "Hangs up within 60 seconds"
+    rules = "rules:\n  - {name: polite, title: {en: Says goodbye}, check: {says: {say: [goodbye]}}}\n"
+    studies.put_rules(house.units, "stored", rules, "lea")
+    id = house.evaluate(house.call())["id"]
+    with house.units() as work:  # as accepted by an Answerline that did not know these words
+        for table, known in ((store.scorecard, "Clear"), (store.ruleset, "Says goodbye")):
+            document = func.replace(table.c.document, known, words)
+            work.connection.execute(table.update().values(document=document))
+    assert house.submit(id)["state"] == "submitted"
+    house.at.forward(3600)
+    assert studies.check_due(house.units, studies.Checker(), lambda work, *told: work(*told)) == 1
+    assert words in str(house.look(handlers.get_scorecard, "small"))
+    with pytest.raises(Invalid, match="never a target"):
+        handlers.put_scorecard(house.units, "new", house.look(handlers.get_scorecard, "small")["document"], "lea")
+    with pytest.raises(Invalid, match="never a target"):
+        studies.put_rules(house.units, "new", rules.replace("Says goodbye", words), "lea")

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+from importlib import import_module
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sqlalchemy import MetaData, Table, select
 
 from shared import yamldoc
+from shared.db import migrate
+from shared.db.engine import Database
 from shared.errors import Invalid
+from tests.unit.conftest import MakeUrl
 
 
 def load(text: str, **more: Any) -> Any:
@@ -98,3 +104,31 @@ def plain(value: Any) -> bool:
     if isinstance(value, dict):
         return all(isinstance(key, str) and plain(one) for key, one in value.items())
     return all(map(plain, value)) if isinstance(value, list) else value is None or type(value) in (str, int, float, bool)
+
+
+@pytest.mark.parametrize(
+    ("service", "table", "written", "meant"),
+    [
+        ("im", "ladder_version", "steps: &all [{after: 0, who: experts, same_site: no}]\nclaim_seconds: 0x1E", {"steps": [{"after": 0, "who": "experts", "same_site": False}], "claim_seconds": 30}),
+        ("qa", "scorecard", "# ours\nkind: internal\nkind: customer\nweight: .5\nanswers: [yes, true]", {"kind": "customer", "weight": 0.5, "answers": ["yes", True]}),
+        ("qa", "ruleset", "library: !!seq ['*']\n", {"library": ["*"]}),
+    ],
+)  # fmt: skip
+def test_what_was_stored_before_means_the_same_after_the_upgrade(
+    service: str, table: str, written: str, meant: Any, make_url: MakeUrl
+) -> None:
+    definition = import_module(f"services.{service}").definition
+    row = {"name": "ours", "kind": "internal", "criteria": "[]", "note": "", "created_at": 1.0, "created_by": "lea"}
+    fine = "# with a comment\na: [1, two]\n"
+    with closing(Database(make_url("stored"))) as database:
+        migrate.upgrade(database, definition.migrations, {"im": "im_0002", "qa": "qa_0004"}[service])
+        with database.transaction() as connection:
+            stored = Table(table, MetaData(), autoload_with=connection)
+            for version, text in ((1, written), (2, fine)):
+                values = {name: value for name, value in row.items() if name in stored.c}
+                connection.execute(stored.insert().values(**values, version=version, document=text))
+        migrate.upgrade(database, definition.migrations)
+        with database.reading() as connection:
+            first, second = connection.scalars(select(stored.c.document).order_by(stored.c.version))
+    assert load(first, yes_no=service == "im") == meant
+    assert second == fine, "what is read as it was stays as it was written"
