@@ -23,7 +23,7 @@ MAX_DEPTH = 12
 MAX_PROBLEMS = 50
 ANCHOR = "uses an anchor (& or *): write it out"
 INTEGER = re.compile(r"[-+]?(0|[1-9][0-9]*)", re.ASCII)
-DECIMAL = re.compile(r"[-+]?[0-9]+\.[0-9]*([eE][-+][0-9]+)?", re.ASCII)
+DECIMAL = re.compile(r"[-+]?((\.[0-9]+|[0-9]+\.[0-9]*)([eE][-+]?[0-9]+)?|[0-9]+[eE][-+]?[0-9]+)", re.ASCII)
 LONGEST_INTEGER = 19
 WORDS: dict[str, bool | None] = {
     **dict.fromkeys(("true", "True", "TRUE"), True),

@@ -357,6 +357,13 @@ def test_what_was_drawn_for_one_scorecard_is_done_by_that_one_and_in_all_samples
         studies.draw_sample(house.units, told, "lea", LEAD, lambda do, *arguments: do(*arguments))
     assert [(one["contact"], one["scorecard"]) for one in house.look(studies.to_do, "eve", "", 9, EVE)["items"]] == [(contact, "small")]
     assert house.evaluate(contact, scorecard="other")["method"] == "chosen"
+    studies.draw_sample(house.units, told | {"scorecard": "other"}, "lea", LEAD, lambda do, *arguments: do(*arguments))
+    page = house.look(studies.to_do, "eve", "", 1, EVE)
+    page["items"] += house.look(studies.to_do, "eve", page["next"], 1, EVE)["items"]
+    assert {one["scorecard"] for one in page["items"]} == {"small", "other"}, "no page ends between two scorecards of a contact"
+    with house.units() as work:
+        others = store.sampled.c.sample == page["items"][-1]["sample"]
+        work.connection.execute(store.sampled.update().where(others).values(evaluator="otto"))
     assert house.evaluate(contact)["method"] == "stratified"
     assert house.look(studies.to_do, "eve", "", 9, EVE)["items"] == []
 
