@@ -69,12 +69,12 @@ def ask(units: UnitOfWork, told: Mapping[str, Any], by: str, id: str = "") -> Ro
             raise errors.Invalid(
                 f"there is no course {', '.join(lacking)}", errors={"courses": ["Write it down first: PUT /v1/training/courses/NAME."]}
             )
-        now = clock.now()
+        now, id = clock.now(), id or new_id()
         row = {
-            "id": id or new_id(), "state": "waiting", "told": dict(told), "progress": {}, "result": None, "created_at": now, "created_by": by, "touched_at": now,
+            "id": id, "state": "waiting", "told": dict(told), "progress": {}, "result": None, "created_at": now, "created_by": by, "touched_at": now,
         }  # fmt: skip
         bulk.insert(work.connection, store.plan, [row], key=("id",))
-        return _shown(store.find(work.connection, store.plan, row["id"]) or row)
+        return _shown(store.find(work.connection, store.plan, id) or row)
 
 
 def get(connection: Connection, id: str, scope: Scope = None) -> Row:

@@ -330,7 +330,7 @@ migrate.upgrade(Database({url!r}), services.routing.definition.migrations)
 def test_a_step_of_a_migration_may_take_hours(make_url: MakeUrl, monkeypatch: pytest.MonkeyPatch) -> None:
     patience: list[float] = []
     monkeypatch.setattr(migrate, "_run", lambda *_: patience.append(engine.PATIENCE.get()))
-    with closing(Database(make_url())) as db:
+    with closing(Database(make_url("slow"))) as db:
         migrate.upgrade(db, Path())
         assert db.sqlite or patience[0] > 36_000
     assert engine.PATIENCE.get() < 36_000
