@@ -106,6 +106,7 @@ class Memory:
 
     def release(self, claim: Claim, unsure: bool = False) -> None:
         """Nothing came of it, or nobody can say whether something did: the next one may try, in doubt with the same id for what it makes."""
+        unsure = unsure or claim.turn > 1  # what came of the turns before is as unknown as it was
         free = update(request_key).values(claimed_at=request_key.c.claimed_at - ORPHANED_SECONDS) if unsure else delete(request_key)
         try:
             with self.units() as work:

@@ -39,8 +39,11 @@ MOVABLE = ("day", "half", "room", "trainers", "equipment", "site", "place")
 
 
 def create(units: UnitOfWork, told: Mapping[str, Any], new: str = "") -> Row:
-    """A half-day of a course. Raises Invalid or Conflict, which names whatever is taken already."""
+    """A half-day of a course; said again with the same `new` it is the session that it is by now. Raises Invalid or Conflict, which names
+    whatever is taken already."""
     with units() as work, refusals():
+        if new and store.find(work.connection, store.session, new):
+            return get(work.connection, new)
         made = _arrange(work.connection, [_made(work.connection, told, new or new_id())])[0]
         store.save_sessions(work.connection, [made])
         return shown(made)

@@ -30,6 +30,7 @@ from services.training.domain.planner import Equipment, Learner, Problem, Room, 
 from services.training.domain.sessions import Resource
 from shared import clock, errors
 from shared.bus.outbox import UnitOfWork
+from shared.db import bulk
 from shared.ids import new_id
 
 log = structlog.get_logger()
@@ -48,7 +49,7 @@ Run = Callable[[bytes], Iterator[bytes]]
 
 
 def ask(units: UnitOfWork, told: Mapping[str, Any], by: str, id: str = "") -> Row:
-    """A plan is to be made. Raises Invalid."""
+    """A plan is to be made; asked again with the same `id` it is the plan that it is. Raises Invalid."""
     first, last = documents.day(told["from"]), documents.day(told["to"])
     if not sessions.FIRST_YEAR <= first.year <= sessions.LAST_YEAR:
         raise errors.Invalid(
@@ -68,12 +69,12 @@ def ask(units: UnitOfWork, told: Mapping[str, Any], by: str, id: str = "") -> Ro
             raise errors.Invalid(
                 f"there is no course {', '.join(lacking)}", errors={"courses": ["Write it down first: PUT /v1/training/courses/NAME."]}
             )
-        now = clock.now()
+        now, id = clock.now(), id or new_id()
         row = {
-            "id": id or new_id(), "state": "waiting", "told": dict(told), "progress": {}, "result": None, "created_at": now, "created_by": by, "touched_at": now,
+            "id": id, "state": "waiting", "told": dict(told), "progress": {}, "result": None, "created_at": now, "created_by": by, "touched_at": now,
         }  # fmt: skip
-        store.add(work.connection, store.plan, row)
-        return _shown(row)
+        bulk.insert(work.connection, store.plan, [row], key=("id",))
+        return _shown(store.find(work.connection, store.plan, id) or row)
 
 
 def get(connection: Connection, id: str, scope: Scope = None) -> Row:

@@ -97,9 +97,10 @@ class Database:
 
 
 @contextmanager
-def promptly() -> Iterator[None]:
-    """What is asked within is answered at once, or raises OperationalError. (The driver's own limits do not hold where waiting is cooperative.)"""
-    before = PATIENCE.set(PROMPT_SECONDS)
+def promptly(within: float | None = None) -> Iterator[None]:
+    """What is asked within is answered at once, or within that time, or raises OperationalError. (The driver's own limits do not hold where
+    waiting is cooperative.)"""
+    before = PATIENCE.set(PROMPT_SECONDS if within is None else within)
     try:
         yield
     finally:

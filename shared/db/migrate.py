@@ -10,13 +10,16 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
 
-from shared.db.engine import Database
+from shared.db.engine import Database, promptly
+from shared.db.lease import Lease
 
 log = structlog.get_logger()
 
 SCRIPTS = Path(__file__).parent / "alembic"
 LOCK = 4_117_001
 LOCK_TIMEOUT = "10s"
+LONGEST = 86_400.0
+"""Seconds that one step may take: of a large table an index is built without a word."""
 HALF_RESTORED = "half_restored"
 """A table, or a file beside the database: a restore is about to replace, or has replaced, what was there, and is not done."""
 
@@ -28,7 +31,7 @@ def upgrade(database: Database, migrations: Path, revision: str = "head") -> Non
         with database.transaction() as connection:
             _run(config, connection, revision)
     else:
-        with database.engine.begin() as connection:
+        with promptly(within=LONGEST), database.engine.begin() as connection:
             connection.execute(text("select pg_advisory_xact_lock(:key)"), {"key": LOCK})
             connection.execute(text(f"set local lock_timeout = '{LOCK_TIMEOUT}'"))
             _run(config, connection, revision)
@@ -87,6 +90,21 @@ def mark_whole(database: Database) -> None:
         return
     with database.transaction() as connection:
         connection.execute(text(f"drop table if exists {HALF_RESTORED}"))
+
+
+def take(lease: Lease) -> bool:
+    """Whether the lease is ours now, and what it stands for can be worked with: who held it may have been a restore that was cut off. Raises when
+    the database is out of reach."""
+    if not lease.acquire():
+        return False
+    try:
+        whole = not is_half_restored(lease.database)
+    except BaseException:
+        lease.release()
+        raise
+    if not whole:
+        lease.release()
+    return whole
 
 
 def half_restored_mark(database: Database) -> Path:

@@ -169,7 +169,7 @@ def _become_active(settings: Settings, ours: Context, stopped: Event) -> bool:
     process makes no sense: all of an embedded centre is in one."""
     told = False
     while not stopped.ready():
-        if _patiently(ours.lease.acquire, ours.name, stopped):
+        if _patiently(partial(migrate.take, ours.lease), ours.name, stopped):
             ours.phase = "starting"
             return True
         if settings.embedded:

@@ -14,6 +14,7 @@ import eventlet
 import structlog
 from nameko.containers import ServiceContainer
 
+from shared.db import migrate
 from shared.db.engine import is_outage
 from shared.db.lease import Presence
 from shared.observability.metrics import shards_held
@@ -94,7 +95,7 @@ class Holder:
         for shard in sorted(self.held)[share:]:
             self.give_back(shard)
         for shard in range(self.shards):
-            if len(self.held) < share and shard not in self.held and self.leases[shard].acquire():
+            if len(self.held) < share and shard not in self.held and migrate.take(self.leases[shard]):
                 self.take(shard)
         self.ours.phase = "started" if self.held else "standing by"
 

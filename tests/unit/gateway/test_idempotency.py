@@ -109,6 +109,14 @@ def test_what_may_have_been_done_is_tried_again_at_once_with_the_same_id(memory:
         claim(memory)
 
 
+def test_a_turn_that_came_to_nothing_says_nothing_of_those_before(memory: Memory) -> None:
+    first = claim(memory)
+    memory.release(first, unsure=True)
+    memory.release(claim(memory))  # 429, say
+    again = claim(memory)
+    assert (again.turn, again.made) == (3, first.made)
+
+
 def test_whoever_died_over_it_leaves_it_to_the_next_with_the_same_id_and_its_late_word_does_not_count(memory: Memory, at: SetClock) -> None:
     dead = claim(memory)
     at.forward(ORPHANED_SECONDS)

@@ -27,6 +27,7 @@ from shared.db import engine, lease, migrate
 from shared.db.engine import Database
 from shared.db.lease import Lease
 from shared.runtime.runner import migrate_all, restore_under_way
+from tests.system import eventually
 from tests.unit.conftest import MakeUrl
 
 IM = [services.im.definition]
@@ -258,7 +259,12 @@ def test_one_that_was_killed_is_noticed_and_mended_by_another(place: Place, step
         patch.setattr(migrate if step == "mark_whole" else archives, step, lambda *_: os._exit(9))
         killed(lambda: own.restore(out.getvalue()))
     with closing(own.open()) as database:
-        assert restore_under_way(database) == "a restore was cut off, and left this by half: run `answerline restore` again"
+        told = "a restore was cut off, and left this by half: run `answerline restore` again"
+        eventually(lambda: restore_under_way(database) == told)  # the server may learn a moment later that it is gone
+        waiting = Lease(database, "im:active")
+        eventually(waiting.acquire)
+        assert not migrate.take(waiting), "who stood by all the while goes on to do so"
+        eventually(lambda: not waiting.is_taken())
         with pytest.raises(SettingError, match="run `answerline restore` again"):
             migrate_all(own.settings, IM)
     with pytest.raises(archives.Unsuitable, match="restored by half"):
@@ -291,7 +297,7 @@ def test_one_that_was_killed_between_two_databases_is_too(
     assert found == ["im"], "one is as it was, the other is not yet"
     for one in centre.values():
         with closing(one.open()) as database:
-            assert "run `answerline restore` again" in restore_under_way(database)
+            eventually(lambda one=database: "run `answerline restore` again" in restore_under_way(one))
     archives.restore(settings, two, io.BytesIO(out.getvalue()), lambda _: None)
     assert {name: one.content() for name, one in centre.items()} == before
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import psycopg2
@@ -30,7 +31,7 @@ import services.routing.store
 import services.training
 import services.training.store
 from shared.bus.tables import BusTables
-from shared.db import lease, migrate
+from shared.db import engine, lease, migrate
 from shared.db.engine import Database, is_outage, why_out
 from shared.db.lease import Lease, Presence
 from tests.system import eventually
@@ -324,6 +325,15 @@ migrate.upgrade(Database({url!r}), services.routing.definition.migrations)
     assert [process.returncode for process in starting] == [0, 0], "\n".join(said)
     with closing(Database(url)) as db:
         assert "leg" in shape(db.engine)
+
+
+def test_a_step_of_a_migration_may_take_hours(make_url: MakeUrl, monkeypatch: pytest.MonkeyPatch) -> None:
+    patience: list[float] = []
+    monkeypatch.setattr(migrate, "_run", lambda *_: patience.append(engine.PATIENCE.get()))
+    with closing(Database(make_url("slow"))) as db:
+        migrate.upgrade(db, Path())
+        assert db.sqlite or patience[0] > 36_000
+    assert engine.PATIENCE.get() < 36_000
 
 
 SILENT = """

@@ -10,6 +10,7 @@ import pytest
 from services.training import classes, handlers, store
 from shared import clock
 from shared.errors import Conflict, Invalid, NotFound
+from shared.ids import new_id
 from tests.unit.conftest import MakeUnits, SetClock
 from tests.unit.training.house import House
 
@@ -454,3 +455,12 @@ def test_a_programme_of_centuries_is_refused_at_once(house: House) -> None:
             "equipment": [], "capacity": None}  # fmt: skip
     with pytest.raises(Invalid, match="12000 months"):
         classes.create_programme(house.units, "p", told, "x")
+
+
+def test_a_session_that_is_made_again_is_the_session_that_it_is(house: House) -> None:
+    told = {"course": "empathy", "day": "2027-01-18", "half": "am", "site": "berlin", "place": "on_site", "room": "r1"}
+    told |= {"trainers": ["tom"], "equipment": [], "capacity": None}
+    id = classes.create(house.units, told, new_id())["id"]
+    enrol(house, id, "ann")
+    assert seats(classes.create(house.units, told, id)) == seats(get(house, id)) == {"ann": "enrolled"}
+    assert len(house.rows(store.session)) == 1

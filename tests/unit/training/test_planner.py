@@ -16,6 +16,7 @@ from services.training import classes, handlers, planning, store
 from services.training.domain import planner
 from services.training.domain.planner import Equipment, Learner, Plan, Problem, Room, Short, Trainer
 from shared.errors import Conflict, Invalid
+from shared.ids import new_id
 from tests.unit.conftest import MakeUnits, SetClock
 from tests.unit.training.house import House
 
@@ -317,3 +318,10 @@ def test_who_is_elsewhere_when_a_plan_is_carried_out_is_left_out(house: House) -
     work_off(house)
     seats = {one["person"] for one in house.look(classes.get, first["id"])["seats"]}
     assert seats == set(first["people"][1:])
+
+
+def test_a_plan_that_is_asked_for_again_is_the_plan_that_it_is(house: House) -> None:
+    id = planning.ask(house.units, ASKED, "tom", new_id())["id"]
+    work_off(house)
+    again = planning.ask(house.units, ASKED, "tom", id)
+    assert (again["id"], again["state"], len(house.rows(store.plan))) == (id, "ready", 1)
