@@ -449,8 +449,11 @@ class Process(Holder):
         super().__init__(object, ours, shards, {})  # type: ignore[arg-type]
         self._leases, self._all = leases, present
         self.kept: list[int] = []
+        whole = SimpleNamespace(sqlite=True, url=SimpleNamespace(database="of-no-restore"))
         self.leases = [
-            SimpleNamespace(acquire=lambda shard=shard: self._acquire(shard), keep=lambda shard=shard: self.kept.append(shard))  # type: ignore[misc]
+            SimpleNamespace(  # type: ignore[misc]
+                acquire=lambda shard=shard: self._acquire(shard), keep=lambda shard=shard: self.kept.append(shard), database=whole
+            )
             for shard in range(shards)
         ]
         self.presence = SimpleNamespace(count=lambda: len(present))  # type: ignore[assignment]
