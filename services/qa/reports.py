@@ -141,16 +141,15 @@ def criteria(connection: Connection, asked: Mapping[str, Any]) -> Row:
     """Of one scorecard: how often each criterion applied, its mean value, and how often it was missed: of contacts that chance chose, by their
     chances, or where it was marked in none of them, of those picked."""
     one, mark = store.evaluation, store.mark
-    value, chance = mark.c.value, case((one.c.method == "stratified", one.c.probability))
+    value, missed, p = mark.c.value, cast(mark.c.missed, Integer), one.c.probability
+    drawn = and_(one.c.method == "stratified", p.is_not(None), value.is_not(None))
     query = (
         select(
             mark.c.criterion,
-            chance,
             func.count(),
-            func.count(value),
-            func.sum(value),
-            func.sum(value * value),
-            func.sum(cast(mark.c.missed, Integer)),
+            *(func.count(value), func.count(value), func.count(value), func.sum(value), func.sum(value * value), func.sum(missed)),
+            *(func.count(case((drawn, 1))), func.sum(case((drawn, 1 / p))), func.sum(case((drawn, 1 / p / p)))),
+            *(func.sum(case((drawn, figure / p))) for figure in (value, value * value, missed)),
         )
         .join(one, one.c.id == mark.c.evaluation)
         .where(one.c.contact_at >= asked["from"], one.c.contact_at < asked["to"], one.c.submitted_at.is_not(None), one.c.counts)
@@ -158,23 +157,18 @@ def criteria(connection: Connection, asked: Mapping[str, Any]) -> Row:
     )
     if asked.get("agent"):
         query = query.where(one.c.agent == asked["agent"])
-    rows: defaultdict[str, list[Any]] = defaultdict(list)
-    for row in connection.execute(_narrowed(query, one, asked).group_by(mark.c.criterion, chance)):
-        rows[row[0]].append(tuple(row)[1:])
-    return {"scorecard": asked["scorecard"], "criteria": [{"criterion": name, **_criterion(rows[name])} for name in sorted(rows)]}
+    rows = connection.execute(_narrowed(query, one, asked).group_by(mark.c.criterion).order_by(mark.c.criterion))
+    return {"scorecard": asked["scorecard"], "criteria": [_criterion(row[0], row[1], row[2], row[2:8], row[8:]) for row in rows]}
 
 
-def _criterion(rows: Sequence[tuple[float | None, int, int, float, float, int]]) -> Row:
-    """From (chance, marked, applied, sum, sum of squares, missed) of evaluations of one chance each."""
-    drawn = [row for row in rows if row[0] is not None and row[2]]
-    counted = np.array([(chance or 1.0, n, *(sum or 0.0 for sum in sums)) for chance, _, n, *sums in drawn or rows if n], dtype=float)
-    told = {"marked": sum(row[1] for row in rows), "applied": sum(row[2] for row in rows)}
-    if not len(counted):
+def _criterion(name: str, marked: int, applied: int, picked: Sequence[Any], drawn: Sequence[Any]) -> Row:
+    """`picked`: number, sum of weights and of their squares, sums of values, of their squares and of those missed, each weighing 1; `drawn`: those
+    that chance chose, each weighing 1 / chance."""
+    n, *sums = drawn if drawn[0] else picked
+    weight, squared, total, squares, missed = (float(sum or 0) for sum in sums)
+    told = {"criterion": name, "marked": marked, "applied": applied}
+    if not n:
         return {**told, **dict.fromkeys(("mean", "missed"), _interval(Interval(None, None, None, 0)))}
-    w, applied = 1 / counted[:, 0], counted[:, 1]
-    weight, squared = float(w @ applied), float((w * w) @ applied)
-    total, squares, missed = (float(sum) for sum in w @ counted[:, 2:])
-    n = int(applied.sum())
     mean = _mean(n, total / weight * n, squares / weight * n, 0, 1, weight * weight / squared)
     return {**told, "mean": _interval(mean), "missed": _interval(_weighted_share(missed, weight, squared, n))}
 
