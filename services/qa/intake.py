@@ -123,8 +123,8 @@ def _told_before(row: Row, name: str) -> dict[str, list[Any]]:
     if row["told_by"] is None:
         leg = 1 if name == "arrived_at" else max(1, row["transfers"] + (not row["transferred"]))
         return {str(leg): [1 if row[name] is not None else -1, row[name]]} if row["outcome"] is not None else {}
-    found: dict[str, list[Any]] | list[int] = row["told_by"].get(name, {})
-    return found if isinstance(found, dict) else {str(found[0]): [found[1], row[name]]}  # for a time only that leg's word was kept
+    found: dict[str, list[Any]] = row["told_by"].get(name, {})
+    return found
 
 
 def _handovers(connection: Connection, events: Sequence[Event], rows: Mapping[str, Row]) -> None:
