@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import orjson
@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, Connection, Select, Text, and_, case, cast
 
 from services.routing import policy_store, store
 from services.routing.domain.estimate import Errors
-from services.routing.domain.evidence import LegFacts, Suspicion, suspicions
+from services.routing.domain.evidence import LegFacts, Suspicion, is_believable, suspicions
 from services.routing.domain.foresight import Experience
 from services.routing.domain.intervals import ServiceLevel, Tally
 from services.routing.domain.matters import Matter, is_late
@@ -27,8 +27,11 @@ NOT_TO_BE_SERVED = ("wrong_number", "refused")
 """Callbacks that were answered, and yet no conversation."""
 OTHERWISE = ("left_empty", "withdrawn", "overflowed", "callback", "closed")
 EXITS = {"abandoned": "abandoned", "timed_out": "timed_out", "left_by_key": "left_by_key"}
-LOOK_BACK_SECONDS = 86400.0
-FACTS = ("contact", "number", "queue", "agent", "position", "arrived_at", "answered_at", "ended_at", "address")
+LOOK_BACK_SECONDS = 7200.0
+"""By so much a call may be older than another on which it throws light."""
+LATEST_OF_A_QUEUE = 500
+FACTS = [leg.c[name] for name in ("contact", "number", "queue", "agent", "position", "arrived_at", "answered_at", "ended_at", "address")]
+"""What LegFacts wants, in its order."""
 
 Suspicions = dict[tuple[str, int], Suspicion]
 
@@ -260,17 +263,55 @@ def _doubts(connection: Connection, filters: Filters, suspicions: Suspicions) ->
 
 
 def suspected_legs(connection: Connection, of_source: str | None = None) -> Suspicions:
-    """What there is to say against the observed legs that are open by their own story, source by source."""
+    """What there is to say against the observed legs that are open by their own story, source by source.
+
+    A day of a large centre has more legs than can be read at each look: besides the open ones these are the latest of each queue in which
+    somebody waits. Of who talks the database tells the newest answer."""
     found: Suspicions = {}
+    open_legs: dict[str, list[LegFacts]] = defaultdict(list)
     is_open = and_(leg.c.outcome.in_(OPEN), leg.c.observed, leg.c.source == of_source if of_source else true())
-    for source in connection.scalars(select(leg.c.source).where(is_open).distinct()).all():
-        recent = func.coalesce(select(func.max(leg.c.arrived_at)).where(leg.c.source == source).scalar_subquery(), 0.0) - LOOK_BACK_SECONDS
-        told = select(*(leg.c[name] for name in FACTS)).where(
-            leg.c.source == source, leg.c.outcome != "void", or_(is_open, leg.c.arrived_at >= recent)
-        )
-        facts = [LegFacts(*(row[name] for name in FACTS)) for row in connection.execute(told).mappings()]
-        found |= suspicions(facts, clock.now())
+    for source, *told in connection.execute(select(leg.c.source, *FACTS).where(is_open)):
+        open_legs[source].append(LegFacts(*told))
+    for source, legs in open_legs.items():
+        now = clock.now()
+        news = _news(connection, source, legs, now)
+        believable = [one for one in legs if is_believable(one, news)]
+        known = {(one.contact, one.leg): one for one in legs}
+        waiting: dict[str, float] = {}
+        for one in believable:
+            if one.answered_at is None and one.arrived_at is not None:
+                waiting[one.queue] = min(one.arrived_at, waiting.get(one.queue, one.arrived_at))
+        for queue, first in waiting.items():
+            known |= {(one.contact, one.leg): one for one in _latest(connection, source, queue, first - LOOK_BACK_SECONDS)}
+        answered = [one.answered_at for one in believable if one.answered_at is not None]
+        last_answers = _last_answers(connection, source, min(answered)) if answered else {}
+        found |= suspicions(known.values(), now, news, last_answers)
     return found
+
+
+def _news(connection: Connection, source: str, open_legs: Iterable[LegFacts], now: float) -> float:
+    """The newest moment that a source has told."""
+    told = [leg.c.source == source, leg.c.outcome != "void"]
+    newest = connection.scalar(select(func.max(leg.c.arrived_at)).where(*told))
+    moments = [moment for one in open_legs for moment in (one.arrived_at, one.answered_at)]
+    if newest is not None:
+        of_all = (func.max(leg.c[name]) for name in ("arrived_at", "answered_at", "ended_at"))
+        moments += connection.execute(select(*of_all).where(*told, leg.c.arrived_at >= newest - LOOK_BACK_SECONDS)).one()
+    return max((moment for moment in moments if moment is not None), default=now)
+
+
+def _latest(connection: Connection, source: str, queue: str, start: float) -> list[LegFacts]:
+    told = leg.c.source == source, leg.c.outcome != "void", leg.c.queue == queue, leg.c.arrived_at >= start
+    rows = connection.execute(select(*FACTS).where(*told).order_by(leg.c.arrived_at.desc()).limit(LATEST_OF_A_QUEUE))
+    return [LegFacts(*row) for row in rows]
+
+
+def _last_answers(connection: Connection, source: str, start: float) -> dict[str, float]:
+    """By agent (or address), of the answers after `start`."""
+    who = func.coalesce(func.nullif(leg.c.agent, ""), leg.c.address)
+    told = leg.c.source == source, leg.c.outcome != "void", leg.c.arrived_at >= start - LOOK_BACK_SECONDS, leg.c.answered_at > start
+    rows = connection.execute(select(who, func.max(leg.c.answered_at)).where(*told, who.is_not(None)).group_by(who))
+    return {row[0]: row[1] for row in rows}
 
 
 def callbacks(connection: Connection, filters: Filters) -> dict[str, Any]:

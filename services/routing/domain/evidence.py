@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 CLOCK_SECONDS = 1.0
@@ -36,26 +36,40 @@ class Suspicion:
     over: bool
 
 
-def suspicions(legs: Iterable[LegFacts], now: float) -> dict[tuple[str, int], Suspicion]:
+def since(leg: LegFacts) -> float | None:
+    """Since when it has stood as it stands: answered, or waiting. None: nobody has told yet."""
+    return leg.arrived_at if leg.answered_at is None else leg.answered_at
+
+
+def is_believable(leg: LegFacts, news: float) -> bool:
+    """Whether a leg that has not ended may still be open, for all that its own call told. `news`: the source's newest moment."""
+    began = since(leg)
+    return began is None or news - began <= BEYOND_BELIEF_SECONDS
+
+
+def suspicions(
+    legs: Iterable[LegFacts], now: float, news: float, last_answers: Mapping[str, float] | None = None
+) -> dict[tuple[str, int], Suspicion]:
     """What is to be said against one source's open legs: others contradict them, they are open beyond belief, or the source has been
-    silent (or its clock is far from ours), so that nobody would know of their end. `now` is epoch seconds UTC of our clock."""
+    silent (or its clock is far from ours), so that nobody would know of their end. `now` is epoch seconds UTC of our clock, `news` the
+    newest moment that the source has told. `legs` are the open ones and the latest of the queues in which somebody waits; `last_answers`
+    tells the newest answer of agents (by name, or address) whose other legs are not among them."""
     legs = list(legs)
-    news = max((moment for leg in legs for moment in (leg.arrived_at, leg.answered_at, leg.ended_at) if moment is not None), default=now)
-    found = {key: Suspicion(why, over=True) for key, why in contradictions(legs).items()}
+    found = {key: Suspicion(why, over=True) for key, why in contradictions(legs, last_answers).items()}
     for leg in legs:
         key = leg.contact, leg.leg
-        since = leg.answered_at or leg.arrived_at
-        if leg.ended_at is not None or since is None or key in found:
+        if leg.ended_at is not None or since(leg) is None or key in found:
             continue
-        if news - since > BEYOND_BELIEF_SECONDS:
+        if not is_believable(leg, news):
             found[key] = Suspicion("it has been open for more than a day", over=True)
         elif abs(now - news) > SILENCE_SECONDS:
             found[key] = Suspicion("its source has told nothing since", over=False)
     return found
 
 
-def contradictions(legs: Iterable[LegFacts]) -> dict[tuple[str, int], str]:
-    """Open legs of one source that the source's other legs contradict, each with the reason.
+def contradictions(legs: Iterable[LegFacts], last_answers: Mapping[str, float] | None = None) -> dict[tuple[str, int], str]:
+    """Open legs of one source that the source's other legs (and what else is known of its agents' newest answers) contradict, each with
+    the reason.
 
     The rule. A *talking* leg (answered, not ended) is contradicted once its agent has answered another call later: a PBX offers no
     second call to a busy agent (ringinuse=no; where a queue allows it, don't ask). A *waiting* leg (neither answered nor ended) is
@@ -66,7 +80,7 @@ def contradictions(legs: Iterable[LegFacts]) -> dict[tuple[str, int], str]:
     caller who arrived 600 s later has been answered. Instants closer than one second count as simultaneous and prove nothing.
     """
     by_queue: dict[str, list[LegFacts]] = defaultdict(list)
-    last_answer: dict[str, float] = {}
+    last_answer = dict(last_answers or {})
     for leg in legs:
         by_queue[leg.queue].append(leg)
         if (who := leg.agent or leg.address) and leg.answered_at is not None:

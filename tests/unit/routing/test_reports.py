@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import pytest
@@ -10,6 +10,7 @@ from sqlalchemy import insert
 
 from services.routing import reports, store
 from services.routing.domain.entities import Agent, Queue
+from services.routing.domain.evidence import LegFacts, suspicions
 from services.routing.metrics import RoutingMetrics
 from shared.bus.outbox import UnitOfWork
 from shared.errors import NotFound
@@ -17,6 +18,7 @@ from shared.ids import new_id
 from tests.unit.conftest import MakeUnits, SetClock
 
 T = 1_800_000_000.0
+DAY = 86400.0
 BLANK = dict.fromkeys(store.LEG_COLUMNS) | {
     "number": 1, "source": "pbx1", "queue": "sales", "channel": "voice", "observed": True, "kind": "inbound", "outcome": "waiting", "missed": {}, "ringing": [], "estimated": [],
 }  # fmt: skip
@@ -165,6 +167,40 @@ def test_an_open_leg_that_others_contradict_is_neither_waiting_nor_talking(centr
     row = centre.queues()["sales"]
     assert {doubt["contact"] for doubt in row["uncertain"]} == {talking, waiting}
     assert (row["offered"], row["answered"], row["talking"], row["waiting"]) == (3, 2, 0, 0)
+
+
+def test_the_newest_answer_of_an_agent_contradicts_whichever_queue_it_came_from(centre: Centre) -> None:
+    talking = centre.leg("talking", agent="Ann", answered_at=T + 5)
+    centre.leg("completed", queue="vip", agent="Ann", arrived_at=T - 3600, answered_at=T + 20)
+    centre.leg("talking", queue="vip", agent="Bob", answered_at=T + 30)
+    assert [doubt["contact"] for doubt in centre.queues()["sales"]["uncertain"]] == [talking]
+    assert centre.queues()["vip"]["uncertain"] == []
+
+
+def test_open_for_more_than_a_day_is_measured_by_what_its_source_told_last(centre: Centre) -> None:
+    centre.leg("waiting", arrived_at=T - 30 * DAY)
+    doubt = centre.queues()["sales"]["uncertain"][0]
+    assert (doubt["why"], doubt["over"]) == ("its source has told nothing since", False)
+    centre.leg("completed", queue="vip", arrived_at=T - 29 * DAY, ended_at=T - 29 * DAY + 60)
+    doubt = centre.queues()["sales"]["uncertain"][0]
+    assert (doubt["why"], doubt["over"]) == ("it has been open for more than a day", True)
+
+
+def test_doubts_about_a_leg_need_no_more_than_the_latest_of_its_queue(centre: Centre, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[int] = []
+
+    def spy(legs: Iterable[LegFacts], *told: Any) -> reports.Suspicions:
+        known = list(legs)
+        read.append(len(known))
+        return suspicions(known, *told)
+
+    monkeypatch.setattr(reports, "suspicions", spy)
+    monkeypatch.setattr(reports, "LATEST_OF_A_QUEUE", 5)
+    phantom = centre.leg("waiting", position=1, arrived_at=T)
+    for number in range(20):
+        centre.leg("completed", position=1, arrived_at=T + 10 + number, answered_at=T + 10 + number, agent=f"agent {number}")
+    assert [doubt["contact"] for doubt in centre.queues()["sales"]["uncertain"]] == [phantom]
+    assert read == [6]
 
 
 def test_other_sources_contradict_nothing(centre: Centre) -> None:
