@@ -60,6 +60,7 @@ def make_secrets() -> None:
         else:
             users[service] = password = generated(f"{service}-broker-password")
             put(service, "broker-url", f"amqp://{service}:{quote(password, safe='')}@{BROKER_HOST}:5672/{VHOST}")
+        put(service, "authority.pem", own("authority.pem") or None)
     put("gateway", "admin-key", own("admin-key") or generated("admin-key", "al_"))
     put("gateway", "secret-key", own("secret-key") or generated("secret-key"))
     put("gateway", "oidc-client-secret", own("oidc-client-secret"))

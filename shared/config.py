@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 from zoneinfo import ZoneInfo, available_timezones
 
+from shared.bus.address import divided
 from shared.targets import Allowance, read_allowance
 
 BROKERS = ("amqp", "amqps", "pyamqp", "memory")
@@ -331,6 +332,10 @@ def load(environment: Mapping[str, str] = os.environ) -> Settings:
             values[field] = Path(text) if default.type is Path else text
     settings = Settings(**values)  # type: ignore[arg-type]
     _scheme("ANSWERLINE_BROKER_URL", settings.broker_url, BROKERS, "amqp://user:password@host/vhost")
+    try:
+        divided(settings.broker_url)
+    except ValueError as error:
+        raise SettingError(f"ANSWERLINE_BROKER_URL: {error}") from error
     if settings.database_url and not settings.database_url.startswith(FILE_OF_EACH):
         _scheme("ANSWERLINE_DATABASE_URL", settings.database_url, DATABASES, "postgresql://{service}:password@host/{service}")
     if settings.log_level.upper() not in logging.getLevelNamesMapping():

@@ -228,6 +228,9 @@ def _broker_fault(error: BaseException, place: str, vhost: str) -> Finding:
         return Finding("broker", "bad", f"no address is known of {place.rpartition(':')[0]}", f"mend the host in {setting}")
     if isinstance(cause, ConnectionRefusedError):
         return Finding("broker", "bad", f"nothing listens at {place}", f"start the broker, or mend host and port in {setting}")
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        mend = f"name the file of the authority that signed it at the end of {setting}: ?cacertfile=…; its names must be those of the host in the URL"
+        return Finding("broker", "bad", f"{place}: its certificate is not trusted: {cause.verify_message}", mend)
     if isinstance(cause, ssl.SSLError):
         return Finding("broker", "bad", f"{place}: TLS failed: {told}", f"amqps:// and the port of TLS (5671) belong together in {setting}")
     return Finding("broker", "bad", f"out of reach at {place}: {type(cause).__name__}: {told}", f"see its log, and {setting}")
@@ -282,6 +285,9 @@ def _database(ours: Context, definition: Definition) -> Iterator[Finding]:
 
 def _database_mend(told: str) -> str:
     for part, mend in {
+        "root certificate file": "put the file of the authority where ANSWERLINE_DATABASE_URL says with sslrootcert=…",
+        "certificate verify failed": "name the file of the authority that signed it in ANSWERLINE_DATABASE_URL: sslrootcert=…",
+        "does not match host name": "name the host in ANSWERLINE_DATABASE_URL as the server's certificate does",
         "password authentication failed": "mend the password in ANSWERLINE_DATABASE_URL, or `alter role … password` in PostgreSQL",
         "does not exist": "make the role and its database (in Compose: `docker compose up -d migrate`), or mend ANSWERLINE_DATABASE_URL",
         "could not translate host name": "mend the host in ANSWERLINE_DATABASE_URL",

@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, Connection, Select, Text, and_, case, cast
 
 from services.routing import policy_store, store
 from services.routing.domain.estimate import Errors
-from services.routing.domain.evidence import LegFacts, Suspicion, is_believable, suspicions
+from services.routing.domain.evidence import BEYOND_BELIEF_SECONDS, LegFacts, Suspicion, is_believable, suspicions
 from services.routing.domain.foresight import Experience
 from services.routing.domain.intervals import ServiceLevel, Tally
 from services.routing.domain.matters import Matter, is_late
@@ -30,6 +30,7 @@ EXITS = {"abandoned": "abandoned", "timed_out": "timed_out", "left_by_key": "lef
 LOOK_BACK_SECONDS = 7200.0
 """By so much a call may be older than another on which it throws light."""
 LATEST_OF_A_QUEUE = 500
+"""Of a day, so many tell who stood before whom."""
 FACTS = [leg.c[name] for name in ("contact", "number", "queue", "agent", "position", "arrived_at", "answered_at", "ended_at", "address")]
 """What LegFacts wants, in its order."""
 
@@ -277,12 +278,8 @@ def suspected_legs(connection: Connection, of_source: str | None = None) -> Susp
         news = _news(connection, source, legs, now)
         believable = [one for one in legs if is_believable(one, news)]
         known = {(one.contact, one.leg): one for one in legs}
-        waiting: dict[str, float] = {}
-        for one in believable:
-            if one.answered_at is None and one.arrived_at is not None:
-                waiting[one.queue] = min(one.arrived_at, waiting.get(one.queue, one.arrived_at))
-        for queue, first in waiting.items():
-            known |= {(one.contact, one.leg): one for one in _latest(connection, source, queue, first - LOOK_BACK_SECONDS)}
+        for queue in {one.queue for one in believable if one.answered_at is None}:
+            known |= {(one.contact, one.leg): one for one in _latest(connection, source, queue, news - BEYOND_BELIEF_SECONDS)}
         answered = [one.answered_at for one in believable if one.answered_at is not None]
         last_answers = _last_answers(connection, source, min(answered)) if answered else {}
         found |= suspicions(known.values(), now, news, last_answers)

@@ -222,6 +222,7 @@ leg = Table(
 """Every stay of a contact in a queue: the raw material of all reports. The row with the highest sequence holds."""
 Index("leg_arrived", leg.c.arrived_at)
 Index("leg_of_source", leg.c.source, leg.c.arrived_at)
+Index("leg_of_queue", leg.c.source, leg.c.queue, leg.c.arrived_at)
 Index(
     "leg_open",
     leg.c.source,

@@ -9,6 +9,7 @@ from amqp.transport import TCPTransport
 from kombu import Connection, Exchange, Queue
 from kombu.exceptions import OperationalError
 
+from shared.bus.address import divided
 from shared.contracts import topology
 
 HEARTBEAT_SECONDS = 20
@@ -38,8 +39,9 @@ class Broker:
                 transport="shared.bus.memory:Transport", transport_options={"body_encoding": None, "polling_interval": None}
             )
         else:
+            url, tls = divided(self.url)
             options = {"confirm_publish": False}
-            connection = Connection(self.url, transport_options=options, heartbeat=HEARTBEAT_SECONDS, connect_timeout=5)
+            connection = Connection(url, ssl=tls or False, transport_options=options, heartbeat=HEARTBEAT_SECONDS, connect_timeout=5)
         connection.connect()
         _read_ahead(connection)
         return connection

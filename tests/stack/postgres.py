@@ -122,6 +122,8 @@ class _OwnDatabase(Database):
 class LocalDatabase(_OwnDatabase):
     what: str = "private cluster of the installed postgresql"
     home: str = ""
+    certificate: str = ""
+    """Of a file with its key: TLS is spoken to whoever wants it."""
 
     _postmaster: subprocess.Popen[bytes] | None = field(default=None, init=False, repr=False)
 
@@ -193,6 +195,13 @@ class LocalDatabase(_OwnDatabase):
         if done.returncode:
             raise StackError(f"initdb: {done.stdout}{done.stderr}")
         own = {"listen_addresses": LOCAL, "port": str(self.port), "unix_socket_directories": str(home) if len(str(home)) < 80 else ""}
+        if self.certificate:
+            kept = home / "data" / "server.pem"
+            shutil.copy(self.certificate, kept)
+            kept.chmod(0o600)
+            if user:
+                shutil.chown(kept, user, process.group(user))
+            own |= {"ssl": "on", "ssl_cert_file": kept.name, "ssl_key_file": kept.name}
         with (home / "data" / "postgresql.conf").open("a") as file:
             file.writelines(f"{key} = '{value}'\n" for key, value in (own | self.settings).items())
 

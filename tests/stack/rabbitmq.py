@@ -142,6 +142,9 @@ class LocalBroker(_OwnBroker):
     home: str = ""
     metrics_port: int = 0
     """Where its plugin for Prometheus listens; 0: not at all, which starts faster."""
+    certificate: str = ""
+    """Of a file with its key: TLS is spoken on `tls_port` too."""
+    tls_port: int = field(default_factory=process.port)
     node: str = field(default_factory=lambda: f"answerline-test-{os.getpid()}-{secrets.token_hex(3)}@localhost")
     dist_port: int = field(default_factory=process.port)
     epmd_port: int = field(default_factory=process.port)
@@ -165,6 +168,9 @@ class LocalBroker(_OwnBroker):
             raise StackError("this broker runs already")
         home = self._folder()
         told = f"prometheus.tcp.ip = {LOCAL}\nprometheus.tcp.port = {self.metrics_port}\n" if self.metrics_port else ""
+        if self.certificate:
+            told += f"listeners.ssl.1 = {LOCAL}:{self.tls_port}\n"
+            told += "".join(f"ssl_options.{name} = {self.certificate}\n" for name in ("cacertfile", "certfile", "keyfile"))
         (home / "rabbitmq.conf").write_text(CONFIG.format(host=LOCAL, port=self.port, user=USER, password=self.password) + told)
         (home / "enabled_plugins").write_text("[rabbitmq_prometheus].\n" if self.metrics_port else "[].\n")
         (home / "rabbitmq-env.conf").touch()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -87,7 +88,9 @@ def test_every_port_of_metrics_is_scraped() -> None:
         assert "rabbitmq" in found["names"] and found["port"] == 15692
 
 
-def test_grafanas_password_is_made_once_and_nobody_else_gets_it(tmp_path: Path) -> None:
+@pytest.fixture
+def bootstrap(tmp_path: Path) -> Any:
+    """The one-shot job with the folders that Compose gives it."""
     spec = importlib.util.spec_from_file_location("bootstrap", ROOT / "deploy" / "bootstrap.py")
     assert spec and spec.loader
     bootstrap = importlib.util.module_from_spec(spec)
@@ -96,6 +99,20 @@ def test_grafanas_password_is_made_once_and_nobody_else_gets_it(tmp_path: Path) 
     mounted = [volume.partition(":")[2] for volume in COMPOSE["services"]["secrets"]["volumes"]]
     for folder in (bootstrap.KEPT, *(tmp_path / path.removeprefix("/secrets/") for path in mounted)):
         folder.mkdir(parents=True, exist_ok=True)
+    return bootstrap
+
+
+def test_the_authority_of_ones_own_broker_and_database_is_known_to_every_service(bootstrap: Any) -> None:
+    bootstrap.OWN.mkdir()
+    (bootstrap.OWN / "authority.pem").write_text("a certificate")
+    bootstrap.make_secrets()
+    assert {path.parent.name for path in bootstrap.FOR.rglob("authority.pem")} == set(installed())
+    (bootstrap.OWN / "authority.pem").unlink()
+    bootstrap.make_secrets()
+    assert not list(bootstrap.FOR.rglob("authority.pem"))
+
+
+def test_grafanas_password_is_made_once_and_nobody_else_gets_it(bootstrap: Any) -> None:
     bootstrap.make_secrets()
     assert bootstrap.services() == sorted(installed())
     password = (bootstrap.FOR / "grafana" / "admin-password").read_text()

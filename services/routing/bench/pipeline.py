@@ -22,6 +22,7 @@ from sqlalchemy import create_engine, text
 
 from services.routing.bench.service import real_servers, running
 from shared import clock
+from shared.bus.address import divided
 from shared.bus.broker import Broker, inbox
 from shared.bus.envelope import Event
 from shared.bus.relay import Sender
@@ -158,7 +159,7 @@ def _ceiling(settings: Settings, events: int, batch: int) -> Speed:
             "create table ceiling_contact(id uuid primary key, state text, body jsonb)",
         ):
             connection.execute(text(statement))
-    with Connection(settings.broker_url) as broker:
+    with _bare(settings.broker_url) as broker:
         channel = broker.channel()
         for queue in (incoming, outgoing):
             bound = queue(channel)
@@ -172,13 +173,19 @@ def _ceiling(settings: Settings, events: int, batch: int) -> Speed:
         took = _run_ceiling(settings.broker_url, engine, exchange, incoming, events, batch, properties)
         return Speed(events / took, 1e6 * (time.process_time() - spent) / events)
     finally:
-        with Connection(settings.broker_url) as broker:
+        with _bare(settings.broker_url) as broker:
             for queue in (incoming, outgoing):
                 queue(broker.channel()).delete()
             exchange(broker.channel()).delete()
         with engine.begin() as connection:
             connection.execute(text("drop table ceiling_inbox, ceiling_outbox, ceiling_contact"))
         engine.dispose()
+
+
+def _bare(url: str) -> Connection:
+    """Without what makes our own connections faster."""
+    address, tls = divided(url)
+    return Connection(address, ssl=tls or False)
 
 
 def _small_body() -> str:
@@ -194,7 +201,7 @@ def _run_ceiling(url: str, engine: Any, exchange: Exchange, incoming: Queue, eve
     def confirmed(delivery_tag: int, multiple: bool) -> None:
         unconfirmed.difference_update([one for one in unconfirmed if one == delivery_tag or (multiple and one < delivery_tag)])
 
-    with Connection(url) as publishing, Connection(url) as consuming:
+    with _bare(url) as publishing, _bare(url) as consuming:
         channel = publishing.channel()
         channel.confirm_select()
         channel.events["basic_ack"].add(confirmed)

@@ -186,6 +186,15 @@ def test_open_for_more_than_a_day_is_measured_by_what_its_source_told_last(centr
     assert (doubt["why"], doubt["over"]) == ("it has been open for more than a day", True)
 
 
+def test_a_queue_whose_callers_were_overtaken_hours_ago_has_priorities_still(centre: Centre) -> None:
+    centre.leg("waiting", arrived_at=T, position=1)
+    centre.leg("completed", arrived_at=T + 30, position=1, answered_at=T + 40, agent="Ann")
+    assert centre.queues()["sales"]["uncertain"]
+    for number in range(2):
+        centre.leg("completed", arrived_at=T - 5 * 3600 + number * 10, position=1, answered_at=T - 5 * 3600 + 60 - number * 10)
+    assert not centre.queues()["sales"]["uncertain"]
+
+
 def test_doubts_about_a_leg_need_no_more_than_the_latest_of_its_queue(centre: Centre, monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[int] = []
 

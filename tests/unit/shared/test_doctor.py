@@ -101,6 +101,12 @@ def test_every_finding_that_is_bad_says_how_to_mend_it(centre: Path) -> None:
 # ---- broker
 
 
+def untrusted() -> ssl.SSLCertVerificationError:
+    error = ssl.SSLCertVerificationError(1, "certificate verify failed")
+    error.verify_message = "self-signed certificate"
+    return error
+
+
 @pytest.mark.parametrize(
     ("error", "detail", "mend"),
     [
@@ -109,6 +115,7 @@ def test_every_finding_that_is_bad_says_how_to_mend_it(centre: Path) -> None:
         (socket.gaierror(-2, "Name or service not known"), "no address is known of broker", "mend the host"),
         (ConnectionRefusedError(111, "Connection refused"), "nothing listens at broker:5672", "start the broker"),
         (ssl.SSLError(1, "wrong version number"), "TLS failed", "5671"),
+        (untrusted(), "its certificate is not trusted: self-signed", "?cacertfile="),
         (TimeoutError("timed out"), "out of reach at broker:5672", "see its log"),
     ],
 )

@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import datetime
 import socket
 import ssl
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
-from ipaddress import ip_address
 from pathlib import Path
 
 import eventlet
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 from eventlet.green import socket as green
 
 from shared.runtime import outbound
 from shared.runtime.outbound import LARGEST_ANSWER, Reply, Unreachable, post
 from shared.targets import Allowance, BadTarget, Target, read_allowance, read_url
+from tests.stack.certificate import certificate
 
 LOCAL = read_allowance("127.0.0.0/8")
 PUBLIC, OTHER = "93.184.215.14", "93.184.215.15"
@@ -296,31 +291,9 @@ def test_a_deadline_of_others_is_not_taken_for_ours(begun: bytes) -> None:
 # ---- TLS
 
 
-def certificate(folder: Path, name: str, host: str) -> tuple[ssl.SSLContext, Path]:
+def tls(folder: Path, name: str, host: str) -> tuple[ssl.SSLContext, Path]:
     """A server's TLS for a host, signed by itself."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    who = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-    now = datetime.datetime.now(datetime.UTC)
-    try:
-        alternative: x509.GeneralName = x509.IPAddress(ip_address(host))
-    except ValueError:
-        alternative = x509.DNSName(host)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(who)
-        .issuer_name(who)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([alternative]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    path = folder / f"{name}.pem"
-    unencrypted = serialization.NoEncryption()
-    private = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, unencrypted)
-    path.write_bytes(made.public_bytes(serialization.Encoding.PEM) + private)
+    path = certificate(folder, name, host)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(path)
     return context, path
@@ -338,7 +311,7 @@ def trust(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Path], None]]:
 
 @pytest.mark.parametrize("host", ["crm.internal", "127.0.0.1"])
 def test_a_certificate_that_is_trusted_and_names_the_host_is_good(tmp_path: Path, trust: Callable[[Path], None], host: str) -> None:
-    context, path = certificate(tmp_path, "good", host)
+    context, path = tls(tmp_path, "good", host)
     trust(path)
     asked: list[str | None] = []
     context.sni_callback = lambda _socket, name, _context: asked.append(name)
@@ -348,8 +321,8 @@ def test_a_certificate_that_is_trusted_and_names_the_host_is_good(tmp_path: Path
 
 
 def test_a_certificate_of_another_name_or_of_nobody_known_is_refused(tmp_path: Path, trust: Callable[[Path], None]) -> None:
-    other, path = certificate(tmp_path, "other", "other.internal")
-    unknown, _ = certificate(tmp_path, "unknown", "crm.internal")
+    other, path = tls(tmp_path, "other", "other.internal")
+    unknown, _ = tls(tmp_path, "unknown", "crm.internal")
     trust(path)
     for context, why in ((other, "Hostname mismatch"), (unknown, "self-signed certificate")):
         with listening(answering(OK), context) as port, pytest.raises(Unreachable, match=f"TLS failed: {why}"):
