@@ -24,23 +24,35 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def servers(authority: Path) -> Iterator[tuple[LocalBroker, LocalDatabase]]:
+def server(authority: Path) -> Path:
+    return certificate(authority.parent, "server", LOCAL, authority)
+
+
+@pytest.fixture(scope="module")
+def query(authority: Path) -> str:
+    """Whom we trust, and who we are."""
+    ours = certificate(authority.parent, "ours", "answerline", authority)
+    return f"?cacertfile={authority}&certfile={ours}&keyfile={ours}"
+
+
+@pytest.fixture(scope="module")
+def servers(authority: Path, server: Path) -> Iterator[tuple[LocalBroker, LocalDatabase]]:
     broker, database = new_broker(), new_database(durable=False)
     if not isinstance(broker, LocalBroker) or not isinstance(database, LocalDatabase):
         pytest.skip("broker and database are containers here, without a certificate")
-    broker.certificate = database.certificate = str(authority)
+    broker.certificate, broker.authority, database.certificate = str(server), str(authority), str(server)
     with broker, database:
         yield broker, database
 
 
-def by_tls(broker: LocalBroker, url: str, host: str = LOCAL, query: str = "") -> str:
+def by_tls(broker: LocalBroker, url: str, query: str, host: str = LOCAL) -> str:
     return url.replace("amqp://", "amqps://").replace(f"@{LOCAL}:{broker.port}", f"@{host}:{broker.tls_port}") + query
 
 
-def test_calls_are_taken_in_over_tls_alone(servers: tuple[LocalBroker, LocalDatabase], authority: Path) -> None:
+def test_calls_are_taken_in_over_tls_alone(servers: tuple[LocalBroker, LocalDatabase], authority: Path, query: str) -> None:
     broker, database = servers
     system = System("deployed", Broker(broker.vhost("tls")), Database(database.url), CORE)
-    system.settings["ANSWERLINE_BROKER_URL"] = by_tls(broker, system.broker_url, query=f"?cacertfile={authority}")
+    system.settings["ANSWERLINE_BROKER_URL"] = by_tls(broker, system.broker_url, query)
     system.settings["ANSWERLINE_DATABASE_URL"] += f"?sslmode=verify-full&sslrootcert={authority}"
     with system:
         system.post("/v1/telephony/asterisk/queue-log", "\n".join(samples.queue_log_lines()), source="tls").ok()
@@ -54,21 +66,19 @@ def test_calls_are_taken_in_over_tls_alone(servers: tuple[LocalBroker, LocalData
 
 @pytest.mark.parametrize(
     ("host", "trusted", "why"),
-    [(LOCAL, False, "self-signed certificate"), ("localhost", True, "certificate is not valid for 'localhost'")],
+    [(LOCAL, False, "self-signed certificate in certificate chain"), ("localhost", True, "certificate is not valid for 'localhost'")],
     ids=["of an authority that nobody knows", "of another host"],
 )
 def test_a_broker_that_may_be_somebody_else_is_not_spoken_to(
-    servers: tuple[LocalBroker, LocalDatabase], authority: Path, tmp_path: Path, host: str, trusted: bool, why: str
+    servers: tuple[LocalBroker, LocalDatabase], query: str, tmp_path: Path, host: str, trusted: bool, why: str
 ) -> None:
-    told = broker_of(by_tls(servers[0], servers[0].url, host, f"?cacertfile={authority}" if trusted else ""), tmp_path)
+    told = broker_of(by_tls(servers[0], servers[0].url, query if trusted else "", host), tmp_path)
     assert why in told.detail
     assert "?cacertfile=" in told.mend
 
 
-def test_doctor_finds_a_broker_that_is_who_it_should_be(
-    servers: tuple[LocalBroker, LocalDatabase], authority: Path, tmp_path: Path
-) -> None:
-    assert broker_of(by_tls(servers[0], servers[0].url, query=f"?cacertfile={authority}"), tmp_path).state == "ok"
+def test_doctor_finds_a_broker_that_is_who_it_should_be(servers: tuple[LocalBroker, LocalDatabase], query: str, tmp_path: Path) -> None:
+    assert broker_of(by_tls(servers[0], servers[0].url, query), tmp_path).state == "ok"
 
 
 def broker_of(url: str, tmp_path: Path) -> Finding:

@@ -1,4 +1,4 @@
-"""A certificate, signed by itself: its file is its own authority, and holds its key."""
+"""Certificates, each in one file with its key."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 
-def certificate(folder: Path, name: str, host: str) -> Path:
-    """Good for a day, for a host's name or address."""
+def certificate(folder: Path, name: str, host: str, authority: Path | None = None) -> Path:
+    """Good for a day, for a host's name or address; signed by the authority of that file, or by itself and so an authority."""
     key = ec.generate_private_key(ec.SECP256R1())
     who = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     now = datetime.datetime.now(datetime.UTC)
@@ -21,17 +21,21 @@ def certificate(folder: Path, name: str, host: str) -> Path:
         alternative: x509.GeneralName = x509.IPAddress(ip_address(host))
     except ValueError:
         alternative = x509.DNSName(host)
+    signer, issuer = key, who
+    if authority:
+        signer = serialization.load_pem_private_key(authority.read_bytes(), None)
+        issuer = x509.load_pem_x509_certificate(authority.read_bytes()).subject
     made = (
         x509.CertificateBuilder()
         .subject_name(who)
-        .issuer_name(who)
+        .issuer_name(issuer)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - datetime.timedelta(days=1))
         .not_valid_after(now + datetime.timedelta(days=1))
         .add_extension(x509.SubjectAlternativeName([alternative]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
+        .add_extension(x509.BasicConstraints(ca=authority is None, path_length=None), critical=True)
+        .sign(signer, hashes.SHA256())
     )
     unencrypted = serialization.NoEncryption()
     private = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, unencrypted)

@@ -143,7 +143,8 @@ class LocalBroker(_OwnBroker):
     metrics_port: int = 0
     """Where its plugin for Prometheus listens; 0: not at all, which starts faster."""
     certificate: str = ""
-    """Of a file with its key: TLS is spoken on `tls_port` too."""
+    authority: str = ""
+    """The certificate is of a file with its key: TLS is spoken on `tls_port` too, with whoever shows one of that authority."""
     tls_port: int = field(default_factory=process.port)
     node: str = field(default_factory=lambda: f"answerline-test-{os.getpid()}-{secrets.token_hex(3)}@localhost")
     dist_port: int = field(default_factory=process.port)
@@ -170,7 +171,8 @@ class LocalBroker(_OwnBroker):
         told = f"prometheus.tcp.ip = {LOCAL}\nprometheus.tcp.port = {self.metrics_port}\n" if self.metrics_port else ""
         if self.certificate:
             told += f"listeners.ssl.1 = {LOCAL}:{self.tls_port}\n"
-            told += "".join(f"ssl_options.{name} = {self.certificate}\n" for name in ("cacertfile", "certfile", "keyfile"))
+            told += f"ssl_options.cacertfile = {self.authority}\nssl_options.certfile = {self.certificate}\nssl_options.keyfile = {self.certificate}\n"
+            told += "ssl_options.verify = verify_peer\nssl_options.fail_if_no_peer_cert = true\n"
         (home / "rabbitmq.conf").write_text(CONFIG.format(host=LOCAL, port=self.port, user=USER, password=self.password) + told)
         (home / "enabled_plugins").write_text("[rabbitmq_prometheus].\n" if self.metrics_port else "[].\n")
         (home / "rabbitmq-env.conf").touch()
