@@ -12,10 +12,8 @@ import ssl
 import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal
 from urllib.parse import urlsplit
 
 from amqp.exceptions import AccessRefused, NotAllowed
@@ -32,7 +30,7 @@ from shared.contracts import topology
 from shared.db import migrate
 from shared.runtime import context
 from shared.runtime.context import Context
-from shared.runtime.definition import Definition
+from shared.runtime.definition import Definition, Finding, State
 
 NEWEST = 5000
 """What is still on its way is among the last published."""
@@ -43,18 +41,6 @@ LEAST_ROOM, LITTLE_ROOM = 1 << 30, 5 << 30
 LEAST_DESCRIPTORS = 1024
 CERTIFICATE_DAYS = 14
 PATIENCE = 3.0
-
-State = Literal["ok", "note", "bad"]
-
-
-@dataclass(frozen=True)
-class Finding:
-    """`note`: nothing is broken, and yet it is probably not what was meant. `mend`: what to do, as a sentence or a command."""
-
-    what: str
-    state: State
-    detail: str
-    mend: str = ""
 
 
 def examine(settings: Settings, definitions: Sequence[Definition], environment: Mapping[str, str] | None = None) -> list[Finding]:

@@ -6,10 +6,9 @@ from typing import TYPE_CHECKING
 
 from click import Command
 
-from shared.runtime.definition import Definition
+from shared.runtime.definition import Definition, Finding
 
 if TYPE_CHECKING:
-    from shared.doctor import Finding
     from shared.runtime.context import Context
 
 

@@ -11,9 +11,9 @@ from services.gateway.metrics import BACKUP, BACKUP_OBJECT
 from services.gateway.sealing import Sealer
 from shared import clock
 from shared.config import SettingError
-from shared.doctor import Finding
 from shared.errors import Unavailable
 from shared.runtime.context import Context
+from shared.runtime.definition import Finding
 
 SILENT_SECONDS = 86400.0
 BACKUP_SECONDS = 26 * 3600.0

@@ -5,17 +5,27 @@ from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from click import Command
 
 from shared.config import Settings
 
 if TYPE_CHECKING:
-    from shared.doctor import Finding
     from shared.runtime.context import Context
 
 GROUP = "answerline.services"
+State = Literal["ok", "note", "bad"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Of `answerline doctor`. `note`: nothing is broken, and yet it is probably not what was meant. `mend`: what to do, as a sentence or a command."""
+
+    what: str
+    state: State
+    detail: str
+    mend: str = ""
 
 
 def _undivided(_settings: Settings) -> int:
@@ -37,7 +47,7 @@ class Definition:
     commands: Callable[[], list[Command]] = list
     sample: Callable[[str, str, float], None] | None = None
     benches: Callable[[], list[Command]] = list
-    examine: Callable[["Context"], Iterable["Finding"]] | None = None
+    examine: Callable[["Context"], Iterable[Finding]] | None = None
 
     def load(self) -> type[Any]:
         module, _, name = self.service.partition(":")

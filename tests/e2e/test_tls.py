@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from shared.config import load
-from shared.doctor import Finding, examine
+from shared.doctor import examine
+from shared.runtime.definition import Finding
 from tests.stack import Broker, Database, new_broker, new_database
 from tests.stack.certificate import certificate
 from tests.stack.postgres import LocalDatabase

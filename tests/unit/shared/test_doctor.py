@@ -31,9 +31,9 @@ from shared.cli import main
 from shared.config import Settings, load
 from shared.db import migrate
 from shared.db.engine import Database
-from shared.doctor import Finding, examine
+from shared.doctor import examine
 from shared.runtime import context
-from shared.runtime.definition import installed
+from shared.runtime.definition import Finding, installed
 from tests.stack.process import port
 from tests.unit.conftest import SetClock
 
