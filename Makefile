@@ -62,13 +62,18 @@ e2e: $(DEV_STAMP)  ## The end-to-end and chaos tests alone
 e2e-compose: $(DEV_STAMP)  ## An installation's life under Docker Compose: first call, upgrade, restart, removal; needs a Docker engine
 	$(BIN)/python -m pytest -v -s --timeout 1800 tests/compose/journey.py
 
-chaos: $(DEV_STAMP)  ## Faults under load, a few minutes: what is lost, applied twice, stuck; SEED=… again
+# of a run's last line: the seed and the seconds that each fault had
+STORM = $(if $(SEED),--seed $(SEED)) $(if $(EACH),--seconds $(EACH)) $(if $(FAULTS),--faults $(FAULTS))
+
+chaos: $(DEV_STAMP)  ## Faults under load, a few minutes: what is lost, applied twice, stuck; FAULTS=wipe SEED=… EACH=seconds: one again
 	$(BIN)/python -m tests.stack install
-	$(BIN)/python -m tests.chaos.storm --minutes $(or $(MINUTES),4) $(if $(SEED),--seed $(SEED)) $(if $(FAULTS),--faults $(FAULTS))
+	-@$(BIN)/python -m tests.stack install clocks
+	$(BIN)/python -m tests.chaos.storm --minutes $(or $(MINUTES),4) $(STORM)
 
 chaos-long: $(DEV_STAMP)  ## The same for an hour, with 200 kills of one consumer and everything in random order
 	$(BIN)/python -m tests.stack install
-	$(BIN)/python -m tests.chaos.storm --minutes $(or $(MINUTES),60) --long $(if $(SEED),--seed $(SEED)) $(if $(FAULTS),--faults $(FAULTS))
+	-@$(BIN)/python -m tests.stack install clocks
+	$(BIN)/python -m tests.chaos.storm --minutes $(or $(MINUTES),60) --long $(STORM)
 
 soak: $(DEV_STAMP)  ## Half of the maximum for 30 minutes: fails where memory or backlog grows
 	$(BIN)/python -m tests.stack install

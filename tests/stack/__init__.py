@@ -22,6 +22,7 @@ import os
 import shutil
 import subprocess
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,9 +33,10 @@ from .postgres import ContainerDatabase, Database, LocalDatabase
 from .process import StackError
 from .rabbitmq import Broker, ContainerBroker, LocalBroker
 
-__all__ = ["Broker", "Database", "MissingError", "Stack", "StackError", "bring_up", "install", "new_broker", "new_database"]
+__all__ = ["Broker", "Database", "MissingError", "Stack", "StackError", "bring_up", "faketime", "install", "new_broker", "new_database"]
 
 POLICY = Path("/usr/sbin/policy-rc.d")
+LIBRARIES = Path("/usr/lib")
 
 
 class MissingError(StackError):
@@ -134,18 +136,24 @@ def new_database(home: Path | None = None, *, durable: bool = True) -> Database:
     return LocalDatabase(home=str(home or ""), durable=durable)
 
 
-def install(watching: bool = False) -> str:
+def faketime() -> Path | None:
+    """The library that gives a process a clock of its own, where it is installed."""
+    return next(LIBRARIES.glob("*/faketime/libfaketime.so.1"), None)
+
+
+def install(watching: bool = False, clocks: bool = False) -> str:
     """Install what is missing with apt-get, without letting the packages start their services. Empty, or why it could not be.
-    `watching`: Prometheus too."""
-    packages = {"rabbitmq-server": LocalBroker.installed, "postgresql": LocalDatabase.installed}
+    `watching`: Prometheus too; `clocks`: libfaketime too."""
+    packages: dict[str, Callable[[], object]] = {"rabbitmq-server": LocalBroker.installed, "postgresql": LocalDatabase.installed}
     packages |= {"prometheus": prometheus.installed} if watching else {}
+    packages |= {"libfaketime": faketime} if clocks else {}
     wanted = [package for package, installed in packages.items() if not installed()]
     if not wanted:
         return ""
     if not shutil.which("apt-get"):
-        return "no apt-get to install it with"
+        return f"no apt-get to install {' and '.join(wanted)} with"
     if os.geteuid() != 0:
-        return "not root, so it cannot be installed"
+        return f"not root, so {' and '.join(wanted)} cannot be installed"
     process.say(f"installing {' and '.join(wanted)} with apt-get (once; their own services are not started)")
     environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
     apt = ["apt-get", "-q", "-o", "DPkg::Lock::Timeout=300"]

@@ -1,5 +1,6 @@
 """python -m tests.stack up        both servers until Ctrl-C; prints their addresses as shell exports
-python -m tests.stack install   only installs what is missing (what `up` does anyway); `install watching`: Prometheus too
+python -m tests.stack install   only installs what is missing (what `up` does anyway); `install watching`: Prometheus too,
+                                `install clocks`: libfaketime too
 python -m tests.stack hold …    what the pytest plugin starts: waits until a test wants the stack, ends with its pytest"""
 
 from __future__ import annotations
@@ -55,8 +56,8 @@ def main(args: list[str]) -> int:
         match args:
             case ["up"]:
                 return up()
-            case ["install", *more] if more in ([], ["watching"]):
-                refused = install(watching=bool(more))
+            case ["install", *more] if {*more} <= {"watching", "clocks"}:
+                refused = install(watching="watching" in more, clocks="clocks" in more)
                 if refused:
                     process.say(refused)
                 return 1 if refused else 0
