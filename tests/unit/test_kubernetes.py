@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from shared.runtime.definition import installed
 
 FOLDER = Path(__file__).parents[2] / "deploy" / "kubernetes"
 KUSTOMIZATION = yaml.safe_load((FOLDER / "kustomization.yaml").read_text())
+README = (FOLDER / "README.md").read_text()
 ALL = [one for path in FOLDER.glob("*.yaml") for one in yaml.safe_load_all(path.read_text())]
 POD = {"Deployment": ("template",), "Job": ("template",), "CronJob": ("jobTemplate", "spec", "template")}
 
@@ -63,12 +65,26 @@ def test_a_service_lives_through_a_node_that_goes(service: str) -> None:
 @pytest.mark.parametrize("service", sorted(installed()))
 def test_secrets_are_files_of_its_own_and_the_jobs_see_all(service: str) -> None:
     spec = pods()[service]
-    assert [one["secret"]["secretName"] for one in spec["volumes"] if "secret" in one] == [f"answerline-{service}"]
+    assert [one["secret"]["secretName"] for one in spec["volumes"] if "secret" in one and one["name"] != "authority"] == [
+        f"answerline-{service}"
+    ]
     for job in ("migrate", "backup", "restore"):
         (volume,) = [one for one in pods()[job]["volumes"] if one["name"] == service]
         assert volume["secret"]["secretName"] == f"answerline-{service}"
         (container,) = pods()[job]["containers"]
         assert {"name": service, "mountPath": f"/run/secrets/{service}", "readOnly": True} in container["volumeMounts"]
+
+
+@pytest.mark.parametrize("name", sorted(pods()))
+def test_a_url_names_the_file_of_an_authority_as_every_pod_sees_it(name: str) -> None:
+    """One URL is read by a service and by the jobs."""
+    spec = pods()[name]
+    (volume,) = [one["secret"] for one in spec["volumes"] if one["name"] == "authority"]
+    assert (volume["secretName"], volume["optional"]) == ("answerline-authority", True)
+    (path,) = [one["mountPath"] for one in spec["containers"][0]["volumeMounts"] if one["name"] == "authority"]
+    urls = re.findall(r"\w+://\S+[?&](?:cacertfile|sslrootcert)=([^`&\s]+)", README)
+    assert urls == [f"{path}/authority.pem"] * 2
+    assert "create secret generic answerline-authority --from-file=authority.pem" in README
 
 
 def test_the_gateway_reaches_nothing_inside_by_an_address_of_the_outside() -> None:
