@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from shared.config import Settings
+from shared.contracts import topology
 from shared.runtime.definition import installed
 
 FOLDER = Path(__file__).parents[2] / "deploy" / "kubernetes"
@@ -85,6 +86,60 @@ def test_a_url_names_the_file_of_an_authority_as_every_pod_sees_it(name: str) ->
     urls = re.findall(r"\w+://\S+[?&](?:cacertfile|sslrootcert)=([^`&\s]+)", README)
     assert urls == [f"{path}/authority.pem"] * 2
     assert "create secret generic answerline-authority --from-file=authority.pem" in README
+
+
+SCALED = [one["metadata"]["name"] for one in ALL if one["kind"] == "ScaledObject"]
+
+
+def test_kedas_kinds_are_of_the_api_that_is_meant() -> None:
+    assert {one["apiVersion"] for one in ALL if one["kind"] in ("ScaledObject", "TriggerAuthentication")} == {"keda.sh/v1alpha1"}
+    assert len(SCALED) == len([one for one in ALL if one["kind"] == "TriggerAuthentication"]) == 3
+
+
+@pytest.mark.parametrize("service", SCALED)
+def test_keda_counts_the_requests_that_wait_for_a_service(service: str) -> None:
+    """What KEDA requires of a ScaledObject, and by what it would do nothing: a queue, a Deployment or a secret that is not there."""
+    spec = named("ScaledObject", service)
+    assert spec.keys() == {"scaleTargetRef", "minReplicaCount", "maxReplicaCount", "cooldownPeriod", "fallback", "triggers"}
+    assert spec["scaleTargetRef"] == {"name": service}
+    assert named("Deployment", service)
+    assert 0 < spec["minReplicaCount"] < spec["maxReplicaCount"]
+    assert spec["fallback"].keys() == {"failureThreshold", "replicas"}
+    assert spec["fallback"]["replicas"] >= spec["minReplicaCount"]
+    waiting, busy = spec["triggers"]
+    assert waiting.keys() == {"type", "metadata", "authenticationRef"}
+    assert waiting["type"] == "rabbitmq"
+    queue = topology.command_queue(service)
+    assert waiting["metadata"] == {"protocol": "amqp", "queueName": queue, "mode": "QueueLength", "value": waiting["metadata"]["value"]}
+    assert busy.keys() == {"type", "metricType", "metadata"}
+    assert (busy["type"], busy["metricType"], busy["metadata"].keys()) == ("cpu", "Utilization", {"value"})
+    assert all(isinstance(value, str) for trigger in (waiting, busy) for value in trigger["metadata"].values()), "numbers are texts there"
+    assert pods()[service]["containers"][0]["resources"]["requests"]["cpu"], "of which the share is taken"
+
+
+@pytest.mark.parametrize("service", SCALED)
+def test_keda_asks_the_broker_as_the_service_does(service: str) -> None:
+    (reference,) = [one["authenticationRef"] for one in named("ScaledObject", service)["triggers"] if "authenticationRef" in one]
+    assert reference.keys() == {"name"}
+    of_service = {one["name"]: one.get("value") for one in pods()[service]["containers"][0]["env"]}
+    key = of_service["ANSWERLINE_BROKER_URL_FILE"].rpartition("/")[2]
+    assert named("TriggerAuthentication", reference["name"]) == {
+        "secretTargetRef": [{"parameter": "host", "name": f"answerline-{service}", "key": key}]
+    }
+
+
+def test_keda_can_be_told_of_an_authority_of_ones_own() -> None:
+    """It has not the file that the broker's URL names; what the overlay of the README adds names the keys of the secret made there."""
+    (overlay,) = re.findall(r"```yaml\n(patches:.*?)```", README, re.DOTALL)
+    (patch,) = yaml.safe_load(overlay)["patches"]
+    assert patch["target"] == {"group": "keda.sh", "kind": "TriggerAuthentication"}
+    added = yaml.safe_load(patch["patch"])
+    assert {(one["op"], one["path"]) for one in added} == {("add", "/spec/secretTargetRef/-")}
+    assert [one["value"] for one in added] == [
+        {"parameter": "tls", "name": "answerline-authority", "key": "tls"},
+        {"parameter": "ca", "name": "answerline-authority", "key": "authority.pem"},
+    ]
+    assert "answerline-authority --from-file=authority.pem --from-literal=tls=enable" in README
 
 
 def test_the_gateway_reaches_nothing_inside_by_an_address_of_the_outside() -> None:
