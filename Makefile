@@ -95,8 +95,8 @@ audit: $(TOOLS_STAMP)  ## Known vulnerabilities of all that is locked; asks the 
 sbom: $(TOOLS_STAMP)  ## The bill of materials (CycloneDX) of what is installed: sbom.json
 	$(TOOLS)/bin/cyclonedx-py requirements --pyproject pyproject.toml --mc-type application --output-reproducible --validate -o sbom.json requirements.lock
 
-check-kubernetes: $(TOOLS_STAMP)  ## deploy/kubernetes against the published schemas
-	$(TOOLS)/bin/python tests/kubernetes.py
+check-kubernetes: $(TOOLS_STAMP)  ## deploy/kubernetes against the published schemas (CRDS=file: and against KEDA's definitions)
+	$(TOOLS)/bin/python tests/kubernetes.py $(CRDS)
 
 fuzz: $(DEV_STAMP)  ## Requests made from the API's document, broken captures and all other random input, in great number
 	$(BIN)/python -m tests.stack install

@@ -12,7 +12,7 @@ from typing import Any
 
 import structlog
 
-from services.gateway import audit, customers, erasures, handlers, imports, metrics, pages, promises, stream_log, twilio_api
+from services.gateway import audit, customers, erasures, handlers, imports, metrics, pages, promises, schemas, stream_log, twilio_api
 from services.gateway.accounts import Accounts
 from services.gateway.contract import ABOUT
 from services.gateway.courier import Courier
@@ -315,10 +315,11 @@ class GatewayService(
         """Whether the process lives."""
         return {"status": "ok"}
 
-    @endpoint("GET", "/readyz", answer=answers.Ready, answers={503: answers.Ready}, public=True, tag="operation")
-    def get_readyz(self, _request: Request) -> Response:
-        """Whether the service can work: database and broker."""
-        return health.ready(self.core.context.neighbours)
+    @endpoint("GET", "/readyz", query=schemas.Readiness, answer=answers.Ready, answers={503: answers.Ready}, public=True, tag="operation")
+    def get_readyz(self, request: Request) -> Response:
+        """Whether the service can work: database and broker. With `without=broker`, whether it takes in what telephony tells: that is kept
+        while the broker is away, so this is what a proxy or an orchestrator before the gateway should ask."""
+        return health.ready(self.core.context.neighbours, request.query["without"])
 
     @endpoint("GET", "/metrics", public=True, answers={401: None, 403: None}, gives="text/plain", tag="operation")
     def get_metrics(self, request: Request) -> Response:

@@ -17,14 +17,26 @@ class Checked(Protocol):
     database: Database
 
     @property
+    def begun(self) -> bool: ...
+
+    @property
     def connected(self) -> bool: ...
 
 
-def ready(services: Mapping[str, Checked]) -> Response:
-    """200 when the services of this process can do their work, else 503 with what is missing."""
-    checks = {name: {"database": _answers(service.database), "broker": service.connected} for name, service in services.items()}
+WITHOUT = ("broker",)
+"""What readiness may be asked for without."""
+
+
+def ready(services: Mapping[str, Checked], without: str = "") -> Response:
+    """200 when the services of this process can do their work, else 503 with what is missing. Without the broker: when they can do what needs
+    the database alone, such as taking in what telephony tells, which is published later."""
+    checks = {name: {"database": _answers(service.database)} | _broker(service, without) for name, service in services.items()}
     fine = all(all(check.values()) for check in checks.values())
     return Response(orjson.dumps({"status": "ok" if fine else "unavailable", "checks": checks}), 200 if fine else 503)
+
+
+def _broker(service: Checked, without: str) -> dict[str, bool]:
+    return {"started": service.begun} if without == "broker" else {"broker": service.connected}
 
 
 def _answers(database: Database) -> bool:

@@ -50,6 +50,13 @@ class Context:
     """All services of this process, this one included."""
 
     @property
+    def begun(self) -> bool:
+        """Whether it does what needs no broker, or would at once if the active process ended."""
+        if self.parts:
+            return all(part.begun for part in list(self.parts.values()))
+        return self.phase != "starting"
+
+    @property
     def connected(self) -> bool:
         """Whether it does its work, or would at once if the active process ended."""
         if self.parts:

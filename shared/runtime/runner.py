@@ -221,11 +221,13 @@ def _internal_application(contexts: dict[str, Context]) -> Callable[..., Any]:
     answers: dict[str, Callable[[], Response]] = {
         "/livez": lambda: Response(b'{"status":"ok"}'),
         "/readyz": lambda: health.ready(contexts),
+        **{f"/readyz?without={what}": partial(health.ready, contexts, what) for what in health.WITHOUT},
         "/metrics": health.metrics,
     }
 
     def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        answer = answers.get(environ["PATH_INFO"], lambda: Response(b"/livez /readyz /metrics\n", 404, "text/plain"))
+        address = environ["PATH_INFO"] + ("?" + environ["QUERY_STRING"] if environ.get("QUERY_STRING") else "")
+        answer = answers.get(address, lambda: Response(f"{' '.join(answers)}\n".encode(), 404, "text/plain"))
         return send(answer(), environ["REQUEST_METHOD"], start_response)
 
     return application

@@ -354,6 +354,7 @@ def test_a_query_parameter_with_a_senseless_value_is_refused(system: System) -> 
     }
     wrong |= {name: ["", "perhaps"] for name in ("active", "everywhere")} | {name: ["x" * 201] for name in ("site", "team")}
     wrong |= {name: ["x" * 201] for name in ("target", "course", "programme")} | {"exam": ["", "x" * 201]}
+    wrong |= {"without": ["", "database", "broker,database"]}
     wrong |= {"year": ["", "x", "1999", "2027.5"], "version": ["", "x", "0", "1.5"], "missing_only": ["", "perhaps"]}
     from_provider = (
         "code",

@@ -105,6 +105,9 @@ def test_readiness_names_what_it_rests_on(system: System) -> None:
     for service, checks in told["checks"].items():
         assert checks == {"database": True, "broker": True}, service
     assert "gateway" in told["checks"]
+    of_the_door = system.client().get("/readyz?without=broker").ok()
+    assert of_the_door["checks"] == {name: {"database": True, "started": True} for name in told["checks"]}
+    assert "broker" in str(system.client().get("/readyz?without=database").problem(422)["errors"])
 
 
 def test_the_sums_of_all_buckets_agree_and_grow_with_what_is_told(system: System, name: str) -> None:

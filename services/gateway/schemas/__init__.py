@@ -9,6 +9,7 @@ from marshmallow import ValidationError, fields, validate
 
 from services.gateway.sources import TWILIO_API
 from shared.contracts.fields import Data, Input, Time
+from shared.observability.health import WITHOUT
 
 NAME = validate.Length(min=1, max=200)
 TEXT = validate.Length(max=200)
@@ -355,6 +356,14 @@ class RejectOffer(AcceptOffer):
     reason = fields.String(load_default="", validate=validate.Length(max=200))
     missed = fields.Boolean(
         load_default=False, metadata={"description": "the agent's telephone rang and nobody answered: it counts as a miss"}
+    )
+
+
+class Readiness(Input):
+    without = fields.String(
+        load_default="",
+        validate=validate.OneOf(WITHOUT),
+        metadata={"description": "what need not be there: what needs it is left out of account"},
     )
 
 

@@ -493,7 +493,7 @@ class Ready(Data):
     checks = fields.Dict(
         keys=fields.String(),
         values=fields.Dict(keys=fields.String(), values=fields.Boolean()),
-        **told("by service, whether its database and its broker answer"),
+        **told("by service, whether its database and its broker answer; without the broker: its database, and whether it has started"),
     )
 
 
