@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any
+from urllib.parse import parse_qs
 
 import eventlet
 import structlog
@@ -218,16 +219,20 @@ def _serve_internal(settings: Settings, contexts: dict[str, Context]) -> None:
 
 def _internal_application(contexts: dict[str, Context]) -> Callable[..., Any]:
     """Health and metrics for those inside: no key, and no port to the outside."""
-    answers: dict[str, Callable[[], Response]] = {
-        "/livez": lambda: Response(b'{"status":"ok"}'),
-        "/readyz": lambda: health.ready(contexts),
-        **{f"/readyz?without={what}": partial(health.ready, contexts, what) for what in health.WITHOUT},
-        "/metrics": health.metrics,
+    answers: dict[str, Callable[[str], Response]] = {
+        "/livez": lambda _: Response(b'{"status":"ok"}'),
+        "/readyz": partial(health.ready, contexts),
+        "/metrics": lambda _: health.metrics(),
     }
 
     def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        address = environ["PATH_INFO"] + ("?" + environ["QUERY_STRING"] if environ.get("QUERY_STRING") else "")
-        answer = answers.get(address, lambda: Response(f"{' '.join(answers)}\n".encode(), 404, "text/plain"))
-        return send(answer(), environ["REQUEST_METHOD"], start_response)
+        answer, without = answers.get(environ["PATH_INFO"]), parse_qs(environ.get("QUERY_STRING", "")).get("without", [""])[-1]
+        if answer is None:
+            told = Response(f"{' '.join(answers)}\n".encode(), 404, "text/plain")
+        elif without not in ("", *health.WITHOUT):
+            told = Response(f"without={' or '.join(health.WITHOUT)}\n".encode(), 400, "text/plain")
+        else:
+            told = answer(without)
+        return send(told, environ["REQUEST_METHOD"], start_response)
 
     return application
