@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from shared.config import Settings
+from shared.db.engine import OVERFLOW, POOL_SIZE
 from shared.runtime.definition import installed
 
 ROOT = Path(__file__).parents[2]
@@ -62,6 +63,19 @@ def test_every_container_is_locked(name: str) -> None:
         assert container["read_only"] is True
     if name in installed():
         assert container["stop_grace_period"]
+
+
+@pytest.mark.parametrize("files", [["docker-compose.yml"], ["docker-compose.yml", "compose.ha.yml"]])
+def test_the_database_takes_the_connections_of_every_process(files: list[str]) -> None:
+    words = " ".join(COMPOSE["services"]["postgres"]["command"])
+    (most,) = re.findall(r"max_connections=\$\{POSTGRES_CONNECTIONS:-(\d+)\}", words)
+    scales: dict[str, int] = {}
+    for file in files:
+        services = yaml.safe_load((ROOT / file).read_text().replace("!override", ""))["services"]
+        scales |= {name: int(re.sub(r"\$\{\w+:-(\d+)\}", r"\1", str(services[name].get("scale", 1)))) for name in installed()}
+    assert set(scales) == set(installed())
+    jobs = 2 * len(scales)  # a backup and a doctor while everything works
+    assert sum(scales.values()) * (POOL_SIZE[False] + OVERFLOW[False]) + jobs <= int(most)
 
 
 @pytest.mark.parametrize("name", ["prometheus", "grafana"])
