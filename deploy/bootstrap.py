@@ -1,8 +1,10 @@
-"""The two one-shot jobs of docker-compose.yml.
+"""The one-shot jobs of docker-compose.yml.
 
 `secrets` makes keys, passwords and the URLs that hold them, and gives each container its own and no other's;
 `migrate` makes roles, databases, the broker's users and the tables.
 Both run at every `docker compose up`: what is there stays, what is new (an added service) is added.
+`restore` makes the same but for the tables, which come with the archive: `answerline migrate` would refuse what another restore has left by half,
+and tables of a newer version.
 """
 
 import base64
@@ -10,6 +12,7 @@ import hashlib
 import http.client
 import json
 import os
+import re
 import secrets
 import signal
 import subprocess
@@ -52,23 +55,25 @@ def make_secrets() -> None:
             put(service, "database-password", None)
             put(service, "database-url", own_database.replace("{service}", service))
         else:
-            password = generated(f"{service}-database-password")
+            password = generated(f"{service}-database-password", held(service, "database-password"))
             put(service, "database-password", password)
             put(service, "database-url", f"postgresql://{service}:{quote(password, safe='')}@{DATABASE}:5432/{service}")
         if own_broker := own(f"{service}-broker-url", "broker-url"):
             put(service, "broker-url", own_broker)
         else:
-            users[service] = password = generated(f"{service}-broker-password")
+            ours = re.fullmatch(rf"amqp://{service}:([\w-]+)@{BROKER_HOST}:5672/{VHOST}", held(service, "broker-url"))
+            users[service] = password = generated(f"{service}-broker-password", ours[1] if ours else "")
             put(service, "broker-url", f"amqp://{service}:{quote(password, safe='')}@{BROKER_HOST}:5672/{VHOST}")
         put(service, "authority.pem", own("authority.pem") or None)
-    put("gateway", "admin-key", own("admin-key") or generated("admin-key", "al_"))
-    put("gateway", "secret-key", own("secret-key") or generated("secret-key"))
+    put("gateway", "admin-key", own("admin-key") or generated("admin-key", held("gateway", "admin-key"), prefix="al_"))
+    put("gateway", "secret-key", own("secret-key") or generated("secret-key", held("gateway", "secret-key")))
     put("gateway", "oidc-client-secret", own("oidc-client-secret"))
-    put(DATABASE, "password", generated("postgres-password"))
-    put(DASHBOARDS, "admin-password", own("grafana-admin-password") or generated("grafana-admin-password"))
-    provisioner = generated("provisioner-password")
+    put(DATABASE, "password", generated("postgres-password", held(DATABASE, "password")))
+    dashboards = own("grafana-admin-password") or generated("grafana-admin-password", held(DASHBOARDS, "admin-password"))
+    put(DASHBOARDS, "admin-password", dashboards)
+    provisioner = generated("provisioner-password", held(BROKER, "provisioner-password"))
     put(BROKER, "provisioner-password", provisioner if users else None)
-    put(BROKER, "erlang-cookie", generated("erlang-cookie"))
+    put(BROKER, "erlang-cookie", generated("erlang-cookie", held(BROKER, "erlang-cookie")))
     put(BROKER, "definitions.json", json.dumps(definitions(users, provisioner), indent=1))
 
 
@@ -80,12 +85,19 @@ def own(*names: str) -> str:
     return ""
 
 
-def generated(name: str, prefix: str = "") -> str:
-    """A random value, made once and kept."""
+def held(container: str, name: str) -> str:
+    """What a container has been given before, or nothing."""
+    path = FOR / container / name
+    return path.read_text() if path.exists() else ""
+
+
+def generated(name: str, there: str, prefix: str = "") -> str:
+    """A random value, made once and kept. What a container still holds of it is not made anew where it is kept no more: with another
+    secret-key nobody could read what was sealed."""
     path = KEPT / name
     if not path.exists():
-        write(path, prefix + secrets.token_urlsafe(32), 0o400)
-        print(f"made {name}")
+        write(path, there or prefix + secrets.token_urlsafe(32), 0o400)
+        print(f"took {name} from its container" if there else f"made {name}")
     return path.read_text()
 
 
@@ -139,21 +151,39 @@ def rabbit_hash(name: str, password: str) -> str:
     return base64.b64encode(salt + hashlib.sha256(salt + password.encode()).digest()).decode()
 
 
-# ---- migrate
+# ---- migrate and restore
 
 
 def migrate() -> None:
-    """Prepare our own database and broker, unless a setting names others, then bring every service's tables up to date."""
-    passwords = {service: path.read_text() for service in services() if (path := FOR / service / "database-password").exists()}
-    if passwords and not os.environ.get("ANSWERLINE_DATABASE_URL"):
-        patiently("the database", lambda: make_databases(passwords))
+    """Prepare our own database and broker, and bring every service's tables up to date."""
+    prepare_database()
     tables = subprocess.Popen(["answerline", "migrate", *services()])  # noqa: S607
-    path = FOR / BROKER / "provisioner-password"
-    if path.exists() and not os.environ.get("ANSWERLINE_BROKER_URL"):
-        patiently("the broker", lambda: import_definitions(path.read_text()))
+    prepare_broker()
     if tables.wait():
         sys.exit("not migrated")
     print(f"at their newest revision: {', '.join(services())}")
+
+
+def restore() -> None:
+    """Prepare the same, and become `answerline restore` with what was said to us."""
+    prepare_database()
+    prepare_broker()
+    sys.stdout.flush()
+    os.execvp("answerline", ["answerline", *sys.argv[1:]])  # noqa: S606, S607
+
+
+def prepare_database() -> None:
+    """Our own, unless a setting names another."""
+    passwords = {service: path.read_text() for service in services() if (path := FOR / service / "database-password").exists()}
+    if passwords and not os.environ.get("ANSWERLINE_DATABASE_URL"):
+        patiently("the database", lambda: make_databases(passwords))
+
+
+def prepare_broker() -> None:
+    """Our own, unless a setting names another."""
+    path = FOR / BROKER / "provisioner-password"
+    if path.exists() and not os.environ.get("ANSWERLINE_BROKER_URL"):
+        patiently("the broker", lambda: import_definitions(path.read_text()))
 
 
 def patiently(what: str, step: Callable[[], None]) -> None:
@@ -224,4 +254,4 @@ def import_definitions(password: str) -> None:
 
 if __name__ == "__main__":
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    {"secrets": make_secrets, "migrate": migrate}[sys.argv[1]]()
+    {"secrets": make_secrets, "migrate": migrate, "restore": restore}[sys.argv[1]]()

@@ -68,6 +68,7 @@ class Settings:
     broker_url: str = "memory://"
     database_url: str = ""
     http: str = "127.0.0.1:8000"
+    publish: str = ""
     metrics: str = "127.0.0.1:9100"
     data: Path = Path("data")
     admin_key: str = ""
@@ -120,6 +121,12 @@ class Settings:
     @property
     def http_address(self) -> tuple[str, int]:
         return parse_address("ANSWERLINE_HTTP", self.http)
+
+    @property
+    def reached_at(self) -> str:
+        """The address of this machine at which others find the API, 0.0.0.0 for all it has: what a container listens on is not it, but what
+        ANSWERLINE_PUBLISH says, as Compose writes it: 127.0.0.1:8000, a range 127.0.0.1:8000-8001, or 8000 alone."""
+        return self.publish.rpartition(":")[0].strip("[]") or "0.0.0.0" if self.publish else self.http_address[0]  # noqa: S104
 
     @property
     def metrics_address(self) -> tuple[str, int]:

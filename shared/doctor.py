@@ -146,11 +146,11 @@ def _openness(settings: Settings) -> Iterator[Finding]:
     if settings.watching_is_public() and settings.public_watching:
         detail = "the live page and the metrics are shown without a key to all who reach the address"
         yield Finding("openness", "note", detail, "take ANSWERLINE_PUBLIC_WATCHING away unless it is meant")
-    host = settings.http_address[0]
+    host = settings.reached_at
     if host in ("localhost", "127.0.0.1", "::1") or settings.proxies:
         return
     detail = f"the API listens on {host} and no proxy is named: keys and callers' numbers would go over the network as they are"
-    mend = "put a proxy that speaks TLS before it and name it in ANSWERLINE_TRUSTED_PROXIES, or let it listen on 127.0.0.1"
+    mend = "put a proxy that speaks TLS before it and name it in ANSWERLINE_TRUSTED_PROXIES, or let it listen on 127.0.0.1 (Compose: ANSWERLINE_PUBLISH)"
     yield Finding("openness", "note", detail, mend)
 
 

@@ -2,8 +2,8 @@
 engine and builds images.
 
 It begins with the commit before this one (ANSWERLINE_E2E_BEFORE names another), takes its first routed call, is upgraded to this working
-tree, watched, restarted, and removed; then another begins with a broker and a database that are elsewhere. Projects, images and ports are
-their own: an installation on the same machine is not touched."""
+tree, watched, restarted, backed up and restored, removed, and started from nothing; then another begins with a broker and a database that are
+elsewhere. Projects, images and ports are their own: an installation on the same machine is not touched."""
 
 from __future__ import annotations
 
@@ -35,11 +35,17 @@ JOBS = ("secrets", "migrate")
 NUMBER, QUESTION = "+85221112222", "Which firmware has IPv6?"
 PATIENCE = 300.0
 PATIENT = {"timeout": "120s", "retries": 20, "start_period": "600s"}
-"""Checks as a machine needs them that has other things to do: how long it took is printed."""
+"""Checks as a machine needs them that has other things to do: how long it took is printed. One start is with those that are shipped."""
+HEALTHY_SECONDS = 60.0
+QUIET_LOAD = 4.0
+"""The load average of a machine on which a start's seconds say something."""
 DEVNULL = Path(os.devnull)
 EACH_TABLE = """select format('select %L, count(*), md5(string_agg(t::text, ''|'' order by t::text)) from %I t', tablename, tablename)
 from pg_tables where schemaname = 'public' \\gexec
 """
+UNTIL_HALF_RESTORED = f"""for service in {" ".join(OURS)}
+do until psql -U postgres -At $service -c "select to_regclass('half_restored')" | grep -q .; do sleep 0.1; done
+done"""
 OBSERVABILITY = ("--profile", "observability")
 SHELLS_AND_COMPILERS = ("sh", "bash", "dash", "gcc", "cc", "as", "ld", "apt", "apt-get", "dpkg", "perl", "pip")
 
@@ -230,7 +236,9 @@ def test_what_watches_sees_everything(installed: Installation) -> None:
         for name in ("prometheus", "grafana")
         if installed.compose(*OBSERVABILITY, "pull", "-q", "--policy", "missing", name, check=False).returncode
     }
-    assert "prometheus" not in no_image
+    if "prometheus" in no_image:
+        image = installed.compose(*OBSERVABILITY, "config", "--images", "prometheus").stdout.split()[0]
+        pytest.skip(f"NOT tried: the image {image} is not to be had here; pull it, or tag one so by hand")
     watching = [name for name in ("prometheus", "grafana") if name not in no_image]
     installed.compose(*OBSERVABILITY, "up", "-d", "--wait", *watching)
     containers = installed.containers()
@@ -396,6 +404,37 @@ def test_a_backup_brings_everything_back_after_all_was_wiped(installed: Installa
         pass
 
 
+def test_a_restore_that_was_cut_off_is_run_again(installed: Installation) -> None:
+    """Killed when it had begun to replace what was there: it waits for a broker that stands still."""
+    archive, name = installed.folder / "centre.tar", f"{installed.project}-cut-off"
+    figures = calls(installed)
+    installed.compose("stop", *OURS)
+    broker = installed.containers()["rabbitmq"]["Id"]
+    subprocess.run(["docker", "pause", broker], capture_output=True, check=True)
+    try:
+        words = ["docker", "compose", "run", "--rm", "-T", "--no-deps", "--name", name, "backup", "restore", "--yes", "-"]
+        with archive.open("rb") as source:
+            restoring = subprocess.Popen(
+                words, cwd=installed.folder, env=os.environ | installed.own, stdin=source, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+            )
+        try:
+            installed.run_in("postgres", "timeout", str(PATIENCE), "bash", "-c", UNTIL_HALF_RESTORED)
+        finally:
+            subprocess.run(["docker", "kill", name], capture_output=True)
+            told = restoring.communicate()[1]
+        assert restoring.returncode == 137, told
+    finally:
+        subprocess.run(["docker", "unpause", broker], capture_output=True, check=True)
+    refused = installed.compose("run", "--rm", "-T", "migrate", check=False)
+    assert refused.returncode and "run `answerline restore` again" in refused.stdout + refused.stderr
+
+    installed.pipe("run", "--rm", "-T", "restore", source=archive)
+    installed.up()
+    assert calls(installed) == {what: figure - 1 for what, figure in figures.items()}  # without the call that came after the backup
+    with a_call(installed, "1795296291.5"):
+        pass
+
+
 def test_told_to_stop_they_finish_and_go(installed: Installation) -> None:
     installed.compose("stop")
     codes = {name: one["State"]["ExitCode"] for name, one in installed.containers().items()}
@@ -407,6 +446,20 @@ def test_removed_it_leaves_nothing(installed: Installation) -> None:
     for kind in ("container", "volume", "network"):
         words = ["docker", kind, "ls", "-q", "--filter", f"label=com.docker.compose.project={installed.project}"]
         assert subprocess.run([*words, *(["-a"] if kind == "container" else [])], capture_output=True, text=True, check=True).stdout == ""
+
+
+def test_started_from_nothing_as_documented_it_is_healthy_within_a_minute(installed: Installation) -> None:
+    """With the checks that are shipped. On a machine that has other things to do, how long it takes says nothing: it is only told."""
+    installed.patience.unlink()
+    (installed.folder / "docker-compose.override.yml").unlink()
+    load = os.getloadavg()[0]
+    began = time.monotonic()
+    done = installed.compose("up", "-d", "--wait", check=load < QUIET_LOAD)
+    seconds = time.monotonic() - began
+    outcome = "healthy" if done.returncode == 0 else f"NOT healthy ({done.stderr[-300:]})"
+    print(f"\nfrom nothing, with the shipped checks: {outcome} after {seconds:.1f} s; load average {load:.1f} at its begin")
+    assert load >= QUIET_LOAD or seconds <= HEALTHY_SECONDS
+    installed.compose("down", "-v")
 
 
 # ---- another one, whose broker and database are elsewhere

@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from shared.config import Settings
+from shared.db.engine import OVERFLOW, POOL_SIZE
 from shared.runtime.definition import installed
 
 ROOT = Path(__file__).parents[2]
@@ -62,6 +63,19 @@ def test_every_container_is_locked(name: str) -> None:
         assert container["read_only"] is True
     if name in installed():
         assert container["stop_grace_period"]
+
+
+@pytest.mark.parametrize("files", [["docker-compose.yml"], ["docker-compose.yml", "compose.ha.yml"]])
+def test_the_database_takes_the_connections_of_every_process(files: list[str]) -> None:
+    words = " ".join(COMPOSE["services"]["postgres"]["command"])
+    (most,) = re.findall(r"max_connections=\$\{POSTGRES_CONNECTIONS:-(\d+)\}", words)
+    scales: dict[str, int] = {}
+    for file in files:
+        services = yaml.safe_load((ROOT / file).read_text().replace("!override", ""))["services"]
+        scales |= {name: int(re.sub(r"\$\{\w+:-(\d+)\}", r"\1", str(services[name].get("scale", 1)))) for name in installed()}
+    assert set(scales) == set(installed())
+    jobs = 2 * len(scales)  # a backup and a doctor while everything works
+    assert sum(scales.values()) * (POOL_SIZE[False] + OVERFLOW[False]) + jobs <= int(most)
 
 
 @pytest.mark.parametrize("name", ["prometheus", "grafana"])
@@ -121,3 +135,52 @@ def test_grafanas_password_is_made_once_and_nobody_else_gets_it(bootstrap: Any) 
     assert [path.parent.name for path in bootstrap.FOR.rglob("*") if path.is_file() and password in path.read_text()] == ["grafana"]
     bootstrap.make_secrets()
     assert (bootstrap.FOR / "grafana" / "admin-password").read_text() == password
+
+
+def everything(bootstrap: Any) -> dict[str, str]:
+    return {str(path.relative_to(bootstrap.FOR)): path.read_text() for path in bootstrap.FOR.rglob("*") if path.is_file()}
+
+
+def test_what_containers_hold_is_not_made_anew_when_what_was_kept_is_lost(bootstrap: Any) -> None:
+    bootstrap.make_secrets()
+    given, kept = everything(bootstrap), {path.name: path.read_text() for path in bootstrap.KEPT.iterdir()}
+    assert {"gateway/secret-key", "postgres/password", "routing/broker-url"} < given.keys()
+    for path in bootstrap.KEPT.iterdir():
+        path.unlink()
+    bootstrap.make_secrets()
+    assert everything(bootstrap) == given
+    assert {path.name: path.read_text() for path in bootstrap.KEPT.iterdir()} == kept
+
+
+def test_a_container_that_lost_its_secrets_gets_them_again(bootstrap: Any) -> None:
+    bootstrap.make_secrets()
+    given = everything(bootstrap)
+    for path in (bootstrap.FOR / "gateway").iterdir():
+        path.unlink()
+    bootstrap.make_secrets()
+    assert everything(bootstrap) == given
+
+
+def test_the_password_of_a_broker_elsewhere_is_not_taken_for_ours(bootstrap: Any) -> None:
+    bootstrap.OWN.mkdir()
+    (bootstrap.OWN / "broker-url").write_text("amqp://routing:theirs@broker.example:5672/answerline")
+    bootstrap.make_secrets()
+    (bootstrap.OWN / "broker-url").unlink()
+    bootstrap.make_secrets()
+    assert not [name for name, text in everything(bootstrap).items() if "theirs" in text]
+
+
+def test_a_restore_needs_no_migrated_tables(bootstrap: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`answerline migrate` refuses tables that a restore has left by half, and those of a newer version: what restores must not wait for it."""
+    for files in ("docker-compose.yml", "compose.ha.yml"):
+        jobs = yaml.safe_load((ROOT / files).read_text().replace("!override", ""))["services"]
+        assert jobs["restore"]["depends_on"] == jobs["migrate"]["depends_on"]
+    assert COMPOSE["services"]["restore"]["entrypoint"] == ["python", "bootstrap.py"]
+    done: list[Any] = []
+    monkeypatch.setattr(bootstrap, "make_databases", lambda passwords: done.append(sorted(passwords)))
+    monkeypatch.setattr(bootstrap, "import_definitions", lambda _: done.append("broker"))
+    monkeypatch.setattr("os.execvp", lambda _, words: done.append(words))
+    monkeypatch.setattr("sys.argv", ["bootstrap.py", *COMPOSE["services"]["restore"]["command"]])
+    bootstrap.make_secrets()
+    bootstrap.restore()
+    assert done == [sorted(installed()), "broker", ["answerline", "restore", "--yes", "-"]]

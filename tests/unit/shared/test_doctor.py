@@ -308,6 +308,10 @@ def test_a_port_that_somebody_else_has(centre: Path) -> None:
     [
         ({"HTTP": "0.0.0.0:8000"}, True),
         ({"HTTP": "0.0.0.0:8000", "TRUSTED_PROXIES": "10.0.0.1"}, False),
+        ({"HTTP": "0.0.0.0:8000", "PUBLISH": "127.0.0.1:8000-8001"}, False),
+        ({"HTTP": "0.0.0.0:8000", "PUBLISH": "[::1]:8000"}, False),
+        ({"HTTP": "0.0.0.0:8000", "PUBLISH": "192.0.2.7:8000"}, True),
+        ({"HTTP": "0.0.0.0:8000", "PUBLISH": "8000"}, True),
         ({"PUBLIC_WATCHING": "yes"}, True),
         ({}, False),
     ],
