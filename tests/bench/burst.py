@@ -21,6 +21,7 @@ import click
 
 from services.routing.bench.burst import Plan, options, play
 from services.routing.bench.day import HEARD, Day
+from services.routing.bench.pipeline import cpu_seconds
 from services.routing.bench.route import FLOW, ID
 from tests.chaos import checks
 from tests.chaos.harness import Chaos
@@ -76,6 +77,9 @@ class ByTheApi:
                 told = self._told.get_nowait()
         except queue.Empty:
             return
+
+    def spent(self) -> dict[str, float]:
+        return {service: cpu_seconds(self.system.pid(service)) for service in SERVICES}
 
     # What callers and agents do
 

@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from math import inf
 from random import Random
 from typing import Any, Protocol
@@ -14,6 +15,7 @@ from typing import Any, Protocol
 import click
 
 from services.routing.bench.day import HEARD, Centre, Day, Figures
+from services.routing.bench.pipeline import cpu_seconds
 from services.routing.bench.route import FLOW, Driver
 from services.routing.bench.service import real_servers, running
 from shared.bus.broker import Broker
@@ -46,6 +48,9 @@ class Stage(Centre, Protocol):
     day: Day
 
     def listen(self, seconds: float) -> None: ...
+    def spent(self) -> dict[str, float]:
+        """Seconds of a core that each process of ours has used so far."""
+        ...
 
 
 OPTIONS = (
@@ -75,7 +80,7 @@ def burst(as_json: bool, **plan: Any) -> None:
     """A busy centre and a burst, in which most callers wait, over RabbitMQ and PostgreSQL: routing alone."""
     wanted = Plan(**plan)
     settings = real_servers()
-    with running(settings) as (_process, broker, _database), OverTheBus(broker) as centre:
+    with running(settings) as (process, broker, _database), OverTheBus(broker, process.pid) as centre:
         centre.open_the_centre(wanted.agents, 0)
         figures = play(centre, wanted)
     click.echo(json.dumps(figures) if as_json else json.dumps(figures, indent=2))
@@ -93,18 +98,24 @@ def play(centre: Stage, plan: Plan, clock: Callable[[], float] = time.monotonic)
         day.step(clock())
     stretches: dict[str, Figures] = {}
     day.begin(clock(), plan.rate)
+    spent = [centre.spent()]
     _go_on(centre, day, plan.seconds, clock)
     stretches["usual"] = day.begin(clock(), plan.burst)
+    spent.append(centre.spent())
     _go_on(centre, day, plan.burst_seconds, clock)
     over = clock()
     stretches["burst"] = day.begin(over, plan.rate)
+    spent.append(centre.spent())
     _go_on(centre, day, plan.after, clock, until=lambda: not day.in_line)
     worked_off = None if day.in_line else round(clock() - over, 1)
     stretches["after"] = day.stop(clock())
+    spent.append(centre.spent())
     deadline = clock() + SETTLE_SECONDS
     while day.under_way and clock() < deadline:
         centre.listen(MOST_PAUSE)
     told = {name: stretch.told(plan.agents) for name, stretch in stretches.items()}
+    for stretch, (before, after) in zip(told.values(), pairwise(spent), strict=True):
+        stretch["cores"] = {name: round((after[name] - before[name]) / stretch["seconds"], 3) for name in after}
     return {**vars(plan), "stretches": told, "worked_off_after_seconds": worked_off, **day.outcome()}
 
 
@@ -127,8 +138,9 @@ class OverTheBus(Driver):
 
     heard = HEARD
 
-    def __init__(self, broker: Broker) -> None:
+    def __init__(self, broker: Broker, pid: int) -> None:
         super().__init__(broker)
+        self.pid = pid
         self.day: Day
         self.calls: dict[str, str] = {}
         self.contacts: dict[str, str] = {}
@@ -136,6 +148,9 @@ class OverTheBus(Driver):
 
     def listen(self, seconds: float) -> None:
         self._listen(seconds)
+
+    def spent(self) -> dict[str, float]:
+        return {"routing": cpu_seconds(self.pid)}
 
     def arrive(self, call: str) -> None:
         contact = self._arrive(FLOW)

@@ -36,6 +36,9 @@ class OnADesk:
         self.ids = itertools.count()
         self.told: list[tuple[str, Callable[[], Any]]] = []
 
+    def spent(self) -> dict[str, float]:
+        return {"desk": self.now / 2}
+
     def arrive(self, call: str) -> None:
         self.told.append(("arrive", lambda: self.desk.arrive(call, "flow", self.now)))
 
@@ -83,6 +86,7 @@ def test_agents_are_busy_from_the_first_second_and_most_callers_of_the_burst_wai
     assert burst["longest_queue"] > burst["arrived"] / 2
     assert burst["position_p50_ms"] is not None
     assert burst["offer_p99_ms"] <= 1000 * 3 * STEP, "from when the agent is free, however long the caller has waited"
+    assert burst["cores"] == {"desk": pytest.approx(0.5, abs=0.01)}
     assert after["waited_p50_ms"] > 5000
     assert after["hung_up"] > 0
     assert 0 < told["worked_off_after_seconds"] < PLAN.after
