@@ -12,7 +12,6 @@ import queue
 import sys
 import threading
 import time
-from collections import deque
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -154,8 +153,8 @@ class ByTheApi:
         if name == "arrive" and not refused:
             contact = told["contact"]
             self.calls[contact] = body["call"]
-            for early in deque(self._early.pop(contact, ())):
-                self._event(early[0], early[1], early[2])
+            for what, data, at in self._early.pop(contact, ()):
+                self._event(what, data, at)
 
     def _all(self, requests: list[tuple[str, str, Any]]) -> None:
         for method, path, body in requests:
@@ -181,12 +180,8 @@ def main(as_json: bool, **wanted: Any) -> None:
         finally:
             system.remove()
     click.echo(json.dumps(figures) if as_json else json.dumps(figures, indent=2))
-    sys.exit(
-        int(
-            any(figures[name] for name in ("lost", "twice", "idle_while_waiting"))
-            or any(figures["events"][name] for name in ("lost", "twice", "stuck"))
-        )
-    )
+    wrong = figures["lost"], figures["twice"], figures["idle_while_waiting"], *figures["events"]["wrong"].values()
+    sys.exit(int(any(wrong)))
 
 
 def measured(system: Chaos, plan: Plan) -> dict[str, Any]:
@@ -196,7 +191,7 @@ def measured(system: Chaos, plan: Plan) -> dict[str, Any]:
     checks.wait_for_rest(system, (), REST_SECONDS)
     books = checks.balance(system)
     return figures | {
-        "events": {"applied": books.applied, "lost": books.lost, "twice": books.twice, "stuck": books.stuck},
+        "events": {"applied": books.applied, "wrong": {"lost": books.lost, "twice": books.twice, "stuck": books.stuck, "dead": books.dead}},
         "most_backlog": max((waiting for _, waiting in centre.backlogs), default=0),
         "memory_mb": {service: round(memory(system.pid(service))) for service in SERVICES},
     }

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from typing import Any
+from typing import Any, Self
 
 import click
 import orjson
@@ -54,7 +54,7 @@ def route(agents: int, waiting: int, rate: int, seconds: int, burst: int, talk: 
 class Driver:
     """The gateway's and the agents' part, in one loop: events in, commands by RPC, offers and the rest heard as they are announced."""
 
-    heard = HEARD
+    heard: tuple[str, ...] = HEARD
 
     def __init__(self, broker: Broker, talk: float = TALK_SECONDS) -> None:
         self.talk = talk
@@ -70,7 +70,7 @@ class Driver:
         self.beat_at = 0.0
         self.refused: dict[str, int] = {}
 
-    def __enter__(self) -> Driver:
+    def __enter__(self) -> Self:
         exchange = Exchange(topology.EXCHANGE, type="topic", durable=True)
         channel = self.hearing.channel()
         feed = Queue(f"{self.replies}.feed", durable=False, exclusive=True, auto_delete=True)(channel)
