@@ -10,7 +10,7 @@ TOOLS_STAMP := $(TOOLS)/.installed
 # compiled once, not by each process anew
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help run test check format bench e2e e2e-compose e2e-ha e2e-observe alerts chaos chaos-long soak fuzz audit sbom check-kubernetes lock clean
+.PHONY: help run test check format bench burst e2e e2e-compose e2e-ha e2e-observe alerts chaos chaos-long soak fuzz audit sbom check-kubernetes lock clean
 
 help:  ## What there is
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -54,6 +54,10 @@ format: $(DEV_STAMP)  ## Put the code into its format
 
 bench: $(DEV_STAMP)  ## Measure ingest, decisions, the pipeline and whole contacts
 	$(BIN)/python -m tests.bench
+
+burst: $(DEV_STAMP)  ## 2,000 busy agents and a tenfold burst through all five services, some 15 minutes
+	$(BIN)/python -m tests.stack install
+	$(BIN)/python -m tests.bench.burst --after 720
 
 e2e: $(DEV_STAMP)  ## The end-to-end and chaos tests alone
 	$(BIN)/python -m tests.stack install

@@ -8,11 +8,12 @@ from shared.runtime.definition import Definition
 
 
 def _benches() -> list[Command]:
+    from services.routing.bench.burst import burst
     from services.routing.bench.decide import decide
     from services.routing.bench.pipeline import pipeline
     from services.routing.bench.route import route
 
-    return [pipeline, decide, route]
+    return [pipeline, decide, route, burst]
 
 
 def _commands() -> list[Command]:

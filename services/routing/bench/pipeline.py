@@ -80,13 +80,13 @@ def _service(settings: Settings, events: int) -> Speed:
     with running(settings) as (process, broker, database):
         process.send_signal(signal.SIGSTOP)
         _fill(broker, events)
-        start, spent = time.monotonic(), _cpu_seconds(process.pid)
+        start, spent = time.monotonic(), cpu_seconds(process.pid)
         process.send_signal(signal.SIGCONT)
         _wait_until_published(database, events, start)
-        return Speed(events / (time.monotonic() - start), 1e6 * (_cpu_seconds(process.pid) - spent) / events)
+        return Speed(events / (time.monotonic() - start), 1e6 * (cpu_seconds(process.pid) - spent) / events)
 
 
-def _cpu_seconds(pid: int) -> float:
+def cpu_seconds(pid: int) -> float:
     """User and system time of a process; 0 where the system does not tell."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from typing import Any
+from typing import Any, Self
 
 import click
 import orjson
@@ -54,6 +54,8 @@ def route(agents: int, waiting: int, rate: int, seconds: int, burst: int, talk: 
 class Driver:
     """The gateway's and the agents' part, in one loop: events in, commands by RPC, offers and the rest heard as they are announced."""
 
+    heard: tuple[str, ...] = HEARD
+
     def __init__(self, broker: Broker, talk: float = TALK_SECONDS) -> None:
         self.talk = talk
         self.hearing, self.sending = broker.connect(), broker.connect()
@@ -68,14 +70,14 @@ class Driver:
         self.beat_at = 0.0
         self.refused: dict[str, int] = {}
 
-    def __enter__(self) -> Driver:
+    def __enter__(self) -> Self:
         exchange = Exchange(topology.EXCHANGE, type="topic", durable=True)
         channel = self.hearing.channel()
         feed = Queue(f"{self.replies}.feed", durable=False, exclusive=True, auto_delete=True)(channel)
         replies = Queue(self.replies, durable=False, exclusive=True, auto_delete=True)(channel)
         feed.declare()
         replies.declare()
-        for name in HEARD:
+        for name in self.heard:
             feed.bind_to(exchange=exchange, routing_key=f"routing.{name}.v1")
         self.consumers = [
             self.hearing.Consumer([feed], channel=channel, on_message=self._hear, no_ack=True, accept=["json"]),
@@ -97,9 +99,9 @@ class Driver:
         ids = [f"agent{number}" for number in range(agents)]
         self._all([("put_agent", {"agent_id": id, "profile": {"channels": ["voice"], "skills": {FLOW: 3}}}) for id in ids])
         self._all([("set_agent_state", {"agent_id": id, "state": "available"}) for id in ids])
-        for _ in range(waiting):
-            self._arrive(BACKLOG)
-        self._until(lambda: self._ask("get_assignment", contact_id=self._last) is not None, "those who wait are in their line")
+        if waiting:
+            last = [self._arrive(BACKLOG) for _ in range(waiting)][-1]
+            self._until(lambda: self._ask("get_assignment", contact_id=last) is not None, "those who wait are in their line")
 
     def _all(self, commands: list[tuple[str, dict[str, Any]]]) -> None:
         for first in range(0, len(commands), 200):
@@ -152,7 +154,9 @@ class Driver:
         }
 
     def _hear(self, message: Any) -> None:
-        event = orjson.loads(message.body)
+        self._note(orjson.loads(message.body))
+
+    def _note(self, event: dict[str, Any]) -> None:
         data, now = event["data"], time.monotonic()
         contact = data["contact"]
         if contact not in self.arrived:
@@ -169,11 +173,12 @@ class Driver:
             case "routing.contact_wrapped_up.v1":
                 self.wrapped_up += 1
 
-    def _arrive(self, queue: str) -> None:
-        contact = self._last = new_id()
+    def _arrive(self, queue: str) -> str:
+        contact = new_id()
         if queue == FLOW:
             self.arrived[contact] = time.monotonic()
         self._tell("arrived", contact, queue, 1, outcome="waiting")
+        return contact
 
     def _tell(self, what: str, contact: str, queue: str, sequence: int, **leg: Any) -> None:
         now = clock.now()
@@ -198,11 +203,17 @@ class Driver:
         return id
 
     def _answered(self, message: Any) -> None:
-        answer = orjson.loads(message.body)
+        self._take(orjson.loads(message.body))
+
+    def _take(self, answer: dict[str, Any]) -> None:
         if "error" in answer:
-            why = ID.sub("…", answer["error"]["detail"])
+            why = self._why(answer)
             self.refused[why] = self.refused.get(why, 0) + 1
         self.answers[answer["id"]] = answer
+
+    @staticmethod
+    def _why(answer: dict[str, Any]) -> str:
+        return ID.sub("…", str(answer["error"]["detail"]))
 
     def _send(self, body: bytes, queue: str, **properties: Any) -> None:
         message = self.channel.prepare_message(
