@@ -50,6 +50,7 @@ def services() -> list[str]:
 
 def make_secrets() -> None:
     users = {}
+    lost = not any(KEPT.iterdir())  # else what a container holds may be what the operator brought once and has taken away
     for service in services():
         if own_database := own(f"{service}-database-url", "database-url"):
             put(service, "database-password", None)
@@ -64,13 +65,14 @@ def make_secrets() -> None:
             ours = re.fullmatch(rf"amqp://{service}:([\w-]+)@{BROKER_HOST}:5672/{VHOST}", held(service, "broker-url"))
             users[service] = password = generated(f"{service}-broker-password", ours[1] if ours else "")
             put(service, "broker-url", f"amqp://{service}:{quote(password, safe='')}@{BROKER_HOST}:5672/{VHOST}")
-        put(service, "authority.pem", own("authority.pem") or None)
-    put("gateway", "admin-key", own("admin-key") or generated("admin-key", held("gateway", "admin-key"), prefix="al_"))
+        for name in ("authority.pem", "certificate.pem", "key.pem"):
+            put(service, name, own(name) or None)
+    put("gateway", "admin-key", own("admin-key") or generated("admin-key", held("gateway", "admin-key") if lost else "", prefix="al_"))
     put("gateway", "secret-key", own("secret-key") or generated("secret-key", held("gateway", "secret-key")))
     put("gateway", "oidc-client-secret", own("oidc-client-secret"))
     put(DATABASE, "password", generated("postgres-password", held(DATABASE, "password")))
-    dashboards = own("grafana-admin-password") or generated("grafana-admin-password", held(DASHBOARDS, "admin-password"))
-    put(DASHBOARDS, "admin-password", dashboards)
+    there = held(DASHBOARDS, "admin-password") if lost else ""
+    put(DASHBOARDS, "admin-password", own("grafana-admin-password") or generated("grafana-admin-password", there))
     provisioner = generated("provisioner-password", held(BROKER, "provisioner-password"))
     put(BROKER, "provisioner-password", provisioner if users else None)
     put(BROKER, "erlang-cookie", generated("erlang-cookie", held(BROKER, "erlang-cookie")))

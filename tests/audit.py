@@ -1,4 +1,4 @@
-"""Known vulnerabilities of all that is locked: `make audit`. Ends with 0 only when every package of every lock was looked up and none is
+"""Known vulnerabilities of all that is locked: `make audit`. This program ends with 0 only when every package of every lock was looked up and none is
 vulnerable; with 1 when some are; with 2 when none is known to be, but some, or all, could not be looked up: then nothing is known of them."""
 
 from __future__ import annotations

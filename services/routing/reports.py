@@ -29,8 +29,8 @@ OTHERWISE = ("left_empty", "withdrawn", "overflowed", "callback", "closed")
 EXITS = {"abandoned": "abandoned", "timed_out": "timed_out", "left_by_key": "left_by_key"}
 LOOK_BACK_SECONDS = 7200.0
 """By so much a call may be older than another on which it throws light."""
-LATEST_OF_A_QUEUE = 500
-"""Of a day, so many tell who stood before whom."""
+LATEST_OF_A_QUEUE = 1000
+"""So many who have left it, within a day, tell beside all who are there who stood before whom: enough of them where the queue is long, too."""
 FACTS = [leg.c[name] for name in ("contact", "number", "queue", "agent", "position", "arrived_at", "answered_at", "ended_at", "address")]
 """What LegFacts wants, in its order."""
 
@@ -266,8 +266,8 @@ def _doubts(connection: Connection, filters: Filters, suspicions: Suspicions) ->
 def suspected_legs(connection: Connection, of_source: str | None = None) -> Suspicions:
     """What there is to say against the observed legs that are open by their own story, source by source.
 
-    A day of a large centre has more legs than can be read at each look: besides the open ones these are the latest of each queue in which
-    somebody waits. Of who talks the database tells the newest answer."""
+    A day of a large centre has more legs than can be read at each look: besides the open ones these are the latest that left a queue in
+    which somebody waits. Of who talks the database tells the newest answer."""
     found: Suspicions = {}
     open_legs: dict[str, list[LegFacts]] = defaultdict(list)
     is_open = and_(leg.c.outcome.in_(OPEN), leg.c.observed, leg.c.source == of_source if of_source else true())
@@ -298,14 +298,14 @@ def _news(connection: Connection, source: str, open_legs: Iterable[LegFacts], no
 
 
 def _latest(connection: Connection, source: str, queue: str, start: float) -> list[LegFacts]:
-    told = leg.c.source == source, leg.c.outcome != "void", leg.c.queue == queue, leg.c.arrived_at >= start
+    told = leg.c.source == source, leg.c.outcome.not_in(("void", *OPEN)), leg.c.queue == queue, leg.c.arrived_at >= start
     rows = connection.execute(select(*FACTS).where(*told).order_by(leg.c.arrived_at.desc()).limit(LATEST_OF_A_QUEUE))
     return [LegFacts(*row) for row in rows]
 
 
 def _last_answers(connection: Connection, source: str, start: float) -> dict[str, float]:
     """By agent (or address), of the answers after `start`."""
-    who = func.coalesce(func.nullif(leg.c.agent, ""), leg.c.address)
+    who = func.coalesce(func.nullif(leg.c.agent, ""), func.nullif(leg.c.address, ""))
     told = leg.c.source == source, leg.c.outcome != "void", leg.c.arrived_at >= start - LOOK_BACK_SECONDS, leg.c.answered_at > start
     rows = connection.execute(select(who, func.max(leg.c.answered_at)).where(*told, who.is_not(None)).group_by(who))
     return {row[0]: row[1] for row in rows}

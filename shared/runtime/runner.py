@@ -219,20 +219,22 @@ def _serve_internal(settings: Settings, contexts: dict[str, Context]) -> None:
 
 def _internal_application(contexts: dict[str, Context]) -> Callable[..., Any]:
     """Health and metrics for those inside: no key, and no port to the outside."""
+
+    def ready(query: str) -> Response:
+        without = parse_qs(query, keep_blank_values=True).get("without")
+        if without is None or (len(without) == 1 and without[0] in health.WITHOUT):
+            return health.ready(contexts, without[0] if without else "")
+        return Response(f"without={' or '.join(health.WITHOUT)}\n".encode(), 400, "text/plain")
+
     answers: dict[str, Callable[[str], Response]] = {
         "/livez": lambda _: Response(b'{"status":"ok"}'),
-        "/readyz": partial(health.ready, contexts),
+        "/readyz": ready,
         "/metrics": lambda _: health.metrics(),
     }
 
     def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        answer, without = answers.get(environ["PATH_INFO"]), parse_qs(environ.get("QUERY_STRING", "")).get("without", [""])[-1]
-        if answer is None:
-            told = Response(f"{' '.join(answers)}\n".encode(), 404, "text/plain")
-        elif without not in ("", *health.WITHOUT):
-            told = Response(f"without={' or '.join(health.WITHOUT)}\n".encode(), 400, "text/plain")
-        else:
-            told = answer(without)
+        answer = answers.get(environ["PATH_INFO"])
+        told = answer(environ.get("QUERY_STRING", "")) if answer else Response(f"{' '.join(answers)}\n".encode(), 404, "text/plain")
         return send(told, environ["REQUEST_METHOD"], start_response)
 
     return application

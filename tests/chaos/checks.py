@@ -235,14 +235,15 @@ def people(system: Chaos, joined: Collection[str]) -> int:
 def stream(system: Chaos) -> int:
     """The log behind streams and webhooks has every event of all services, and each once. Now and then one is published while we read."""
 
-    def published() -> set[str]:
-        return {str(row[0]) for service in SERVICES for row in system.sql(service, "select id from outbox")}
+    def published() -> dict[str, str]:
+        return {str(row[0]): str(row[1]) for service in SERVICES for row in system.sql(service, "select id, type from outbox")}
 
     def complete() -> int:
         before = published()
         kept = [str(row[0]) for row in system.sql("gateway", "select id from stream_event")]
         assert len(kept) == len(set(kept)), "each once"
-        assert before <= set(kept) <= published(), (len(before), len(kept))
+        assert before.keys() <= set(kept), f"not in the stream: {Counter(before[id] for id in before.keys() - set(kept))}"
+        assert set(kept) <= published().keys(), "nothing else"
         return len(kept)
 
     return eventually(complete)

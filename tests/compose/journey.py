@@ -238,7 +238,7 @@ def test_what_watches_sees_everything(installed: Installation) -> None:
     }
     if "prometheus" in no_image:
         image = installed.compose(*OBSERVABILITY, "config", "--images", "prometheus").stdout.split()[0]
-        pytest.skip(f"NOT tried: the image {image} is not to be had here; pull it, or tag one so by hand")
+        pytest.skip(f"NOT tried: the image {image} is not to be had here; pull or load it")
     watching = [name for name in ("prometheus", "grafana") if name not in no_image]
     installed.compose(*OBSERVABILITY, "up", "-d", "--wait", *watching)
     containers = installed.containers()

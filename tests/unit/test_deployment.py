@@ -118,12 +118,14 @@ def bootstrap(tmp_path: Path) -> Any:
 
 def test_the_authority_of_ones_own_broker_and_database_is_known_to_every_service(bootstrap: Any) -> None:
     bootstrap.OWN.mkdir()
-    (bootstrap.OWN / "authority.pem").write_text("a certificate")
+    for name in ("authority.pem", "certificate.pem", "key.pem"):
+        (bootstrap.OWN / name).write_text("of ours")
     bootstrap.make_secrets()
-    assert {path.parent.name for path in bootstrap.FOR.rglob("authority.pem")} == set(installed())
-    (bootstrap.OWN / "authority.pem").unlink()
+    for name in ("authority.pem", "certificate.pem", "key.pem"):
+        assert {path.parent.name for path in bootstrap.FOR.rglob(name)} == set(installed())
+        (bootstrap.OWN / name).unlink()
     bootstrap.make_secrets()
-    assert not list(bootstrap.FOR.rglob("authority.pem"))
+    assert not list(bootstrap.FOR.rglob("*.pem"))
 
 
 def test_grafanas_password_is_made_once_and_nobody_else_gets_it(bootstrap: Any) -> None:
@@ -168,6 +170,16 @@ def test_the_password_of_a_broker_elsewhere_is_not_taken_for_ours(bootstrap: Any
     (bootstrap.OWN / "broker-url").unlink()
     bootstrap.make_secrets()
     assert not [name for name, text in everything(bootstrap).items() if "theirs" in text]
+
+
+@pytest.mark.parametrize("name", ["admin-key", "grafana-admin-password"])
+def test_a_key_that_the_operator_takes_away_counts_no_more(bootstrap: Any, name: str) -> None:
+    bootstrap.OWN.mkdir()
+    (bootstrap.OWN / name).write_text("al_leaked")
+    bootstrap.make_secrets()
+    (bootstrap.OWN / name).unlink()
+    bootstrap.make_secrets()
+    assert not [place for place, text in everything(bootstrap).items() if "al_leaked" in text]
 
 
 def test_a_restore_needs_no_migrated_tables(bootstrap: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -115,7 +115,9 @@ def play(centre: Stage, plan: Plan, clock: Callable[[], float] = time.monotonic)
         centre.listen(MOST_PAUSE)
     told = {name: stretch.told(plan.agents) for name, stretch in stretches.items()}
     for stretch, (before, after) in zip(told.values(), pairwise(spent), strict=True):
-        stretch["cores"] = {name: round((after[name] - before[name]) / stretch["seconds"], 3) for name in after}
+        stretch["cores"] = {
+            name: round((after[name] - before[name]) / stretch["seconds"], 3) if stretch["seconds"] else None for name in after
+        }
     return {**vars(plan), "stretches": told, "worked_off_after_seconds": worked_off, **day.outcome()}
 
 

@@ -52,7 +52,7 @@ def suspicions(
 ) -> dict[tuple[str, int], Suspicion]:
     """What is to be said against one source's open legs: others contradict them, they are open beyond belief, or the source has been
     silent (or its clock is far from ours), so that nobody would know of their end. `now` is epoch seconds UTC of our clock, `news` the
-    newest moment that the source has told. `legs` are the open ones and the latest of the queues in which somebody waits; `last_answers`
+    newest moment that the source has told. `legs` are the open ones and the latest that left the queues in which somebody waits; `last_answers`
     tells the newest answer of agents (by name, or address) whose other legs are not among them."""
     legs = list(legs)
     found = {key: Suspicion(why, over=True) for key, why in contradictions(legs, last_answers).items()}
@@ -89,7 +89,7 @@ def contradictions(legs: Iterable[LegFacts], last_answers: Mapping[str, float] |
     for of_queue in by_queue.values():
         for leg in of_queue:
             talking_since = leg.answered_at if leg.ended_at is None else None
-            if talking_since is not None and last_answer.get(leg.agent or "", 0.0) > talking_since:
+            if talking_since is not None and leg.agent and last_answer.get(leg.agent, 0.0) > talking_since:
                 found[leg.contact, leg.leg] = "its agent has answered another call since"
         for leg in _cannot_wait(of_queue):
             found[leg.contact, leg.leg] = "later callers of its queue stood before it"

@@ -195,6 +195,16 @@ def test_a_queue_whose_callers_were_overtaken_hours_ago_has_priorities_still(cen
     assert not centre.queues()["sales"]["uncertain"]
 
 
+def test_a_queue_with_priorities_has_them_however_many_wait(centre: Centre, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reports, "LATEST_OF_A_QUEUE", 3)
+    centre.leg("completed", arrived_at=T - 60, position=1, answered_at=T - 10)
+    centre.leg("completed", arrived_at=T - 50, position=1, answered_at=T - 30)
+    for number in range(10):
+        centre.leg("waiting", arrived_at=T + number, position=number + 1)
+    centre.leg("waiting", arrived_at=T + 30, position=1)
+    assert not centre.queues()["sales"]["uncertain"]
+
+
 def test_doubts_about_a_leg_need_no_more_than_the_latest_of_its_queue(centre: Centre, monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[int] = []
 
