@@ -72,10 +72,10 @@ def publish(url: str, bodies: Iterable[bytes], queue: str = topology.inbox_queue
         assert len(sender.send(rows)) == len(rows)  # type: ignore[arg-type]
 
 
-def backlog(connection: Connection) -> tuple[int, int]:
-    """(messages that no consumer has, consumers) of routing's inbox."""
+def backlog(connection: Connection, receiver: str = "routing") -> tuple[int, int]:
+    """(messages that no consumer has, consumers) of a service's inbox."""
     with connection.channel() as channel:
-        found = channel.queue_declare(topology.inbox_queue("routing"), passive=True)
+        found = channel.queue_declare(topology.inbox_queue(receiver), passive=True)
         return found.message_count, found.consumer_count
 
 
