@@ -126,7 +126,9 @@ class Settings:
     def reached_at(self) -> str:
         """The address of this machine at which others find the API, 0.0.0.0 for all it has: what a container listens on is not it, but what
         ANSWERLINE_PUBLISH says, as Compose writes it: 127.0.0.1:8000, a range 127.0.0.1:8000-8001, or 8000 alone."""
-        return self.publish.rpartition(":")[0].strip("[]") or "0.0.0.0" if self.publish else self.http_address[0]  # noqa: S104
+        if not self.publish:
+            return self.http_address[0]
+        return self.publish.rpartition(":")[0].strip("[]") or "0.0.0.0"  # noqa: S104 - told, not listened on
 
     @property
     def metrics_address(self) -> tuple[str, int]:

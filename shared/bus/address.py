@@ -14,7 +14,12 @@ FILES = {"cacertfile": "ca_certs", "certfile": "certfile", "keyfile": "keyfile"}
 def divided(url: str) -> tuple[str, dict[str, Any] | None]:
     """The URL without its query, and how its TLS is to be: None where there is none. The broker's certificate must be its host's, and signed
     by an authority that the system knows, or by the one in `cacertfile`. Raises ValueError for what is not understood or cannot be read."""
-    address = urlsplit(url)
+    try:
+        address = urlsplit(url)
+    except ValueError:
+        raise ValueError(
+            "it cannot be read as a URL: look at what stands between // and the next /"
+        ) from None  # the library would quote the password
     told = dict(parse_qsl(address.query, keep_blank_values=True))
     if told.keys() - FILES.keys():  # not quoted: it may be a password's end
         raise ValueError(f"after the ? only {', '.join(FILES)} are understood; in a password it is written %3F")

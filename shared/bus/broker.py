@@ -31,6 +31,7 @@ class Broker:
     def __init__(self, url: str) -> None:
         self.url = url
         self.in_memory = url.startswith("memory://")
+        self._address, self._tls = divided(url)
 
     def connect(self) -> Connection:
         """An open connection. Raises one of `errors(connection)` when the broker cannot be reached."""
@@ -39,9 +40,10 @@ class Broker:
                 transport="shared.bus.memory:Transport", transport_options={"body_encoding": None, "polling_interval": None}
             )
         else:
-            url, tls = divided(self.url)
             options = {"confirm_publish": False}
-            connection = Connection(url, ssl=tls or False, transport_options=options, heartbeat=HEARTBEAT_SECONDS, connect_timeout=5)
+            connection = Connection(
+                self._address, ssl=self._tls or False, transport_options=options, heartbeat=HEARTBEAT_SECONDS, connect_timeout=5
+            )
         connection.connect()
         _read_ahead(connection)
         return connection

@@ -48,7 +48,7 @@ class ByTheApi:
         self._wanted: queue.SimpleQueue[tuple[str, float, str, str, Any]] = queue.SimpleQueue()
         self._told: queue.SimpleQueue[tuple[Any, ...]] = queue.SimpleQueue()
         self._over = False
-        self.backlogs: list[tuple[float, int]] = []
+        self.backlogs: list[int] = []
 
     @contextmanager
     def opened(self, agents: int) -> Iterator[None]:
@@ -108,7 +108,7 @@ class ByTheApi:
             try:
                 answer = self.system.request(method, path, body)
                 status, told = answer.status, answer.json
-            except BROKEN as error:
+            except (*BROKEN, ValueError) as error:  # no answer, or none that can be read
                 status, told = 0, {"detail": type(error).__name__}
             self._told.put(("answer", name, time.monotonic() - wanted, status, told, body))
 
@@ -126,7 +126,12 @@ class ByTheApi:
 
     def _look(self) -> None:
         while not self._over:
-            self.backlogs.append((time.monotonic(), backlog(self.system)))
+            try:
+                self.backlogs.append(backlog(self.system))
+            except Exception as error:  # noqa: BLE001 - whatever it is, nothing would be known of the backlog any more
+                if not self._over:
+                    self._told.put(("fault", error))
+                return
             time.sleep(LOOK_SECONDS)
 
     # What came of it
@@ -171,14 +176,8 @@ def main(as_json: bool, **wanted: Any) -> None:
     """A busy centre and a burst through gateway, routing, im, qa and training, over RabbitMQ and PostgreSQL of their own."""
     plan = Plan(**wanted)
     process.root()
-    with new_broker() as broker, new_database() as database:
-        system = Chaos("deployed", broker, database, SERVICES)
-        try:
-            system.migrate()
-            system.up()
-            figures = measured(system, plan)
-        finally:
-            system.remove()
+    with new_broker() as broker, new_database() as database, Chaos("deployed", broker, database, SERVICES) as system:
+        figures = measured(system, plan)
     click.echo(json.dumps(figures) if as_json else json.dumps(figures, indent=2))
     wrong = figures["lost"], figures["twice"], figures["idle_while_waiting"], *figures["events"]["wrong"].values()
     sys.exit(int(any(wrong)))
@@ -192,7 +191,7 @@ def measured(system: Chaos, plan: Plan) -> dict[str, Any]:
     books = checks.balance(system)
     return figures | {
         "events": {"applied": books.applied, "wrong": {"lost": books.lost, "twice": books.twice, "stuck": books.stuck, "dead": books.dead}},
-        "most_backlog": max((waiting for _, waiting in centre.backlogs), default=0),
+        "most_backlog": max(centre.backlogs, default=None),
         "memory_mb": {service: round(memory(system.pid(service))) for service in SERVICES},
     }
 

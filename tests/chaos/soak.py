@@ -119,14 +119,8 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
     options = parser.parse_args()
     process.root()
-    with new_broker() as broker, new_database() as database:
-        system = Chaos("deployed", broker, database, SERVICES)
-        try:
-            system.migrate()
-            system.up()
-            return soak(system, options)
-        finally:
-            system.remove()
+    with new_broker() as broker, new_database() as database, Chaos("deployed", broker, database, SERVICES) as system:
+        return soak(system, options)
 
 
 def soak(system: Chaos, options: argparse.Namespace) -> int:

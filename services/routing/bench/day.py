@@ -176,10 +176,11 @@ class Day:
                 caller.stage = "over"
 
     def answered(self, command: str, seconds: float, refused: str = "") -> None:
-        """A command was answered."""
-        self.figures.note(command, seconds)
+        """A command was answered. How fast one is refused makes no figure better."""
         if refused:
             self.refused[f"{command}: {refused}"] += 1
+        else:
+            self.figures.note(command, seconds)
 
     # What is to be told
 

@@ -111,6 +111,7 @@ def test_each_service_has_a_database_of_its_own() -> None:
         ),
         ("BROKER_URL", "amqps://host/a?certfile=/bin/sh", "ANSWERLINE_BROKER_URL: certfile and keyfile belong together"),
         ("BROKER_URL", "amqp://host/a?cacertfile=/bin/sh", "ANSWERLINE_BROKER_URL: cacertfile is of use with amqps:// only"),
+        ("BROKER_URL", "amqp://u:hunter℀@host/a", "ANSWERLINE_BROKER_URL: it cannot be read as a URL"),
         ("BROKER_URL", "amqp://u:hunter?2@host/a", "ANSWERLINE_BROKER_URL: after the . only cacertfile"),
         ("DATABASE_URL", "mysql://u:p@host/{service}", "ANSWERLINE_DATABASE_URL: it begins with mysql; one of postgresql"),
         ("LOG_LEVEL", "LOUD", "ANSWERLINE_LOG_LEVEL: 'LOUD' is none of DEBUG, INFO"),
